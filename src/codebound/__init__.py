@@ -1,0 +1,1 @@
+"""codebound: vector quantization where every number stands next to its limit."""

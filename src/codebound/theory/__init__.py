@@ -1,0 +1,1 @@
+"""Limits: closed forms and reference algorithms. Rates are in bits, distortions are squared error summed over the vector."""
