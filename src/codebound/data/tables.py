@@ -98,10 +98,11 @@ def _numeric(frame: pd.DataFrame, file: Path) -> np.ndarray:
 
 def _column(cells: pd.Series, file: Path) -> np.ndarray:
     if not pd.api.types.is_numeric_dtype(cells):  # true for bool as well
+        column = repr(cells.name) if isinstance(cells.name, str) else f"{cells.name} (0 is the first)"
         texts = [str(cell) for cell in cells]
         row = next((i for i, text in enumerate(texts) if text and not _is_number(text)), 0)
         raise InputError(
-            f"{file.name}: column {cells.name!r} is not numeric ({cells.dtype}), row {row} (0 is the first "
+            f"{file.name}: column {column} is not numeric ({cells.dtype}), row {row} (0 is the first "
             f"row of data) holds {texts[row]!r}; numbers are accepted"
         )
     if cells.isna().any():
