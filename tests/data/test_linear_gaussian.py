@@ -51,6 +51,13 @@ def test_kinds_of_one_seed_differ_only_in_sigma_and_seeds_redraw_both():
     assert again.Sigma.tobytes() == raw.Sigma.tobytes()
 
 
+def test_axes_favour_no_direction():
+    """LAPACK's QR alone would make the first entry of A negative every time."""
+    first = np.array([LinearGaussian.draw("isotropic", dim=4, latent_dim=2, seed=s).A[0] for s in range(500)])
+    assert np.abs(first.mean(0)).max() < 5 * np.sqrt(1 / 4 / 500)
+    np.testing.assert_allclose((first**2).mean(0), 1 / 4, atol=0.05)
+
+
 def test_raw_sigma_is_a_wishart_matrix_on_average():
     mean = np.mean([LinearGaussian.draw("raw", dim=8, seed=s).Sigma for s in range(2000)], axis=0)
     np.testing.assert_allclose(mean, (8 + RIDGE) * np.eye(8), atol=0.45)
