@@ -1,0 +1,1 @@
+"""Questions as data: arms, seeds, claims, verdicts, a report."""

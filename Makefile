@@ -1,0 +1,56 @@
+# `make demo` and `make test` set everything up; a second run repeats no set-up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+TYPED := --jaxtyping-packages=codebound,beartype.beartype
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow bench lint format docs clean constraints
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(READY)  ## make .venv and install the package and its tools
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "codebound needs Python 3.11 or newer; give one with: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(READY)  ## run the initialisation study on three seeds and write its report (minutes)
+	$(BIN)/codebound study init --quick --out runs/demo
+
+test: $(READY)  ## run the tests
+	$(PYTEST) -n 2 -m "not slow and not untyped" $(TYPED)
+	$(PYTEST) -n 2 -m "untyped and not slow"
+
+test-slow: $(READY)  ## run the tests that take minutes
+	$(PYTEST) -m "slow and not untyped" $(TYPED)
+	$(PYTEST) -m "slow and untyped" || test $$? -eq 5
+
+bench: $(READY)  ## time the code against named baselines
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training.py
+
+lint: $(READY)  ## ruff, pyright and import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: $(READY)  ## let ruff format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(READY)  ## run the documentation's commands and compare their figures
+	$(BIN)/python -m pytest -q tests/test_readme.py
+
+constraints: $(READY)  ## pin what is installed now
+	{ echo "# What CI installs: pip install -c constraints.txt -e '.[dev]'. Regenerate with \`make constraints\`."; \
+	  $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' | sort -f; } > constraints.txt
+
+clean:  ## remove the environment, caches and built files; runs/ stays
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

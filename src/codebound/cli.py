@@ -1,0 +1,259 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from codebound import __version__, config
+from codebound.errors import InputError
+from codebound.studies import limits as limits_study
+from codebound.studies.folder import read_study
+from codebound.studies import limits_tables
+from codebound.studies.initialisation import report, study, summary
+from codebound.studies.initialisation.settings import Settings
+from codebound.theory import gaussian
+
+out, err = Console(), Console(stderr=True)
+
+
+class _Commands(typer.core.TyperGroup):
+    """A command group in which a user's mistake is one line on stderr and exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            err.print(f"[bold red]Error:[/] {error}", highlight=False, soft_wrap=True)
+            raise typer.Exit(2) from None
+
+
+def _group(text: str) -> typer.Typer:
+    return typer.Typer(
+        cls=_Commands, help=text, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_show_locals=False
+    )
+
+
+app = _group("Vector quantization where every number stands next to its limit.")
+study_app = _group("Questions answered by experiments: arms, seeds, claims, verdicts, a report.")
+limits_app = _group("How well can any codebook do? Bounds for a Gaussian, or for your own vectors.")
+app.add_typer(study_app, name="study")
+app.add_typer(limits_app, name="limits")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        out.print(__version__, highlight=False)
+        raise typer.Exit
+
+
+@study_app.command("init")
+def study_init(
+    quick: Annotated[bool, typer.Option("--quick", help="3 seeds instead of 8: a few minutes.")] = False,
+    seeds: Annotated[int | None, typer.Option(help="Number of seeds (default 8).")] = None,
+    folder: Annotated[Path | None, typer.Option("--out", help="Run folder [default: runs/init].")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Your own vectors in place of the photographs: .npy, .npz, .csv, .parquet or a folder of images."),
+    ] = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; see show-config.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Processes; −1: one per core. Changes no number.")] = -1,
+    as_json: AsJson = False,
+) -> None:
+    """Is a codebook initialisation good? Twelve of them, judged before and after training, next to their limits.
+
+    Sources × arms × seeds. Interrupt it when you like: the same command goes on where it stopped.
+
+    [bold]Examples[/]
+
+      codebound study init --quick
+
+      codebound study init --quick --data latents.npy --out runs/mine
+
+      codebound study init --set steps=1000 --set "sources=[isotropic]" --set "arms=[kmeans, best]"
+    """
+    settings = _settings(quick, seeds, data, sets)
+    folder = folder or Path("runs/init-quick" if quick else "runs/init")
+    try:
+        with _progress() as progress:
+            task = progress.add_task("cells (source × seed)", total=None)
+            study.run(
+                folder, settings, jobs=jobs, progress=lambda done, of: progress.update(task, completed=done, total=of)
+            )
+    except KeyboardInterrupt:
+        err.print(f"Interrupted. What is finished stays in {folder}; the same command goes on from there.")
+        # Not typer.Exit: worker processes may be deep in a cell, and nobody waits for them.
+        raise typer.Exit(130) from None
+    _show(folder, as_json)
+
+
+@study_app.command("report")
+def study_report(
+    folder: Annotated[Path, typer.Argument(help="The folder of a run, finished or not.")], as_json: AsJson = False
+) -> None:
+    """Write the report of a run anew and print its table.
+
+    [bold]Example[/]
+
+      codebound study report runs/init
+    """
+    read_study(folder)
+    _show(folder, as_json)
+
+
+@study_app.command("list")
+def study_list(as_json: AsJson = False) -> None:
+    """The studies there are."""
+    rows = [{"study": "init", "question": "Is a codebook initialisation good?", "rows": "A1–A12"}]
+    _print(rows, "Studies", as_json)
+
+
+@study_app.command("show-config")
+def study_show_config(
+    name: Annotated[str, typer.Argument(help="The study: init.")],
+    quick: Annotated[bool, typer.Option("--quick")] = False,
+    sets: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The settings of a study, as YAML: what --set can change.
+
+    [bold]Example[/]
+
+      codebound study show-config init --set steps=100
+    """
+    if name != "init":
+        raise InputError(f"unknown study {name!r}; known: init")
+    settings = _settings(quick, None, None, sets)
+    print(json.dumps(settings.model_dump(mode="json"), indent=2) if as_json else config.to_yaml(settings), end="\n" if as_json else "")  # noqa: T201
+
+
+@limits_app.command("gaussian")
+def limits_gaussian(
+    codebook_size: Annotated[int, typer.Option(help="n, the number of codewords.")],
+    dim: Annotated[int | None, typer.Option(help="k, the number of dimensions.")] = None,
+    spectrum: Annotated[str | None, typer.Option(help="Variances along the principal axes: 9,4,1,.25")] = None,
+    covariance: Annotated[Path | None, typer.Option(help="A covariance matrix: .npy, .csv or text.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Limits for a Gaussian: squared error summed over the vector, at log2(n) bits per vector.
+
+    [bold]Examples[/]
+
+      codebound limits gaussian --dim 8 --codebook-size 256
+
+      codebound limits gaussian --spectrum 9,4,1,.25 --codebook-size 16
+    """
+    found = limits_study.gaussian_limits(_spectrum(dim, spectrum, covariance), codebook_size)
+    if as_json:
+        print(json.dumps(asdict(found), indent=2))  # noqa: T201
+        return
+    out.print(limits_tables.gaussian(found))
+
+
+@limits_app.command("data")
+def limits_data(
+    file: Annotated[str, typer.Argument(help=".npy, .npz, .csv, .parquet or a folder of images.")],
+    codebook_size: Annotated[int, typer.Option(help="n, the number of codewords.")],
+    seed: Annotated[int, typer.Option(help="Of the held-out split and of k-means.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Limits for your vectors, and where k-means stands on held-out rows.
+
+    [bold]Example[/]
+
+      codebound limits data latents.npy --codebook-size 256
+    """
+    found = limits_study.data_limits(file, codebook_size, seed)
+    if as_json:
+        print(json.dumps(asdict(found), indent=2))  # noqa: T201
+        return
+    out.print(limits_tables.data(found))
+
+
+def _settings(quick: bool, seeds: int | None, data: str | None, sets: list[str] | None) -> Settings:
+    values: dict[str, Any] = dict(study.QUICK) if quick else {}
+    if seeds is not None:
+        values["seeds"] = seeds
+    if data is not None:
+        values |= {"data": data, "sources": ("isotropic", "anisotropic", "raw", "data")}
+    return config.with_overrides(config.build(Settings, values), sets or [])
+
+
+def _show(folder: Path, as_json: bool) -> None:
+    page = report.write(folder)
+    found = summary.summarise(summary.load(folder))
+    if as_json:
+        print((folder / "results.json").read_text(encoding="utf-8"))  # noqa: T201
+        return
+    for table in summary.tables(found):
+        out.print(table)
+    out.print(f"Report: {page.resolve()}", highlight=False, soft_wrap=True)
+
+
+def _spectrum(dim: int | None, spectrum: str | None, covariance: Path | None) -> np.ndarray:
+    if spectrum is not None and covariance is not None:
+        raise InputError("give --spectrum or --covariance, not both")
+    if covariance is not None:
+        found = gaussian.spectrum(limits_study.load_covariance(covariance))
+    elif spectrum is not None:
+        try:
+            found = np.array([float(part) for part in spectrum.split(",")])
+        except ValueError:
+            raise InputError(f"--spectrum takes numbers with commas between them; got {spectrum!r}") from None
+    elif dim is None:
+        raise InputError("give --dim, --spectrum or --covariance")
+    else:
+        if dim < 1:
+            raise InputError(f"--dim must be at least 1; got {dim}")
+        found = np.ones(dim)
+    if dim is not None and len(found) != dim:
+        raise InputError(f"--dim {dim} does not fit the {len(found)} variances given")
+    return found
+
+
+def _print(rows: list[dict[str, Any]], title: str, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(rows, indent=2, ensure_ascii=False))  # noqa: T201
+        return
+    table = Table(*rows[0], title=title)
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    out.print(table)
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("elapsed"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=err,
+    )
+
+
+def main() -> None:
+    """Entry point of the `codebound` command."""
+    app()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""Settings: pydantic models with YAML, `key=value` overrides and a fingerprint."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from codebound.errors import InputError
+
+
+class Settings(BaseModel):
+    """Immutable settings; an unknown key is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def build(kind: type[S], values: dict[str, Any]) -> S:
+    """Validated settings.
+
+    Raises:
+        InputError: an unknown key (the nearest one is suggested) or a value that is not accepted.
+    """
+    for key in values:
+        if key not in kind.model_fields:
+            raise InputError(f"unknown setting {key!r}{_suggestion(key, kind.model_fields)}")
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "settings"
+        raise InputError(f"setting {where}={first['input']!r} is not accepted: {first['msg']}") from None
+
+
+def with_overrides(settings: S, overrides: Iterable[str]) -> S:
+    """The settings with `key=value` applied; values are read as YAML (`arms=[uniform, kmeans]`, `steps=100`).
+
+    Raises:
+        InputError: no `=`, YAML that can't be read, or what `build` refuses.
+    """
+    values: dict[str, Any] = {}
+    for item in overrides:
+        key, separator, text = item.partition("=")
+        if not separator:
+            raise InputError(f"--set takes key=value; got {item!r}")
+        try:
+            values[key.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise InputError(f"--set {key}: {text!r} can't be read as a YAML value") from None
+    return build(type(settings), {**settings.model_dump(), **values})
+
+
+def to_yaml(settings: Settings) -> str:
+    """The resolved settings, in the order they are declared."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def from_yaml(kind: type[S], path: Path) -> S:
+    """Settings from a file that `to_yaml` wrote or a user edited."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} can't be read as YAML settings: {error}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path} must hold a mapping of settings; got {type(values).__name__}")
+    return build(kind, values)
+
+
+def fingerprint(settings: Settings) -> str:
+    """Twelve hexadecimal digits that differ when any setting does."""
+    text = json.dumps(settings.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def differences(old: Settings, new: Settings) -> list[str]:
+    """`key: old → new` for each setting that differs."""
+    before, after = old.model_dump(mode="json"), new.model_dump(mode="json")
+    return [f"{key}: {before[key]!r} → {after[key]!r}" for key in after if before[key] != after[key]]
+
+
+def _suggestion(key: str, known: Iterable[str]) -> str:
+    names = list(known)
+    near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; known settings: {', '.join(names)}"

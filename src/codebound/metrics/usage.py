@@ -1,0 +1,53 @@
+"""How a codebook is used and where its codewords lie; tensors may carry leading runs axes `*m`."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+DEAD = 1e-4  # mission row A6: dead is a codeword with less than this share of the vectors
+
+
+class Usage(NamedTuple):
+    """Over a whole data set, never per batch. A share is a codeword's fraction of the vectors."""
+
+    perplexity: Float[Tensor, "*m"]  # exp of the entropy of the shares
+    entropy_bits: Float[Tensor, "*m"]
+    usage_min: Float[Tensor, "*m"]  # smallest share
+    usage_max: Float[Tensor, "*m"]
+    usage_std: Float[Tensor, "*m"]
+    dead: Float[Tensor, "*m"]  # number of codewords with a share under `DEAD`
+
+
+class Geometry(NamedTuple):
+    """Where the codewords lie."""
+
+    norm_mean: Float[Tensor, "*m"]
+    norm_std: Float[Tensor, "*m"]
+    pairwise_distance: Float[Tensor, "*m"]  # mean over the pairs of different codewords
+
+
+def usage(counts: Float[Tensor, "*m K"], dead_below: float = DEAD) -> Usage:
+    """Usage statistics from the number of vectors in each cell."""
+    share = counts.double() / counts.sum(-1, keepdim=True)
+    nats = torch.special.entr(share).sum(-1)
+    return Usage(
+        perplexity=nats.exp(),
+        entropy_bits=nats / math.log(2),
+        usage_min=share.amin(-1),
+        usage_max=share.amax(-1),
+        usage_std=share.std(-1),
+        dead=(share < dead_below).sum(-1).double(),
+    )
+
+
+def geometry(codebook: Float[Tensor, "*m K D"]) -> Geometry:
+    """Norms of the codewords and their mean distance."""
+    norms = codebook.norm(dim=-1)
+    k = codebook.shape[-2]
+    total = torch.cdist(codebook, codebook).sum((-2, -1), dtype=torch.float64)
+    return Geometry(norms.mean(-1).double(), norms.std(-1).double(), total / (k * (k - 1)))

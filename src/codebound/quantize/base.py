@@ -1,0 +1,117 @@
+"""What every quantizer is: the abstract class, its result, and what an update needs to know."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from codebound.errors import InputError
+from codebound.quantize.sketch import Sketch
+
+
+class CodeStats(NamedTuple):
+    """The statistic of one codebook over one batch: all that Lloyd, EMA and the codebook loss consume.
+
+    `counts` and `sums` are float64, so that adding up ranks or accumulation steps is exact enough to be rounded
+    once and not depend on how the batch was divided.
+    """
+
+    counts: Float[Tensor, " K"]
+    sums: Float[Tensor, "K D"]
+    non_finite: Int64[Tensor, ""]  # tokens left out because they hold NaN or Inf
+    sketch: Sketch  # a few of the tokens, for revival
+
+    @staticmethod
+    def merge(stats: tuple[CodeStats, ...]) -> CodeStats:
+        """The statistic of the joined batch."""
+        first, *rest = stats
+        for other in rest:
+            first = CodeStats(
+                first.counts + other.counts,
+                first.sums + other.sums,
+                first.non_finite + other.non_finite,
+                first.sketch.merge(other.sketch),
+            )
+        return first
+
+
+class Quantized(NamedTuple):
+    """What a quantizer returns. `*b` are any leading axes, Q is the number of indices per vector."""
+
+    z_q: Float[Tensor, "*b D"]  # reproduction, in the input's dtype, gradient estimator attached
+    indices: Int64[Tensor, "*b Q"]  # −1 where masked or not finite
+    loss: Float[Tensor, ""]  # weighted sum of `losses`: what a user adds to theirs
+    losses: dict[str, Float[Tensor, ""]]  # unweighted, by name: commitment, codebook, …
+    stats: tuple[CodeStats, ...]  # one per codebook; () in eval
+
+
+@dataclass(frozen=True)
+class UpdateReport:
+    """What `update_` did and saw, over the whole (joined) batch and the current window."""
+
+    tokens: int  # valid tokens in the batch
+    non_finite: int  # tokens left out because they hold NaN or Inf
+    revived: tuple[Int64[Tensor, " r"], ...]  # rows replaced, per codebook: zero an optimizer's moments there
+    window_usage: tuple[float, ...]  # fraction of codewords used in the window, per codebook
+    window_perplexity: tuple[float, ...]
+
+
+class Quantizer(nn.Module, ABC):
+    """A map from vectors to a finite set of reproductions, and back from indices.
+
+    `forward` is pure: it changes no state. Codewords move in `update_`, called after `optimizer.step()` with all
+    the results since the last one; so gradient accumulation, checkpoint recomputation and a GAN's double forward
+    can't update twice.
+
+    Attributes:
+        dim: D, the size of the last axis.
+        codebook_sizes: K of each of the Q codebooks.
+    """
+
+    dim: int
+    codebook_sizes: tuple[int, ...]
+
+    @abstractmethod
+    def forward(
+        self,
+        z: Float[Tensor, "*b D"],
+        *,
+        mask: Bool[Tensor, "*b"] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Quantized:
+        """Quantize `z`. Tokens where `mask` is False or that are not finite: index −1, z_q 0, no gradient."""
+
+    @abstractmethod
+    def encode(self, z: Float[Tensor, "*b D"]) -> Int64[Tensor, "*b Q"]:
+        """Indices only."""
+
+    @abstractmethod
+    def decode(
+        self, indices: Int64[Tensor, "*b Q"], *, mask: Bool[Tensor, "*b"] | None = None
+    ) -> Float[Tensor, "*b D"]:
+        """Reproductions of `indices`. An index out of range raises, −1 too unless its token is masked."""
+
+    @abstractmethod
+    def init_(self, z: Float[Tensor, "*b D"], *, generator: torch.Generator | None = None) -> None:
+        """Choose the codewords from a batch: explicit, before the first step, never inside `forward`."""
+
+    @abstractmethod
+    def update_(self, *results: Quantized) -> UpdateReport:
+        """Move the codewords; `results` are the training forwards since the last call, on this rank."""
+
+    def check_input(self, z: Tensor, mask: Tensor | None) -> None:
+        """Refuse what can't be quantized, by name."""
+        if z.ndim < 1 or z.shape[-1] != self.dim:
+            raise InputError(f"z must have shape [*, {self.dim}] (dim={self.dim}); got {list(z.shape)}")
+        if not z.is_floating_point():
+            raise InputError(f"z must be a floating-point tensor; got {z.dtype}")
+        if mask is not None and (mask.dtype != torch.bool or mask.shape != z.shape[:-1]):
+            raise InputError(
+                f"mask must be a bool tensor of shape {list(z.shape[:-1])}, as z without its last axis; "
+                f"got {mask.dtype} {list(mask.shape)}"
+            )

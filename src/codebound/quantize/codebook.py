@@ -1,0 +1,89 @@
+"""The only owner of mutable code state: the table, its masses, the usage window, the step counter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from codebound.errors import InputError
+from codebound.quantize.sketch import mix
+from codebound.quantize.update import CodebookState, Update
+
+
+class Codebook(nn.Module):
+    """K codewords of D numbers and what is remembered about them.
+
+    The table is a parameter where an optimizer moves it and a buffer elsewhere. All of it stays float32 under
+    `.half()` and `.bfloat16()`: running sums die in 8 bits of mantissa, and the table is small.
+    """
+
+    table: Tensor
+    counts: Tensor
+    sums: Tensor
+    window_counts: Tensor
+    step: Tensor
+    salt: Tensor
+    initialised: Tensor
+
+    def __init__(self, codebook_size: int, dim: int, update: Update, seed: int = 0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        table = torch.randn(codebook_size, dim, generator=generator)
+        if update.trains:
+            self.table = nn.Parameter(table)
+        else:
+            self.register_buffer("table", table)
+        state = CodebookState.fresh(table)
+        self.register_buffer("counts", state.counts)
+        self.register_buffer("sums", state.sums)
+        self.register_buffer("window_counts", torch.zeros(codebook_size, dtype=torch.float64))
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("salt", mix(torch.tensor(seed, dtype=torch.int64)))
+        self.register_buffer("initialised", torch.zeros((), dtype=torch.bool))
+
+    def codewords(self) -> Float[Tensor, "K D"]:
+        """The codewords as they are searched and returned."""
+        return self.table
+
+    def state(self) -> CodebookState:
+        """The state that updates and revivals map to a new one."""
+        return CodebookState(self.table.detach(), self.counts, self.sums)
+
+    @torch.no_grad()
+    def write_(self, state: CodebookState) -> None:
+        """Take over a state, all of it."""
+        self.table.copy_(state.codewords)
+        self.counts.copy_(state.counts)
+        self.sums.copy_(state.sums)
+
+    @torch.no_grad()
+    def reset_(self, codewords: Float[Tensor, "K D"]) -> None:
+        """Begin anew from these codewords: fresh masses, empty window.
+
+        Raises:
+            InputError: another shape, or codewords that are not finite.
+        """
+        if codewords.shape != self.table.shape:
+            raise InputError(
+                f"codewords must have shape {list(self.table.shape)}; got {list(codewords.shape)}"
+            )
+        if not bool(codewords.isfinite().all()):
+            raise InputError("codewords must be finite; got NaN or Inf")
+        self.write_(CodebookState.fresh(codewords.detach().to(self.table)))
+        self.window_counts.zero_()
+        self.initialised.fill_(True)
+
+    def step_salt(self) -> Int64[Tensor, ""]:
+        """A hash of (seed, step): the same on every rank."""
+        return mix(self.salt ^ self.step)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Codebook:
+        return super()._apply(lambda t: _same_dtype(fn, t), recurse)
+
+
+def _same_dtype(fn: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
+    moved = fn(t)
+    return moved if moved.dtype == t.dtype else t.to(moved.device)

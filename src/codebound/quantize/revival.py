@@ -1,0 +1,112 @@
+"""What becomes of dead codewords: pure functions from a state to a whole new state.
+
+Dead means: hit less than `threshold` times its fair share 1/K over a window of `window`·K tokens. Relative and
+windowed, so that neither the batch size nor one unlucky batch decides: a healthy codeword that expects `window`
+hits misses the threshold by chance with probability P(Poisson(window·p·K) < threshold·window).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from codebound.errors import InputError
+from codebound.quantize.update import CodebookState
+
+
+class Revived(NamedTuple):
+    state: CodebookState
+    rows: Int64[Tensor, " r"]
+
+
+@dataclass(frozen=True)
+class _Windowed:
+    threshold: float = 0.03
+    window: float = 50.0
+    candidates: int = 256  # at most so many codewords are replaced per window
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.threshold < 1.0:
+            raise InputError(f"threshold must be in (0, 1), a fraction of 1/K; got {self.threshold}")
+        if not self.window > 0.0:
+            raise InputError(f"window must be positive, in tokens per codeword; got {self.window}")
+        if self.candidates < 1:
+            raise InputError(f"candidates must be at least 1; got {self.candidates}")
+
+    def dead(self, window_counts: Float[Tensor, " K"]) -> Int64[Tensor, " r"]:
+        """Rows under the threshold, the emptiest first, no more than `candidates`."""
+        share = window_counts.sum() / window_counts.shape[0]
+        order = window_counts.argsort(stable=True)[: self.candidates]
+        return order[window_counts[order] < self.threshold * share]
+
+
+@dataclass(frozen=True)
+class Never:
+    """Dead codewords stay dead."""
+
+    kind: Literal["never"] = "never"
+    window: float = 50.0
+    candidates: int = 0
+
+    def revive(
+        self,
+        state: CodebookState,
+        window_counts: Float[Tensor, " K"],
+        tokens: Float[Tensor, "r D"],
+        generator: torch.Generator,
+    ) -> Revived:
+        return Revived(state, torch.empty(0, dtype=torch.int64, device=window_counts.device))
+
+
+@dataclass(frozen=True)
+class Resample(_Windowed):
+    """A dead codeword moves to a token of the batch, with the mean mass of a codeword."""
+
+    kind: Literal["resample"] = "resample"
+
+    def revive(
+        self,
+        state: CodebookState,
+        window_counts: Float[Tensor, " K"],
+        tokens: Float[Tensor, "r D"],
+        generator: torch.Generator,
+    ) -> Revived:
+        rows = self.dead(window_counts)[: tokens.shape[0]]
+        codewords = tokens[: rows.shape[0]].to(state.codewords.dtype)
+        return Revived(state.replace(rows, codewords, state.counts.mean().expand(rows.shape[0])), rows)
+
+
+@dataclass(frozen=True)
+class Split(_Windowed):
+    """A dead codeword moves beside one of the busiest, which shares its mass (Linde, Buzo & Gray 1980).
+
+    `spread` is the length of the step, relative to the codewords' root-mean-square deviation.
+    """
+
+    spread: float = 0.01
+    kind: Literal["split"] = "split"
+
+    def revive(
+        self,
+        state: CodebookState,
+        window_counts: Float[Tensor, " K"],
+        tokens: Float[Tensor, "r D"],
+        generator: torch.Generator,
+    ) -> Revived:
+        rows = self.dead(window_counts)[: window_counts.shape[0] // 2]
+        busy = window_counts.argsort(descending=True, stable=True)[: rows.shape[0]]
+        c = state.codewords
+        alive = c[window_counts > 0]
+        scale = (alive - alive.mean(0)).square().mean().sqrt() if alive.shape[0] > 1 else c.abs().mean() + 1e-3
+        # On the CPU, then moved: a generator's stream must not depend on the device or the rank.
+        step = torch.randn(rows.shape[0], c.shape[1], generator=generator).to(c) * scale * self.spread
+        half = state.counts[busy] / 2
+        state = state.replace(busy, c[busy] - step, half).replace(rows, c[busy] + step, half)
+        return Revived(state, torch.cat([rows, busy]))
+
+
+Revival = Never | Resample | Split

@@ -1,0 +1,107 @@
+"""How codewords move: pure functions of (state, counts, sums). Tensors may carry leading runs axes `*m`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from codebound.errors import InputError
+
+
+class CodebookState(NamedTuple):
+    """Codewords and the masses behind them; whatever replaces a codeword replaces its mass too."""
+
+    codewords: Float[Tensor, "*m K D"]
+    counts: Float[Tensor, "*m K"]
+    sums: Float[Tensor, "*m K D"]
+
+    @staticmethod
+    def fresh(codewords: Float[Tensor, "*m K D"]) -> CodebookState:
+        """A state in which each codeword carries the mass of one token."""
+        counts = codewords.new_ones(codewords.shape[:-1])
+        return CodebookState(codewords, counts, codewords.clone())
+
+    def replace(self, rows: Tensor, codewords: Tensor, counts: Tensor) -> CodebookState:
+        """The state with the given rows `[r]` of a single codebook replaced, masses included."""
+        return CodebookState(
+            self.codewords.index_copy(0, rows, codewords),
+            self.counts.index_copy(0, rows, counts),
+            self.sums.index_copy(0, rows, codewords * counts.unsqueeze(-1)),
+        )
+
+
+@dataclass(frozen=True)
+class EMA:
+    """Running means of the cells: N ← γN + (1−γ)n, m ← γm + (1−γ)Σz, c = m/N (VQ-VAE, appendix A.1).
+
+    `smoothing` is the Laplace ε: N is replaced by (N + ε)·ΣN/(ΣN + Kε). As ε does not decay while m does, plain
+    smoothing pulls an unused codeword into the origin after ln(N₀/ε)/(−ln γ) steps; so a codeword whose count has
+    fallen under 100 ε stays where it is until it is hit again or revived.
+    """
+
+    decay: float = 0.99
+    smoothing: float = 1e-5
+    kind: Literal["ema"] = "ema"
+    trains: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.decay < 1.0:
+            raise InputError(f"decay must be in [0, 1); got {self.decay}")
+        if not self.smoothing >= 0.0:
+            raise InputError(f"smoothing must be at least 0; got {self.smoothing}")
+
+    def step(
+        self, state: CodebookState, counts: Float[Tensor, "*m K"], sums: Float[Tensor, "*m K D"]
+    ) -> CodebookState:
+        old = state.codewords
+        n = state.counts.double().mul(self.decay).add(counts, alpha=1 - self.decay)
+        m = state.sums.double().mul(self.decay).add(sums, alpha=1 - self.decay)
+        total, k = n.sum(-1, keepdim=True), n.shape[-1]
+        smoothed = (n + self.smoothing) * (total / (total + k * self.smoothing).clamp_min(1e-300))
+        moved = (m / smoothed.clamp_min(1e-300).unsqueeze(-1)).to(old.dtype)
+        alive = (n > 100 * self.smoothing).unsqueeze(-1)
+        return CodebookState(torch.where(alive, moved, old), n.to(old.dtype), m.to(old.dtype))
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """Codewords are a parameter; an optimizer moves them along the gradient of the codebook loss."""
+
+    kind: Literal["gradient"] = "gradient"
+    trains: ClassVar[bool] = True
+
+    def step(
+        self, state: CodebookState, counts: Float[Tensor, "*m K"], sums: Float[Tensor, "*m K D"]
+    ) -> CodebookState:
+        return state
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """Codewords stay as they were initialised."""
+
+    kind: Literal["frozen"] = "frozen"
+    trains: ClassVar[bool] = False
+
+    def step(
+        self, state: CodebookState, counts: Float[Tensor, "*m K"], sums: Float[Tensor, "*m K D"]
+    ) -> CodebookState:
+        return state
+
+
+Update = EMA | Gradient | Frozen
+
+
+def codebook_gradient(
+    codewords: Float[Tensor, "*m K D"], counts: Float[Tensor, "*m K"], sums: Float[Tensor, "*m K D"]
+) -> Float[Tensor, "*m K D"]:
+    """Gradient of the codebook loss mean‖sg(z) − c‖² in closed form: 2(N_j c_j − m_j)/B.
+
+    What autograd finds for `Gradient`, without the graph: the laboratory trains many runs at once with it.
+    """
+    batch = counts.sum(-1, keepdim=True).clamp_min(1.0).unsqueeze(-1)
+    return ((counts.unsqueeze(-1) * codewords - sums) * (2.0 / batch)).to(codewords.dtype)

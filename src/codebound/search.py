@@ -1,0 +1,255 @@
+"""Nearest codeword: exact, in constant memory, for one codebook or for many at once.
+
+Everything above stands on three functions: `nearest` (indices), `assignment_sums` (what Lloyd, EMA and the
+gradient of the codebook loss all need) and `distortion`.
+
+The argument of the maximum of `z·c − |c|²/2` is the nearest codeword. On the CPU the scores are written tile by
+tile into one reused buffer that stays in the cache, and reduced there by NumPy, whose `argmax` is vectorised
+(`torch.argmax` is not: 10 to 30 times slower). Nothing of size N×K ever exists.
+
+Float32 scores lose the answer when distances are small beside the vectors' lengths (latents with mean 1 and
+spread 1e-3; two far clusters). So both sides are centred on the mean codeword, and rows whose smallest distance
+still is not well above the rounding of the scores are looked at again in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from codebound.errors import InputError
+
+TILE_SCORES = 2**18  # scores per tile: 1 MB of float32, which stays in the L2 cache
+TILE_CODEWORDS = 2048
+CUDA_TILE_SCORES = 2**24
+# A row is looked at again when its distance is under this many roundings of its scores.
+RECHECK_ROUNDINGS = 256.0
+
+
+def nearest(z: Float[Tensor, "*b d"], codebook: Float[Tensor, "*m k d"]) -> Int64[Tensor, "..."]:
+    """Index of the nearest codeword: `argmin_j |z − c_j|²`; the lowest index wins a tie.
+
+    Args:
+        z: vectors. With one codebook any leading shape; with `*m` codebooks `[n, d]` (shared by all of them)
+            or `[*m, n, d]` (each has its own).
+        codebook: `[k, d]`, or `[*m, k, d]` for many codebooks of one size.
+
+    Returns:
+        int64 indices, `[*b]` for one codebook, `[*m, n]` for many.
+
+    Computed in float32 (float64 if either input is float64) whatever autocast or
+    `torch.set_float32_matmul_precision` say. A row that is not finite gets an arbitrary valid index.
+
+    Raises:
+        InputError: shapes that don't fit together, or an empty codebook.
+    """
+    _check(z, codebook)
+    z, codebook = z.detach(), codebook.detach()
+    dtype = torch.float64 if torch.float64 in (z.dtype, codebook.dtype) else torch.float32
+    z, codebook = z.to(dtype), codebook.to(dtype)
+    runs = codebook.shape[:-2]
+    books = codebook.reshape(-1, *codebook.shape[-2:])
+    if not runs:
+        return _search(z.reshape(-1, z.shape[-1]), books).view(z.shape[:-1])
+    if z.ndim == 2:
+        return _search(z, books).view(*runs, z.shape[0])
+    own = z.reshape(-1, *z.shape[-2:])
+    found = [_search(own[m], books[m : m + 1]) for m in range(books.shape[0])]
+    return torch.cat(found).view(*runs, z.shape[-2])
+
+
+def assignment_sums(
+    z: Float[Tensor, "*zm n d"], indices: Int64[Tensor, "*m n"], codebook_size: int
+) -> tuple[Float[Tensor, "*m k"], Float[Tensor, "*m k d"]]:
+    """Counts and sums of the vectors of each cell, in float64; indices of −1 are left out.
+
+    Float64 so that sums over ranks or accumulation steps, rounded once by whoever uses them, do not depend on
+    how a batch was divided.
+
+    Args:
+        z: vectors, `[n, d]` (shared by all runs) or `[*m, n, d]`.
+        indices: `[*m, n]`, from −1 to `codebook_size − 1`.
+
+    Returns:
+        counts `[*m, k]` and sums `[*m, k, d]`.
+    """
+    runs, n, dim = indices.shape[:-1], indices.shape[-1], z.shape[-1]
+    flat = indices.reshape(-1, n)
+    m, bins = flat.shape[0], codebook_size + 1  # the extra bin swallows what is masked
+    offset = torch.arange(m, device=z.device).unsqueeze(1) * bins
+    target = (torch.where(flat < 0, codebook_size, flat) + offset).reshape(-1, 1)
+    ones = z.new_ones(*z.shape[:-1], 1, dtype=torch.float64)
+    rows = torch.cat([z.detach().to(torch.float64), ones], dim=-1)
+    rows = rows.expand(*runs, n, dim + 1).reshape(m * n, dim + 1)
+    table = rows.new_zeros(m * bins, dim + 1).scatter_add_(0, target.expand(-1, dim + 1), rows)
+    table = table.view(*runs, bins, dim + 1)[..., :codebook_size, :]
+    return table[..., dim], table[..., :dim]
+
+
+def distortion(
+    z: Float[Tensor, "*zm n d"],
+    codebook: Float[Tensor, "*m k d"],
+    indices: Int64[Tensor, "*m n"] | None = None,
+) -> Float[Tensor, "*m"]:
+    """Mean over the vectors of the squared error, summed over dimensions, in float64.
+
+    Args:
+        z: vectors, `[n, d]` (shared) or `[*m, n, d]`.
+        indices: as `nearest` returns; searched for if not given.
+    """
+    if indices is None:
+        indices = nearest(z, codebook)
+    runs, (k, dim) = codebook.shape[:-2], codebook.shape[-2:]
+    flat = indices.reshape(-1, indices.shape[-1])
+    offset = torch.arange(flat.shape[0], device=z.device).unsqueeze(1) * k
+    reproduction = codebook.reshape(-1, dim).index_select(0, (flat + offset).view(-1)).view(*indices.shape, dim)
+    return (z - reproduction).square().sum(-1, dtype=torch.float64).mean(-1).view(runs)
+
+
+def _check(z: Tensor, codebook: Tensor) -> None:
+    if codebook.ndim < 2 or codebook.shape[-2] == 0:
+        raise InputError(f"codebook must have shape [*m, k, d] with k ≥ 1; got {list(codebook.shape)}")
+    if z.ndim < 1 or z.shape[-1] != codebook.shape[-1]:
+        raise InputError(
+            f"z must have {codebook.shape[-1]} as its last size, as the codebook has; got z {list(z.shape)}, "
+            f"codebook {list(codebook.shape)}"
+        )
+    if codebook.ndim > 2 and z.ndim != 2 and z.shape[:-2] != codebook.shape[:-2]:
+        raise InputError(
+            f"with several codebooks z must be [n, d] or share their leading axes; got z {list(z.shape)}, "
+            f"codebook {list(codebook.shape)}"
+        )
+
+
+def _search(z: Tensor, books: Tensor) -> Tensor:
+    """Indices `[m, n]` of `z [n, d]` in `books [m, k, d]`."""
+    if torch.compiler.is_compiling():
+        return _nearest_op(z, books)
+    return _nearest(z, books)
+
+
+def _nearest(z: Tensor, books: Tensor) -> Tensor:
+    m, k, _ = books.shape
+    if z.shape[0] == 0:
+        return torch.empty(m, 0, dtype=torch.int64, device=z.device)
+    centre = books.mean(dim=(0, 1))
+    zc, cc = z - centre, books - centre
+    half_norms = cc.square().sum(-1, keepdim=True).mul_(0.5)
+    codes = torch.cat([cc, half_norms.neg()], dim=-1).view(m * k, -1)
+    queries = torch.cat([zc, zc.new_ones(zc.shape[0], 1)], dim=-1)
+    with _full_precision(z.device):
+        tiles = _tiles_cpu if z.device.type == "cpu" else _tiles_device
+        indices, scores = tiles(queries, codes, m, k)
+        if z.dtype == torch.float32:
+            _recheck(z, books, indices, scores, zc, half_norms)
+    return indices
+
+
+def _tiles_cpu(queries: Tensor, codes: Tensor, m: int, k: int) -> tuple[Tensor, Tensor]:
+    """Best index and score `[m, n]`: tiles of rows × (some codebooks, or a part of one)."""
+    n = queries.shape[0]
+    indices = np.empty((m, n), dtype=np.int64)
+    scores = np.empty((m, n), dtype=queries.numpy().dtype)
+    books_per_tile = max(1, TILE_CODEWORDS // k)
+    part = min(k, TILE_CODEWORDS)
+    rows = max(1, TILE_SCORES // min(books_per_tile * part, m * k))
+    buffer = queries.new_empty(min(rows, n) * min(books_per_tile * part, m * k))
+    starts = range(0, k, part)
+    for row in range(0, n, rows):
+        q = queries[row : row + rows]
+        b = q.shape[0]
+        for book in range(0, m, books_per_tile):
+            g = min(books_per_tile, m - book)
+            parts_i, parts_v = [], []
+            for start in starts:
+                width = min(part, k - start)
+                block = codes[book * k + start : book * k + start + (g - 1) * k + width]
+                tile = torch.mm(q, block.t(), out=buffer[: b * block.shape[0]].view(b, -1))
+                tile = tile.numpy().reshape(b, g, width)
+                best = tile.argmax(-1)
+                parts_v.append(np.take_along_axis(tile, best[..., None], -1)[..., 0])
+                parts_i.append(best + start)
+            if len(parts_i) == 1:
+                index, value = parts_i[0], parts_v[0]
+            else:
+                values = np.stack(parts_v)
+                won = values.argmax(0)[None]  # the first of equals: the lowest index
+                value = np.take_along_axis(values, won, 0)[0]
+                index = np.take_along_axis(np.stack(parts_i), won, 0)[0]
+            indices[book : book + g, row : row + b] = index.T
+            scores[book : book + g, row : row + b] = value.T
+    return torch.from_numpy(indices), torch.from_numpy(scores)
+
+
+def _tiles_device(queries: Tensor, codes: Tensor, m: int, k: int) -> tuple[Tensor, Tensor]:
+    """The same with torch operations only, for accelerators; one codebook at a time."""
+    n = queries.shape[0]
+    indices = torch.empty(m, n, dtype=torch.int64, device=queries.device)
+    scores = queries.new_empty(m, n)
+    part = min(k, 65536)
+    rows = max(1, CUDA_TILE_SCORES // part)
+    for book in range(m):
+        for row in range(0, n, rows):
+            q = queries[row : row + rows]
+            best, index = None, None
+            for start in range(0, k, part):
+                block = codes[book * k + start : book * k + min(start + part, k)]
+                value, found = torch.mm(q, block.t()).max(dim=1)
+                if best is None or index is None:
+                    best, index = value, found + start
+                else:
+                    better = value > best
+                    best, index = torch.where(better, value, best), torch.where(better, found + start, index)
+            assert best is not None
+            assert index is not None
+            indices[book, row : row + rows], scores[book, row : row + rows] = index, best
+    return indices, scores
+
+
+def _recheck(
+    z: Tensor, books: Tensor, indices: Tensor, scores: Tensor, zc: Tensor, half_norms: Tensor
+) -> None:
+    """Search again in float64, in place, where the distance found is within rounding of zero."""
+    norms = zc.square().sum(-1)
+    longest = half_norms.amax().mul(2.0)
+    rounding = torch.finfo(z.dtype).eps * (norms.add(longest))  # bounds |z||c| + |c|²/2 from above
+    doubtful = norms - 2.0 * scores < RECHECK_ROUNDINGS * rounding
+    if not bool(doubtful.any()):
+        return
+    for book in range(books.shape[0]):
+        rows = doubtful[book].nonzero().squeeze(1)
+        if rows.numel():
+            codes = books[book].double()
+            indices[book, rows] = _nearest(z[rows].double(), codes.unsqueeze(0))[0]
+
+
+@contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
+    """Matrix products in true float32, under any autocast and any global precision flag."""
+    before = torch.get_float32_matmul_precision()
+    autocast = torch.is_autocast_enabled(device.type)
+    if before == "highest" and not autocast:
+        yield
+        return
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+# NumPy and data-dependent rechecks can't be traced: to torch.compile and torch.export the search is one opaque node.
+_nearest_op = torch.library.custom_op(
+    "codebound::nearest", _nearest, mutates_args=(), schema="(Tensor z, Tensor books) -> Tensor"
+)
+
+
+@_nearest_op.register_fake
+def _(z: Tensor, books: Tensor) -> Tensor:
+    return z.new_empty(books.shape[0], z.shape[0], dtype=torch.int64)

@@ -1,0 +1,98 @@
+"""The folder of a study's run: settings, finished cells, and what may be resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from codebound import config
+from codebound.errors import InputError
+from codebound.files import write_text
+
+S = TypeVar("S", bound=config.Settings)
+
+
+@dataclass(frozen=True)
+class RunFolder(Generic[S]):
+    """`config.yaml`, `study.json` and one JSON file per finished cell, written last and whole."""
+
+    path: Path
+    settings: S
+
+    @classmethod
+    def open(cls, path: Path, study: str, settings: S) -> RunFolder[S]:
+        """Make the folder, or take up an earlier run of exactly these settings.
+
+        Raises:
+            InputError: the folder can't be written, holds something else, or a run with other settings (the
+                differences are named).
+        """
+        folder = cls(path, settings)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"--out {path} can't be made: {error.strerror}") from None
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise InputError(f"--out {path} is not writable")
+        if (path / "config.yaml").exists():
+            folder._check_same(study)
+        elif any(entry for entry in path.iterdir() if not entry.name.startswith(".")):
+            raise InputError(f"--out {path} holds other files; give a new folder or one of an earlier run")
+        else:
+            write_text(path / "study.json", json.dumps(_provenance(study, settings), indent=2) + "\n")
+            write_text(path / "config.yaml", config.to_yaml(settings))
+        return folder
+
+    def _check_same(self, study: str) -> None:
+        earlier = read_study(self.path)
+        if earlier["study"] != study:
+            raise InputError(f"--out {self.path} holds a run of study {earlier['study']!r}, not {study!r}")
+        before = config.from_yaml(type(self.settings), self.path / "config.yaml")
+        if changed := config.differences(before, self.settings):
+            raise InputError(
+                f"--out {self.path} holds a run with other settings ({'; '.join(changed)}); "
+                "give another --out, or the same settings to resume it"
+            )
+
+    def cell_file(self, name: str) -> Path:
+        """The file whose presence says that a cell is finished."""
+        return self.path / "cells" / f"{name}.json"
+
+    def finished(self, name: str) -> bool:
+        """Whether the cell was completed."""
+        return self.cell_file(name).exists()
+
+    def finish(self, name: str, result: dict[str, Any]) -> None:
+        """Record a completed cell."""
+        write_text(self.cell_file(name), json.dumps(result, indent=1) + "\n")
+
+
+def read_study(path: Path) -> dict[str, Any]:
+    """`study.json` of a run folder.
+
+    Raises:
+        InputError: not the folder of a run.
+    """
+    try:
+        return json.loads((path / "study.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} is not the folder of a study's run: it has no study.json") from None
+    except (OSError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}/study.json can't be read: {error}") from None
+
+
+def _provenance(study: str, settings: config.Settings) -> dict[str, Any]:
+    packages = ("codebound", "torch", "numpy", "scipy")
+    return {
+        "study": study,
+        "fingerprint": config.fingerprint(settings),
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "command": " ".join(["codebound", *sys.argv[1:]]),
+    }

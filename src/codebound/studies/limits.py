@@ -1,0 +1,162 @@
+"""The limits of a source, for the command line: of a Gaussian in closed form, of a user's vectors by estimate."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from codebound import search
+from codebound.data import arrays
+from codebound.errors import InputError
+from codebound.metrics.usage import usage
+from codebound.quantize.init import KMeans
+from codebound.theory import bounds, finite, gaussian
+from codebound.theory.converse import converse
+from codebound.theory.entropy import differential_entropy
+
+ENTROPY_ROWS = 20_000  # the estimate's time grows with the rows, its uncertainty is small by then
+KMEANS_ROWS = 100_000
+
+
+@dataclass(frozen=True)
+class GaussianLimits:
+    """Squared errors summed over the vector, at `rate_bits` bits per vector; None where not defined."""
+
+    shannon: float  # no code of any length can do better
+    converse: float | None  # no code with this many codewords can; isotropic only
+    best_known: float | None
+    random_codebook: float  # expected, for codewords drawn from the water-filled Gaussian
+    random_codebook_error: float | None  # one standard error, where it is estimated
+    best_variance: float | None  # of the codewords of a random codebook; isotropic only
+    best_random_codebook: float | None  # what that variance reaches
+    rate_bits: float
+
+
+def gaussian_limits(spectrum: Float[np.ndarray, " k"], codebook_size: int) -> GaussianLimits:
+    """Limits for the Gaussian with these variances along its principal axes.
+
+    Raises:
+        InputError: a codebook of fewer than 2, or variances that are negative, not finite or all zero.
+    """
+    _check_size(codebook_size)
+    if not (np.isfinite(spectrum).all() and (spectrum >= 0).all() and spectrum.sum() > 0):
+        raise InputError(f"variances must be finite, not negative and not all zero; got {spectrum.tolist()}")
+    dim, rate = len(spectrum), math.log2(codebook_size)
+    shannon = gaussian.water_filling(spectrum, rate).distortion
+    if not np.allclose(spectrum, spectrum[0], rtol=1e-9):
+        covariance = np.diag(spectrum)
+        codewords = gaussian.reproduction_covariance(covariance, rate)
+        random = finite.random_codebook_distortion_qmc(covariance, codewords, codebook_size)
+        return GaussianLimits(shannon, None, None, random.value, random.standard_error, None, None, rate)
+    variance = float(spectrum[0])
+    asymptotic = gaussian.reproduction_variance(variance, rate, dim)
+    best, known = finite.best_codeword_variance(dim, codebook_size, variance), bounds.best_known(dim, codebook_size, variance)
+    return GaussianLimits(
+        shannon=shannon,
+        converse=converse(dim, codebook_size, variance).certified,
+        best_known=known.distortion if known else None,
+        random_codebook=finite.random_codebook_distortion(dim, codebook_size, asymptotic, variance),
+        random_codebook_error=None,
+        best_variance=best.variance,
+        best_random_codebook=best.distortion,
+        rate_bits=rate,
+    )
+
+
+def load_covariance(path: Path) -> Float[np.ndarray, "k k"]:
+    """A square matrix from `.npy`, or from text with commas or blanks.
+
+    Raises:
+        InputError: the file can't be read or is not a square matrix.
+    """
+    try:
+        if path.suffix == ".npy":
+            matrix = np.load(path, allow_pickle=False)
+        else:
+            text = path.read_text(encoding="utf-8").replace(",", " ")
+            matrix = np.array([[float(cell) for cell in line.split()] for line in text.splitlines() if line.strip()])
+    except (OSError, ValueError) as error:
+        raise InputError(f"--covariance {path} can't be read as a matrix of numbers: {error}") from None
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
+        raise InputError(f"--covariance {path} must hold a square matrix; its shape is {matrix.shape}")
+    return matrix.astype(np.float64)
+
+
+@dataclass(frozen=True)
+class DataLimits:
+    """Where k-means stands on a user's vectors; squared errors summed over the vector, in the data's units."""
+
+    rows: int
+    dim: int
+    rate_bits: float
+    shannon: float  # lower bound on any code's error, from the entropy estimate
+    shannon_low: float  # the same at the ends of the estimate's 95 % interval
+    shannon_high: float
+    entropy_bits: float
+    gaussian_reference: float  # the water-filled Gaussian of equal covariance: data may beat it
+    kmeans: float  # on held-out rows
+    kmeans_train: float
+    gap_db: float  # k-means on held-out rows to `shannon`
+    gap_db_low: float
+    gap_db_high: float
+    gaussian_reference_db: float
+    perplexity: float  # held out
+    held_out_rows: int
+
+
+def data_limits(path: str, codebook_size: int, seed: int = 0) -> DataLimits:
+    """Limits and k-means for the vectors in a file or folder.
+
+    Raises:
+        InputError: a file that can't be used, fewer training rows than codewords, a singular covariance.
+    """
+    _check_size(codebook_size)
+    vectors = arrays.load_vectors(path)
+    train, held_out = arrays.split(vectors, seed=seed)
+    if len(train.values) < codebook_size:
+        raise InputError(
+            f"{vectors.name} has {len(vectors.values)} rows, {len(train.values)} of them for training: fewer than "
+            f"codebook_size={codebook_size}"
+        )
+    z = vectors.values.double().numpy()
+    dim, rate = z.shape[1], math.log2(codebook_size)
+    order = np.random.default_rng(seed).permutation(len(z))
+    entropy = differential_entropy(z[order[:ENTROPY_ROWS]])
+    low, shannon, high = (
+        bounds.shannon_lower_bound(bits, dim, rate) for bits in (entropy.low, entropy.bits, entropy.high)
+    )
+    spectrum = gaussian.spectrum(np.cov(z.T).reshape(dim, dim))
+    reference = gaussian.water_filling(spectrum, rate).distortion
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.randperm(len(train.values), generator=generator)[:KMEANS_ROWS]
+    codebook = KMeans()(train.values[rows], codebook_size, generator)
+    indices = search.nearest(held_out.values, codebook)
+    reached = float(search.distortion(held_out.values, codebook, indices))
+    return DataLimits(
+        rows=len(z),
+        dim=dim,
+        rate_bits=rate,
+        shannon=shannon,
+        shannon_low=low,
+        shannon_high=high,
+        entropy_bits=entropy.bits,
+        gaussian_reference=reference,
+        kmeans=reached,
+        kmeans_train=float(search.distortion(train.values[rows], codebook)),
+        gap_db=gaussian.gap_db(reached, shannon),
+        gap_db_low=gaussian.gap_db(reached, high),
+        gap_db_high=gaussian.gap_db(reached, low),
+        gaussian_reference_db=gaussian.gap_db(reached, reference),
+        perplexity=float(usage(torch.bincount(indices, minlength=codebook_size)).perplexity),
+        held_out_rows=len(held_out.values),
+    )
+
+
+def _check_size(codebook_size: int) -> None:
+    if codebook_size < 2:
+        raise InputError(f"codebook_size must be at least 2 (one codeword carries 0 bits); got {codebook_size}")
