@@ -1,1 +1,9 @@
 """codebound: vector quantization where every number stands next to its limit."""
+
+from importlib.metadata import version
+
+from codebound.quantize import VectorQuantizer, check_quantizer
+
+__version__ = version("codebound")
+
+__all__ = ["VectorQuantizer", "__version__", "check_quantizer"]

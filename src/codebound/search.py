@@ -3,17 +3,18 @@
 Everything above stands on three functions: `nearest` (indices), `assignment_sums` (what Lloyd, EMA and the
 gradient of the codebook loss all need) and `distortion`.
 
-The argument of the maximum of `z·c − |c|²/2` is the nearest codeword. On the CPU the scores are written tile by
-tile into one reused buffer that stays in the cache, and reduced there by NumPy, whose `argmax` is vectorised
-(`torch.argmax` is not: 10 to 30 times slower). Nothing of size N×K ever exists.
+The argument of the maximum of `z·c − |c|²/2` is the nearest codeword. On the CPU the scores are written tile
+by tile into one reused buffer that stays in the cache, and reduced there by NumPy, whose `argmax` is
+vectorised (`torch.argmax` is not: 10 to 30 times slower). Nothing of size N×K ever exists.
 
 Float32 scores lose the answer when distances are small beside the vectors' lengths (latents with mean 1 and
-spread 1e-3; two far clusters). So both sides are centred on the mean codeword, and rows whose smallest distance
-still is not well above the rounding of the scores are looked at again in float64.
+spread 1e-3; two far clusters). So both sides are centred on the mean codeword, and rows whose smallest
+distance still is not well above the rounding of the scores are looked at again in float64.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,7 +32,7 @@ CUDA_TILE_SCORES = 2**24
 RECHECK_ROUNDINGS = 256.0
 
 
-def nearest(z: Float[Tensor, "*b d"], codebook: Float[Tensor, "*m k d"]) -> Int64[Tensor, "..."]:
+def nearest(z: Float[Tensor, "*b d"], codebook: Float[Tensor, "*m k d"]) -> Int64[Tensor, "..."]:  # noqa: UP037
     """Index of the nearest codeword: `argmin_j |z − c_j|²`; the lowest index wins a tie.
 
     Args:
@@ -79,8 +80,9 @@ def assignment_sums(
         counts `[*m, k]` and sums `[*m, k, d]`.
     """
     runs, n, dim = indices.shape[:-1], indices.shape[-1], z.shape[-1]
-    flat = indices.reshape(-1, n)
-    m, bins = flat.shape[0], codebook_size + 1  # the extra bin swallows what is masked
+    m = math.prod(runs)
+    flat = indices.reshape(m, n)  # −1 would be ambiguous for n = 0
+    bins = codebook_size + 1  # the extra bin swallows what is masked
     offset = torch.arange(m, device=z.device).unsqueeze(1) * bins
     target = (torch.where(flat < 0, codebook_size, flat) + offset).reshape(-1, 1)
     ones = z.new_ones(*z.shape[:-1], 1, dtype=torch.float64)
@@ -105,9 +107,11 @@ def distortion(
     if indices is None:
         indices = nearest(z, codebook)
     runs, (k, dim) = codebook.shape[:-2], codebook.shape[-2:]
-    flat = indices.reshape(-1, indices.shape[-1])
+    flat = indices.reshape(math.prod(runs), indices.shape[-1])
     offset = torch.arange(flat.shape[0], device=z.device).unsqueeze(1) * k
-    reproduction = codebook.reshape(-1, dim).index_select(0, (flat + offset).view(-1)).view(*indices.shape, dim)
+    reproduction = (
+        codebook.reshape(-1, dim).index_select(0, (flat + offset).view(-1)).view(*indices.shape, dim)
+    )
     return (z - reproduction).square().sum(-1, dtype=torch.float64).mean(-1).view(runs)
 
 
@@ -244,7 +248,8 @@ def _full_precision(device: torch.device) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-# NumPy and data-dependent rechecks can't be traced: to torch.compile and torch.export the search is one opaque node.
+# NumPy and data-dependent rechecks can't be traced: to torch.compile and torch.export the search is one
+# opaque node.
 _nearest_op = torch.library.custom_op(
     "codebound::nearest", _nearest, mutates_args=(), schema="(Tensor z, Tensor books) -> Tensor"
 )

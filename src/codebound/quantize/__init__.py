@@ -9,4 +9,13 @@ from codebound.quantize.contract import check_quantizer
 from codebound.quantize.vector import VectorQuantizer
 from codebound.search import nearest
 
-__all__ = ["CodeStats", "Codebook", "Quantized", "Quantizer", "UpdateReport", "VectorQuantizer", "check_quantizer", "nearest"]
+__all__ = [
+    "CodeStats",
+    "Codebook",
+    "Quantized",
+    "Quantizer",
+    "UpdateReport",
+    "VectorQuantizer",
+    "check_quantizer",
+    "nearest",
+]

@@ -17,8 +17,8 @@ from codebound.quantize.sketch import Sketch
 class CodeStats(NamedTuple):
     """The statistic of one codebook over one batch: all that Lloyd, EMA and the codebook loss consume.
 
-    `counts` and `sums` are float64, so that adding up ranks or accumulation steps is exact enough to be rounded
-    once and not depend on how the batch was divided.
+    `counts` and `sums` are float64, so that adding up ranks or accumulation steps is exact enough to be
+    rounded once and not depend on how the batch was divided.
     """
 
     counts: Float[Tensor, " K"]
@@ -56,7 +56,7 @@ class UpdateReport:
 
     tokens: int  # valid tokens in the batch
     non_finite: int  # tokens left out because they hold NaN or Inf
-    revived: tuple[Int64[Tensor, " r"], ...]  # rows replaced, per codebook: zero an optimizer's moments there
+    revived: tuple[Int64[Tensor, " _"], ...]  # rows replaced, per codebook: zero an optimizer's moments there
     window_usage: tuple[float, ...]  # fraction of codewords used in the window, per codebook
     window_perplexity: tuple[float, ...]
 
@@ -64,9 +64,9 @@ class UpdateReport:
 class Quantizer(nn.Module, ABC):
     """A map from vectors to a finite set of reproductions, and back from indices.
 
-    `forward` is pure: it changes no state. Codewords move in `update_`, called after `optimizer.step()` with all
-    the results since the last one; so gradient accumulation, checkpoint recomputation and a GAN's double forward
-    can't update twice.
+    `forward` is pure: it changes no state. Codewords move in `update_`, called after `optimizer.step()` with
+    all the results since the last one; so gradient accumulation, checkpoint recomputation and a GAN's double
+    forward can't update twice.
 
     Attributes:
         dim: D, the size of the last axis.
@@ -114,4 +114,17 @@ class Quantizer(nn.Module, ABC):
             raise InputError(
                 f"mask must be a bool tensor of shape {list(z.shape[:-1])}, as z without its last axis; "
                 f"got {mask.dtype} {list(mask.shape)}"
+            )
+
+    def check_indices(self, indices: Tensor, mask: Tensor | None) -> None:
+        """Refuse what can't be decoded, by name; the values are the codebook's to check."""
+        depth = len(self.codebook_sizes)
+        if indices.ndim < 1 or indices.shape[-1] != depth:
+            raise InputError(f"indices must have shape [*, {depth}]; got {list(indices.shape)}")
+        if indices.is_floating_point() or indices.dtype == torch.bool:
+            raise InputError(f"indices must be integers; got {indices.dtype}")
+        if mask is not None and (mask.dtype != torch.bool or mask.shape != indices.shape[:-1]):
+            raise InputError(
+                f"mask must be a bool tensor of shape {list(indices.shape[:-1])}, as indices without "
+                f"their last axis; got {mask.dtype} {list(mask.shape)}"
             )

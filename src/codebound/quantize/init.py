@@ -1,7 +1,7 @@
 """How a codebook begins: functions from a batch of latents to codewords.
 
-Each is a frozen dataclass called with `(z [n, D], codebook_size, generator)` and returns `[K, D]`. Which one to
-use is measured, not believed: `codebound study init`.
+Each is a frozen dataclass called with `(z [n, D], codebook_size, generator)` and returns `[K, D]`. Which one
+to use is measured, not believed: `codebound study init`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Init(Protocol):
 
 @dataclass(frozen=True)
 class Uniform:
-    """U[−1/K, 1/K] (PyTorch VQ-VAE folklore); looks at no data, and is far too small for K in the hundreds."""
+    """U[−1/K, 1/K] (PyTorch VQ-VAE folklore); looks at no data; far too small for K in the hundreds."""
 
     kind: Literal["uniform"] = "uniform"
 
@@ -77,8 +77,8 @@ class Sample:
 class KMeans:
     """Lloyd's algorithm on the batch, from seeds that may be k-means++, k-means‖ or plain rows.
 
-    `iterations=0` gives the seeds; `seeding="sample", iterations=1` is one Lloyd step from data points, which on
-    1,000 samples is as good as convergence and 30 times cheaper.
+    `iterations=0` gives the seeds; `seeding="sample", iterations=1` is one Lloyd step from data points, which
+    on 1,000 samples is as good as convergence and 30 times cheaper.
     """
 
     iterations: int = 50
@@ -87,7 +87,9 @@ class KMeans:
 
     def __call__(self, z: Tensor, codebook_size: int, generator: torch.Generator) -> Tensor:
         _require_rows(z, codebook_size)
-        seed = {"k-means++": kmeans_plus_plus, "k-means||": kmeans_parallel, "sample": distinct_rows}[self.seeding]
+        seed = {"k-means++": kmeans_plus_plus, "k-means||": kmeans_parallel, "sample": distinct_rows}[
+            self.seeding
+        ]
         seeds = seed(z, codebook_size, generator)
         return lloyd(z, seeds, iterations=self.iterations).codebook if self.iterations else seeds
 
@@ -140,11 +142,12 @@ class Synthetic:
 
 @dataclass(frozen=True)
 class Lattice:
-    """The lattice points that the fitted Gaussian hits most, at the best of several scales; E8 at D = 8, else D_k.
+    """The lattice points that the fitted Gaussian hits most, at the best of several scales; E8 at D = 8, else
+    D_k.
 
     The lattice is laid along the principal axes and not stretched, so directions under the water level keep a
-    single layer of points, as water-filling wants. At D = 8, K = 256 the E8 code of `lattice.e8_code`, stretched
-    to the covariance, is a further candidate; the least distortion on Gaussian samples wins.
+    single layer of points, as water-filling wants. At D = 8, K = 256 the E8 code of `lattice.e8_code`,
+    stretched to the covariance, is a further candidate; the least distortion on Gaussian samples wins.
     """
 
     samples_per_codeword: int = 100
@@ -157,22 +160,32 @@ class Lattice:
         samples = _normal(z, self.samples_per_codeword * codebook_size, generator) * std
         half = samples[: len(samples) // 2]  # scales are compared on the other half
         rms = float(std.square().mean().sqrt())
-        codes = [_popular(half, rms * scale, codebook_size) for scale in torch.logspace(-1.0, 0.5, 31).tolist()]
+        codes = [
+            _popular(half, rms * scale, codebook_size) for scale in torch.logspace(-1.0, 0.5, 31).tolist()
+        ]
         if z.shape[1] == 8 and codebook_size == 256:
             codes.append(e8_code().to(z.device) * std)
         found = [code for code in codes if code is not None]
         if not found:
-            raise InputError(f"no scale of the lattice gives {codebook_size} points in {z.shape[1]} dimensions")
+            raise InputError(
+                f"no scale of the lattice gives {codebook_size} points in {z.shape[1]} dimensions"
+            )
         best = min(found, key=lambda code: float(search.distortion(samples[len(half) :], code)))
         return best @ axes.float().to(z.device).T + fit.mean.float().to(z.device)
 
 
 @dataclass(frozen=True)
 class Best:
-    """The candidate with the least distortion on a held-out part of the batch, refitted on the whole of it."""
+    """The candidate with the least distortion on a held-out part of the batch, refitted on all of it."""
 
     candidates: tuple[Init, ...] = field(
-        default_factory=lambda: (KMeans(), KMeans(1, "sample"), Synthetic(), Lattice(), RateDistortion("finite"))
+        default_factory=lambda: (
+            KMeans(),
+            KMeans(1, "sample"),
+            Synthetic(),
+            Lattice(),
+            RateDistortion("finite"),
+        )
     )
     held_out: float = 0.25
     kind: Literal["best"] = "best"

@@ -1,6 +1,7 @@
 """Lattice codes: the nearest lattice point in closed form, and codebooks cut from a lattice.
 
-Conway & Sloane, "Fast quantizing and decoding algorithms for lattice quantizers and codes", IEEE Trans. IT 1982.
+Conway & Sloane, "Fast quantizing and decoding algorithms for lattice quantizers and codes", IEEE Trans. IT
+1982.
 """
 
 from __future__ import annotations
@@ -40,9 +41,14 @@ def nearest_in_lattice(x: Float[Tensor, "*b k"]) -> Float[Tensor, "*b k"]:
 def e8_code() -> Float[Tensor, "256 8"]:
     """256 codewords for N(0, I₈): the 240 roots of E8 × 1.72 and ±1.2 e_i.
 
-    The best code known at one bit per dimension: D = 2.5275, with no data at all (`theory.bounds.best_known`).
+    The best code known at one bit per dimension: D = 2.5275, with no data at all
+    (`theory.bounds.best_known`).
     """
     eye = torch.eye(8)
-    pairs = [a * eye[i] + b * eye[j] for i, j in combinations(range(8), 2) for a, b in product((1.0, -1.0), repeat=2)]
+    pairs = [
+        a * eye[i] + b * eye[j]
+        for i, j in combinations(range(8), 2)
+        for a, b in product((1.0, -1.0), repeat=2)
+    ]
     halves = [torch.tensor(s) / 2 for s in product((1.0, -1.0), repeat=8) if s.count(-1.0) % 2 == 0]
     return torch.cat([torch.stack(pairs + halves) * 1.72, 1.2 * eye, -1.2 * eye])

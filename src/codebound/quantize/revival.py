@@ -1,8 +1,8 @@
 """What becomes of dead codewords: pure functions from a state to a whole new state.
 
-Dead means: hit less than `threshold` times its fair share 1/K over a window of `window`·K tokens. Relative and
-windowed, so that neither the batch size nor one unlucky batch decides: a healthy codeword that expects `window`
-hits misses the threshold by chance with probability P(Poisson(window·p·K) < threshold·window).
+Dead means: hit less than `threshold` times its fair share 1/K over a window of `window`·K tokens. Relative
+and windowed, so that neither the batch size nor one unlucky batch decides: a healthy codeword that expects
+`window` hits misses the threshold by chance with probability P(Poisson(window·p·K) < threshold·window).
 """
 
 from __future__ import annotations
@@ -101,7 +101,9 @@ class Split(_Windowed):
         busy = window_counts.argsort(descending=True, stable=True)[: rows.shape[0]]
         c = state.codewords
         alive = c[window_counts > 0]
-        scale = (alive - alive.mean(0)).square().mean().sqrt() if alive.shape[0] > 1 else c.abs().mean() + 1e-3
+        scale = (
+            (alive - alive.mean(0)).square().mean().sqrt() if alive.shape[0] > 1 else c.abs().mean() + 1e-3
+        )
         # On the CPU, then moved: a generator's stream must not depend on the device or the rank.
         step = torch.randn(rows.shape[0], c.shape[1], generator=generator).to(c) * scale * self.spread
         half = state.counts[busy] / 2

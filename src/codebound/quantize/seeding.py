@@ -9,7 +9,9 @@ from torch import Tensor
 from codebound import search
 
 
-def distinct_rows(z: Float[Tensor, "n D"], count: int, generator: torch.Generator) -> Float[Tensor, "count D"]:
+def distinct_rows(
+    z: Float[Tensor, "n D"], count: int, generator: torch.Generator
+) -> Float[Tensor, "count D"]:
     """`count` different rows, drawn uniformly."""
     order = torch.randperm(z.shape[0], generator=generator, device=generator.device).to(z.device)
     return z[order[:count]].clone()
@@ -21,9 +23,11 @@ def kmeans_plus_plus(
     generator: torch.Generator,
     weights: Float[Tensor, " n"] | None = None,
 ) -> Float[Tensor, "count D"]:
-    """Each next point is drawn in proportion to its squared distance to the chosen (Arthur & Vassilvitskii 2007)."""
+    """Each point is drawn in proportion to its squared distance to the chosen (Arthur & Vassilvitskii 2007)."""
     weights = z.new_ones(z.shape[0], dtype=torch.float64) if weights is None else weights.double()
-    uniform = torch.rand(count, generator=generator, dtype=torch.float64, device=generator.device).to(z.device)
+    uniform = torch.rand(count, generator=generator, dtype=torch.float64, device=generator.device).to(
+        z.device
+    )
     gap = torch.full_like(weights, torch.inf)
     chosen = []
     for u in uniform:
@@ -31,13 +35,19 @@ def kmeans_plus_plus(
         if not bool(mass.sum() > 0):  # fewer distinct rows than asked for
             mass = weights
         cumulative = mass.cumsum(0)
-        chosen.append(int(torch.searchsorted(cumulative, u * cumulative[-1], right=True).clamp_max(len(z) - 1)))
+        chosen.append(
+            int(torch.searchsorted(cumulative, u * cumulative[-1], right=True).clamp_max(len(z) - 1))
+        )
         gap = torch.minimum(gap, (z - z[chosen[-1]]).square().sum(-1, dtype=torch.float64))
     return z[torch.tensor(chosen, device=z.device)].clone()
 
 
 def kmeans_parallel(
-    z: Float[Tensor, "n D"], count: int, generator: torch.Generator, rounds: int = 5, oversampling: float = 2.0
+    z: Float[Tensor, "n D"],
+    count: int,
+    generator: torch.Generator,
+    rounds: int = 5,
+    oversampling: float = 2.0,
 ) -> Float[Tensor, "count D"]:
     """k-means‖ (Bahmani et al. 2012): a few rounds that each draw many points, then k-means++ among them.
 

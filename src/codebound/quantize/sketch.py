@@ -1,9 +1,9 @@
 """A fixed-size sample of a stream that does not depend on how the stream was divided.
 
-Each token gets a pseudo-random key, a hash of its own bits and of (seed, step); the sketch keeps the tokens with
-the smallest keys (bottom-k sketch: Cohen & Kaplan, "Summarizing data using bottom-k sketches", PODC 2007). Ranks
-and accumulation steps merge their sketches and arrive at the sample that one process would have taken from the
-joined batch. Equal tokens share a key and count once, so padding can't fill the sample.
+Each token gets a pseudo-random key, a hash of its own bits and of (seed, step); the sketch keeps the tokens
+with the smallest keys (bottom-k sketch: Cohen & Kaplan, "Summarizing data using bottom-k sketches", PODC
+2007). Ranks and accumulation steps merge their sketches and arrive at the sample that one process would have
+taken from the joined batch. Equal tokens share a key and count once, so padding can't fill the sample.
 """
 
 from __future__ import annotations

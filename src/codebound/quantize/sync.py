@@ -1,4 +1,7 @@
-"""The only user of torch.distributed in this layer. Asked at call time: the process group may come after the module."""
+"""The only user of torch.distributed in this layer.
+
+Asked at call time: the process group may come after the module.
+"""
 
 from __future__ import annotations
 

@@ -38,9 +38,9 @@ class CodebookState(NamedTuple):
 class EMA:
     """Running means of the cells: N ← γN + (1−γ)n, m ← γm + (1−γ)Σz, c = m/N (VQ-VAE, appendix A.1).
 
-    `smoothing` is the Laplace ε: N is replaced by (N + ε)·ΣN/(ΣN + Kε). As ε does not decay while m does, plain
-    smoothing pulls an unused codeword into the origin after ln(N₀/ε)/(−ln γ) steps; so a codeword whose count has
-    fallen under 100 ε stays where it is until it is hit again or revived.
+    `smoothing` is the Laplace ε: N is replaced by (N + ε)·ΣN/(ΣN + Kε). As ε does not decay while m does,
+    plain smoothing pulls an unused codeword into the origin after ln(N₀/ε)/(−ln γ) steps; so a codeword whose
+    count has fallen under 100 ε stays where it is until it is hit again or revived.
     """
 
     decay: float = 0.99

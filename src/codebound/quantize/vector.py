@@ -59,7 +59,9 @@ class VectorQuantizer(Quantizer):
         if dim < 1:
             raise InputError(f"dim must be at least 1; got {dim}")
         if codebook_size < 2:
-            raise InputError(f"codebook_size must be at least 2 (one codeword carries 0 bits); got {codebook_size}")
+            raise InputError(
+                f"codebook_size must be at least 2 (one codeword carries 0 bits); got {codebook_size}"
+            )
         if unknown := set(loss_weights) - set(LOSSES):
             raise InputError(f"loss_weights knows {sorted(LOSSES)}; got {sorted(unknown)}")
         self.dim, self.codebook_sizes = dim, (codebook_size,)
@@ -90,7 +92,9 @@ class VectorQuantizer(Quantizer):
             indices = torch.where(valid, indices, -1)
             z_q = torch.where(valid.unsqueeze(-1), self.estimator(tokens, chosen), 0.0)
             losses = self._losses(tokens, chosen, valid)
-            loss = sum((self.loss_weights[name] * value for name, value in losses.items()), tokens.new_zeros(()))
+            loss = sum(
+                (self.loss_weights[name] * value for name, value in losses.items()), tokens.new_zeros(())
+            )
         present = finite if mask is None else finite | ~mask.reshape(-1)
         stats = (self._stats(tokens, indices, valid, (~present).sum()),) if self.training else ()
         return Quantized(z_q.view(z.shape).to(z.dtype), indices.view(*z.shape[:-1], 1), loss, losses, stats)
@@ -104,10 +108,7 @@ class VectorQuantizer(Quantizer):
     def decode(
         self, indices: Int64[Tensor, "*b 1"], *, mask: Bool[Tensor, "*b"] | None = None
     ) -> Float[Tensor, "*b D"]:
-        if indices.ndim < 1 or indices.shape[-1] != 1:
-            raise InputError(f"indices must have shape [*, 1]; got {list(indices.shape)}")
-        if indices.is_floating_point() or indices.dtype == torch.bool:
-            raise InputError(f"indices must be integers; got {indices.dtype}")
+        self.check_indices(indices, mask)
         flat = indices.squeeze(-1)
         if mask is not None:
             flat = torch.where(mask, flat, 0)
@@ -149,7 +150,9 @@ class VectorQuantizer(Quantizer):
         if not bool(self.codebook.initialised):
             raise InputError("update_ before init_: call init_(z) with a batch of latents first")
         if not results or not all(r.stats for r in results):
-            raise InputError("update_ needs the results of forwards in training mode; in eval they carry no statistic")
+            raise InputError(
+                "update_ needs the results of forwards in training mode; in eval they carry no statistic"
+            )
         stats = sync.joined(CodeStats.merge(tuple(r.stats[0] for r in results)))
         book = self.codebook
         book.write_(self.update.step(book.state(), stats.counts, stats.sums))
@@ -200,7 +203,7 @@ class VectorQuantizer(Quantizer):
 
 
 def _tokens(z: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """`z` as rows of float32 (float64 stays), zero where not valid; which rows are valid, and which finite."""
+    """`z` as rows of float32 (float64 stays), zero where not valid; which are valid, and which finite."""
     flat = z.reshape(-1, z.shape[-1])
     finite = flat.isfinite().all(-1)
     valid = finite if mask is None else finite & mask.reshape(-1)

@@ -1,0 +1,181 @@
+"""What a check gets: copies of the quantizer under test, data for it, and words for what is wrong."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from codebound.quantize.base import CodeStats, Quantized, Quantizer
+
+ROUNDING = 1e-5
+
+
+class ContractError(AssertionError):
+    """A quantizer breaks its contract; the message lists every check that failed."""
+
+
+class Skipped(Exception):
+    """A check does not apply to this quantizer; the message says why."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A quantizer under test; whatever a check does to it happens to a copy.
+
+    `exact=False` allows rounding where batches of different shape are compared: a quantizer that multiplies
+    by a matrix before it searches can't promise the same bits for different batch sizes.
+    """
+
+    original: Quantizer  # as constructed, never touched
+    latents: Tensor  # [n, D], to initialise from
+    exact: bool = True
+    seed: int = 0
+
+    @cached_property
+    def _initialised(self) -> Quantizer:
+        quantizer = copy.deepcopy(self.original)
+        torch.manual_seed(self.seed)
+        quantizer.init_(self.latents.clone())
+        return quantizer
+
+    def fresh(self) -> Quantizer:
+        """A copy as constructed, before `init_`."""
+        return copy.deepcopy(self.original).train()
+
+    def ready(self, training: bool = False) -> Quantizer:
+        """A copy after `init_`."""
+        return copy.deepcopy(self._initialised).train(training)
+
+    @cached_property
+    def z(self) -> Tensor:
+        """A batch `[60, D]`."""
+        return self.batches(1)[0]
+
+    def batches(self, count: int, tokens: int = 60) -> list[Tensor]:
+        """Batches that differ in place and width, so that codewords move and some fall out of use."""
+        generator = torch.Generator().manual_seed(self.seed + 1)
+        rows = torch.randint(len(self.latents), (count, tokens), generator=generator)
+        noise = torch.randn(count, tokens, self.original.dim, generator=generator) * 0.1
+        widths = [1.0 / (1 + step) for step in range(count)]
+        return [(self.latents[rows[i]] + noise[i]) * width for i, width in enumerate(widths)]
+
+    @cached_property
+    def initialises(self) -> bool:
+        """Whether `init_` changes anything: it does not where there is no codebook."""
+        return difference(state(self.fresh()), state(self.ready())) is not None
+
+    def need_deterministic(self) -> None:
+        """Skip a check that compares two training forwards where each draws its own indices."""
+        quantizer = self.ready(training=True)
+        found = []
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            found.append(quantizer(self.z).indices)
+        if not torch.equal(*found):
+            raise Skipped("indices are random in training")
+
+
+Check = Callable[[Case], None]
+
+
+def expect(condition: bool, message: str) -> None:
+    """Fail with a message that says what was expected and what came."""
+    if not condition:
+        raise AssertionError(message)
+
+
+def expect_equal(got: Tensor, wanted: Tensor, what: str, exact: bool = True) -> None:
+    """Same shape, type and values: bit for bit, or within rounding."""
+    expect(got.shape == wanted.shape, f"{what}: expected shape {list(wanted.shape)}; got {list(got.shape)}")
+    expect(got.dtype == wanted.dtype, f"{what}: expected {wanted.dtype}; got {got.dtype}")
+    if _same(got, wanted, exact):
+        return
+    wrong = int((got != wanted).sum())
+    where = (got != wanted).nonzero()[0].tolist()
+    raise AssertionError(
+        f"{what}: {wrong} of {got.numel()} values differ; the first, at {where}, should be "
+        f"{wanted[tuple(where)].item()} and is {got[tuple(where)].item()}"
+    )
+
+
+def expect_error(kind: type[Exception], naming: str, call: Callable[[], object], what: str) -> None:
+    """`call` raises `kind`, and the message contains the word `naming`."""
+    try:
+        result = call()
+    except kind as error:
+        expect(
+            naming in str(error),
+            f"{what}: the {kind.__name__} should name {naming!r}; it says {str(error)!r}",
+        )
+        return
+    except Exception as error:
+        raise AssertionError(
+            f"{what}: expected {kind.__name__} naming {naming!r}; got {type(error).__name__}: {error}"
+        ) from error
+    raise AssertionError(
+        f"{what}: expected {kind.__name__} naming {naming!r}; it returned {type(result).__name__}"
+    )
+
+
+def state(quantizer: Quantizer) -> dict[str, Tensor]:
+    """A copy of the state dict."""
+    return {name: tensor.detach().clone() for name, tensor in quantizer.state_dict().items()}
+
+
+def difference(got: Mapping[str, Tensor], wanted: Mapping[str, Tensor], exact: bool = True) -> str | None:
+    """The first entry in which two state dicts differ, in words; None if they don't."""
+    if got.keys() != wanted.keys():
+        return f"the entries {sorted(got.keys() ^ wanted.keys())} are in one only"
+    for name, tensor in wanted.items():
+        other = got[name]
+        if other.shape != tensor.shape or other.dtype != tensor.dtype or not _same(other, tensor, exact):
+            return f"{name!r} differs"
+    return None
+
+
+def expect_same_state(
+    got: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str, exact: bool = True
+) -> None:
+    """State dicts equal bit for bit, or within rounding."""
+    found = difference(got, wanted, exact)
+    expect(found is None, f"{what}: expected the same state; {found}")
+
+
+def expect_same_result(
+    got: Quantized, wanted: Quantized, what: str, exact: bool = True, stats: bool = True
+) -> None:
+    """The same reproductions, indices, losses and statistics; losses always within rounding only."""
+    expect_equal(got.indices, wanted.indices, f"{what}, indices")
+    expect_equal(got.z_q, wanted.z_q, f"{what}, z_q", exact)
+    expect_equal(got.loss, wanted.loss, f"{what}, loss", exact=False)
+    expect(
+        got.losses.keys() == wanted.losses.keys(),
+        f"{what}: expected losses {sorted(wanted.losses)}; got {sorted(got.losses)}",
+    )
+    for name, value in wanted.losses.items():
+        expect_equal(got.losses[name], value, f"{what}, losses[{name!r}]", exact=False)
+    if stats:
+        expect_same_stats(got.stats, wanted.stats, what, exact)
+
+
+def expect_same_stats(
+    got: tuple[CodeStats, ...], wanted: tuple[CodeStats, ...], what: str, exact: bool = True
+) -> None:
+    """The same counts and sums; float64 sums may differ in the order of adding."""
+    expect(len(got) == len(wanted), f"{what}: expected {len(wanted)} statistics; got {len(got)}")
+    for i, (a, b) in enumerate(zip(got, wanted, strict=True)):
+        expect_equal(a.counts, b.counts, f"{what}, stats[{i}].counts")
+        expect_equal(a.sums, b.sums, f"{what}, stats[{i}].sums", exact=False)
+        if exact:
+            expect_equal(a.sketch.keys, b.sketch.keys, f"{what}, stats[{i}].sketch.keys")
+
+
+def _same(got: Tensor, wanted: Tensor, exact: bool) -> bool:
+    if exact or not wanted.is_floating_point():
+        return torch.equal(got, wanted)
+    return torch.allclose(got.double(), wanted.double(), rtol=ROUNDING, atol=ROUNDING, equal_nan=True)

@@ -1,0 +1,259 @@
+"""Checks of what one forward, encode or decode returns."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from codebound.errors import InputError
+from codebound.quantize.contract.case import (
+    Case,
+    Skipped,
+    expect,
+    expect_equal,
+    expect_error,
+    expect_same_result,
+)
+
+
+def decode_inverts_encode(case: Case) -> None:
+    """In eval `decode(encode(z))` and `decode(indices)` are the forward's z_q, bit for bit in z's dtype."""
+    quantizer = case.ready()
+    result = quantizer(case.z)
+    expect_equal(quantizer.decode(quantizer.encode(case.z)).to(case.z.dtype), result.z_q, "decode(encode(z))")
+    expect_equal(quantizer.decode(result.indices).to(case.z.dtype), result.z_q, "decode(forward(z).indices)")
+
+
+def encode_agrees_with_forward(case: Case) -> None:
+    """`encode` and the eval forward find the same indices."""
+    quantizer = case.ready()
+    expect_equal(quantizer.encode(case.z), quantizer(case.z).indices, "encode(z)")
+
+
+def index_form(case: Case) -> None:
+    """Indices are int64, the Q axis is there, and each is below its codebook's size."""
+    quantizer = case.ready()
+    depth = len(quantizer.codebook_sizes)
+    for training in (False, True):
+        indices = quantizer.train(training)(case.z).indices
+        expect(indices.dtype == torch.int64, f"indices: expected int64; got {indices.dtype}")
+        wanted = [len(case.z), depth]
+        expect(
+            list(indices.shape) == wanted,
+            f"indices: expected {wanted}, one per codebook in the last axis; got {list(indices.shape)}",
+        )
+        sizes = torch.tensor(quantizer.codebook_sizes)
+        inside = bool(((indices >= 0) & (indices < sizes)).all())
+        expect(
+            inside,
+            f"indices: expected 0 ≤ index < {list(quantizer.codebook_sizes)}; "
+            f"got {int(indices.min())} … {int(indices.max())}",
+        )
+
+
+def leading_shape(case: Case) -> None:
+    """Any leading axes, also none, also of a non-contiguous tensor: same values in the same places."""
+    quantizer, z = case.ready(), case.z
+    rows = quantizer(z)
+    depth = len(quantizer.codebook_sizes)
+    column_major = z.t().contiguous().t()
+    shaped = {
+        "[D]": z[7],
+        "[a, b, D]": z.view(5, 12, -1),
+        "not contiguous": column_major,
+        "[1, n, D]": z[None],
+    }
+    for name, value in shaped.items():
+        result = quantizer(value)
+        source = slice(7, 8) if name == "[D]" else slice(None)
+        for got, wanted, what in ((result.z_q, rows.z_q, "z_q"), (result.indices, rows.indices, "indices")):
+            expected = wanted[source].reshape(*value.shape[:-1], wanted.shape[-1])
+            expect_equal(got, expected, f"{what} for z {name}", case.exact or what == "indices")
+        encoded = quantizer.encode(value)
+        expect_equal(encoded, rows.indices[source].reshape(*value.shape[:-1], depth), f"encode for z {name}")
+        decoded = quantizer.decode(encoded)
+        expect(
+            decoded.shape == value.shape,
+            f"decode for z {name}: expected shape {list(value.shape)}; got {list(decoded.shape)}",
+        )
+
+
+def result_form(case: Case) -> None:
+    """Statistics in training only; `loss` is a finite scalar, the weighted sum of the dict `losses`."""
+    quantizer = case.ready()
+    stats = quantizer(case.z).stats
+    expect(stats == (), f"stats: expected () in eval; got {len(stats)} entries")
+    result = quantizer.train()(case.z)
+    expect(isinstance(result.losses, dict), f"losses: expected a dict; got {type(result.losses).__name__}")
+    expect(result.loss.shape == (), f"loss: expected a scalar; got shape {list(result.loss.shape)}")
+    expect(bool(result.loss.isfinite()), f"loss: expected a finite value; got {result.loss.item()}")
+    weights = getattr(quantizer, "loss_weights", None)
+    if weights is None and result.losses:
+        return  # nothing says how the terms are weighted
+    total = sum(float(weights[name]) * value for name, value in result.losses.items()) if weights else 0.0
+    total = torch.as_tensor(total, dtype=result.loss.dtype)
+    expect_equal(result.loss.detach(), total.detach(), "loss as the weighted sum of losses", exact=False)
+
+
+def input_dtypes(case: Case) -> None:
+    """z_q has z's dtype, and a half-precision z is searched as the float32 that it stands for."""
+    for training in (False, True):
+        quantizer = case.ready(training)
+        if training:
+            case.need_deterministic()
+        for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+            z = case.z.to(dtype)
+            result = quantizer(z)
+            expect(result.z_q.dtype == dtype, f"z_q for {dtype} z: expected {dtype}; got {result.z_q.dtype}")
+            expect(
+                bool(result.loss.isfinite()), f"loss for {dtype} z: expected finite; got {result.loss.item()}"
+            )
+            if dtype.itemsize < 4:
+                expect_equal(result.indices, quantizer(z.float()).indices, f"indices for {dtype} z")
+
+
+def autocast(case: Case) -> None:
+    """Autocast changes no index, no value and no loss."""
+    quantizer = case.ready()
+    wanted = quantizer(case.z)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got, encoded = quantizer(case.z), quantizer.encode(case.z)
+    expect_same_result(got, wanted, "under autocast", case.exact)
+    expect_equal(encoded, wanted.indices, "encode under autocast")
+
+
+def mask_invariance(case: Case) -> None:
+    """Masked tokens: index −1, z_q 0, no gradient; the rest is as if they were not there."""
+    case.need_deterministic()
+    mask = torch.arange(len(case.z)) % 3 != 1
+    quantizer = case.ready(training=True)
+    alone = quantizer(case.z[mask])
+    for filling in (1e4, float("nan")):
+        z = torch.where(mask.unsqueeze(-1), case.z, filling).requires_grad_()
+        result = quantizer(z, mask=mask)
+        what = f"a batch with masked tokens of {filling}"
+        expect(bool((result.indices[~mask] == -1).all()), f"{what}: expected index −1 where masked")
+        expect(bool((result.z_q[~mask] == 0).all()), f"{what}: expected z_q 0 where masked")
+        valid = result._replace(indices=result.indices[mask], z_q=result.z_q[mask])
+        expect_same_result(valid, alone, what, case.exact)
+        for stat in result.stats:
+            expect(
+                int(stat.non_finite) == 0,
+                f"{what}: a masked token must not count as non-finite: {stat.non_finite}",
+            )
+        gradient = _gradient(z, result.z_q.sum() + result.loss)
+        expect(bool((gradient[~mask] == 0).all()), f"{what}: expected no gradient where masked")
+        expect(bool(gradient.isfinite().all()), f"{what}: expected finite gradients")
+
+
+def non_finite_tokens(case: Case) -> None:
+    """NaN and Inf tokens: index −1, z_q 0, zero gradient, and the rest is as if they were not there."""
+    case.need_deterministic()
+    bad = {3: float("nan"), 11: float("inf"), 20: float("-inf")}
+    good = torch.ones(len(case.z), dtype=torch.bool)
+    good[list(bad)] = False
+    z = case.z.clone()
+    for row, value in bad.items():
+        z[row, row % z.shape[1]] = value
+    quantizer = case.ready(training=True)
+    alone = quantizer(case.z[good])
+    leaf = z.clone().requires_grad_()
+    result = quantizer(leaf)
+    for row, value in bad.items():
+        what = f"a token with {value}"
+        expect(
+            bool((result.indices[row] == -1).all()),
+            f"{what}: expected index −1; got {result.indices[row].tolist()}",
+        )
+        expect(bool((result.z_q[row] == 0).all()), f"{what}: expected z_q 0; got {result.z_q[row].tolist()}")
+    valid = result._replace(indices=result.indices[good], z_q=result.z_q[good])
+    expect_same_result(valid, alone, "a batch with NaN and Inf tokens", case.exact)
+    gradient = _gradient(leaf, result.z_q.sum() + result.loss)
+    expect(bool(gradient.isfinite().all()), "NaN and Inf tokens: expected finite gradients everywhere")
+    expect(bool((gradient[~good] == 0).all()), "NaN and Inf tokens: expected zero gradient at them")
+    encoded = quantizer.eval().encode(z)
+    expect(bool((encoded[~good] == -1).all()), "encode of NaN and Inf tokens: expected −1")
+
+
+def empty_batch(case: Case) -> None:
+    """No tokens, or only masked ones: right shapes, zero z_q, finite loss, and a harmless update."""
+    depth = len(case.original.codebook_sizes)
+    nothing = case.z[:0]
+    masked = torch.zeros(len(case.z), dtype=torch.bool)
+    for z, mask, what in ((nothing, None, "empty batch"), (case.z, masked, "all-masked batch")):
+        for training in (False, True):
+            quantizer = case.ready(training)
+            leaf = z.clone().requires_grad_()
+            result = quantizer(leaf, mask=mask)
+            expect_equal(result.z_q.detach(), torch.zeros_like(z), f"{what}, z_q")
+            expect_equal(result.indices, torch.full((len(z), depth), -1), f"{what}, indices")
+            expect(bool(result.loss.isfinite()), f"{what}: expected a finite loss; got {result.loss.item()}")
+            gradient = _gradient(leaf, result.z_q.sum() + result.loss)
+            expect(bool((gradient == 0).all()), f"{what}: expected zero gradients")
+            if training:
+                report = quantizer.update_(result)
+                expect(report.tokens == 0, f"{what}: expected a report of 0 tokens; got {report.tokens}")
+                for name, value in quantizer.state_dict().items():
+                    expect(bool(value.isfinite().all()), f"{what}: {name!r} is not finite after update_")
+
+
+def decode_refuses_bad_indices(case: Case) -> None:
+    """An index that is too large raises, and so does −1 unless its token is masked."""
+    quantizer = case.ready()
+    good = quantizer.encode(case.z)
+    for q, size in enumerate(quantizer.codebook_sizes):
+        for bad in (size, -1, -size - 1):
+            indices = good.clone()
+            indices[2, q] = bad
+            expect_error(
+                InputError, "indices", lambda i=indices: quantizer.decode(i), f"decode of index {bad}"
+            )
+    mask = torch.arange(len(good)) != 2
+    indices = torch.where(mask.unsqueeze(-1), good, -1)
+    decoded = quantizer.decode(indices, mask=mask)
+    expect(bool((decoded[2] == 0).all()), "decode of a masked −1: expected 0")
+    expect_equal(decoded[mask], quantizer.decode(good)[mask], "decode with a mask", case.exact)
+
+
+def refuses_wrong_input(case: Case) -> None:
+    """Wrong last size, integers, wrong masks and wrong indices: an InputError that names the argument."""
+    quantizer, z = case.ready(), case.z
+    wide = torch.cat([z, z[:, :1]], dim=1)
+    mask = torch.ones(len(z), dtype=torch.bool)
+    for method in (quantizer.forward, quantizer.encode, quantizer.init_):
+        name = method.__name__
+        expect_error(InputError, "z", lambda m=method: m(wide), f"{name} of a z of the wrong last size")
+        expect_error(InputError, "z", lambda m=method: m(z.long()), f"{name} of an integer z")
+    expect_error(
+        InputError, "mask", lambda: quantizer(z, mask=mask[1:]), "forward with a mask of the wrong shape"
+    )
+    expect_error(InputError, "mask", lambda: quantizer(z, mask=mask.float()), "forward with a float mask")
+    indices = quantizer.encode(z)
+    expect_error(InputError, "indices", lambda: quantizer.decode(indices.float()), "decode of float indices")
+    extra = torch.cat([indices, indices[:, :1]], dim=1)
+    expect_error(InputError, "indices", lambda: quantizer.decode(extra), "decode of one index too many")
+    expect_error(
+        InputError, "mask", lambda: quantizer.decode(indices, mask=mask[1:]), "decode with a wrong mask"
+    )
+
+
+def declared_jacobian(case: Case) -> None:
+    """∂z_q/∂z by autograd is what the estimator declares (leaves with an `estimator`)."""
+    declared = getattr(getattr(case.original, "estimator", None), "jacobian", None)
+    if declared not in ("identity", "zero"):
+        raise Skipped("no estimator with a constant Jacobian")
+    quantizer = case.ready(training=True)
+    z = case.z.clone().requires_grad_()
+    z_q = quantizer(z).z_q
+    direction = torch.randn(z.shape, generator=torch.Generator().manual_seed(case.seed))
+    gradient = _gradient(z, (z_q * direction).sum())
+    wanted = direction if declared == "identity" else torch.zeros_like(direction)
+    expect_equal(gradient, wanted, f"∂z_q/∂z declared as {declared}, times a random vector")
+
+
+def _gradient(z: Tensor, loss: Tensor) -> Tensor:
+    """Gradient by z; zero if nothing of z reaches the loss."""
+    if not loss.requires_grad:
+        return torch.zeros_like(z)
+    (gradient,) = torch.autograd.grad(loss, z, allow_unused=True)
+    return torch.zeros_like(z) if gradient is None else gradient
