@@ -12,7 +12,7 @@ from scipy import optimize, special, stats
 
 from codebound.errors import InputError
 from codebound.theory import _checks
-from codebound.theory.gaussian import eigensystem, reproduction_variance
+from codebound.theory.gaussian import eigensystem, reproduction_variance, water_filling
 
 _NODES = 48  # Gauss-Legendre nodes per axis; 128 move no anchor of the tests by 1e-7
 _TAIL = 40.0  # −log of the probability that quadrature ranges leave out
@@ -234,3 +234,37 @@ def expected_dead_codes_gamma(codebook_size: int, samples: int, perplexity: floa
     )
     a = math.exp(found.root)
     return codebook_size * (1 + samples / (codebook_size * a)) ** -a
+
+
+def best_codeword_covariance(
+    source_covariance: Float[np.ndarray, "k k"], codebook_size: int, *, seed: int = 0
+) -> Float[np.ndarray, "k k"]:
+    """Codeword covariance a·U (Λ − t)₊ Uᵀ with the least expected distortion over a and t.
+
+    The family holds the asymptotic optimum (a = 1, t the water level: `reproduction_covariance`), the
+    isotropic `best_codeword_variance`, and the wider clouds that a finite codebook wants at high rate. The
+    expected distortion is that of `random_codebook_distortion_qmc` on one fixed set of draws, so that the
+    minimisation (Nelder-Mead) sees a smooth function; derived for this project.
+    Raises InputError for what `spectrum` refuses or a count below 1.
+    """
+    codebook_size = _checks.count("codebook_size", codebook_size)
+    variances, axes = eigensystem(source_covariance, "source_covariance")
+    level = water_filling(variances, math.log2(codebook_size)).level
+    if codebook_size == 1 or level == 0:
+        return np.zeros_like(source_covariance)
+    rng = np.random.default_rng(seed)
+    sobol = stats.qmc.MultivariateNormalQMC(np.zeros(len(variances)), rng=rng)
+    sources = np.asarray(sobol.random(512)) * np.sqrt(variances)
+    pool = rng.standard_normal((4 * codebook_size, len(variances)))
+
+    def codeword_variances(point: np.ndarray) -> np.ndarray:
+        scale, threshold = np.exp(point[0]), level * max(float(point[1]), 0.0)
+        return scale * np.maximum(variances - threshold, 0.0)
+
+    found = optimize.minimize(
+        lambda point: _expected_minimum(sources, pool * np.sqrt(codeword_variances(point)), codebook_size),
+        x0=(0.0, 0.8),
+        method="Nelder-Mead",
+        options={"xatol": 5e-3, "fatol": 1e-4 * level, "maxiter": 80},
+    )
+    return (axes * codeword_variances(found.x)) @ axes.T
