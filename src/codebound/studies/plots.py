@@ -1,0 +1,100 @@
+"""Figures with one look: Agg through the object API, so that nothing global is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+
+from codebound.files import replacing
+
+INK, MUTED, GRID, PAPER = "#1b1f24", "#5b6470", "#e3e6ea", "#ffffff"
+DPI = 144
+
+# A bound is a bound in every plot: same colour, same dashes.
+BOUND_STYLES: dict[str, tuple[str, str]] = {
+    "shannon": ("#1b1f24", "-"),
+    "converse": ("#1b1f24", (0, (6, 2))),  # pyright: ignore[reportAssignmentType]
+    "best_known": ("#5b6470", (0, (1, 1.5))),  # pyright: ignore[reportAssignmentType]
+    "gaussian_reference": ("#5b6470", (0, (6, 2, 1, 2))),  # pyright: ignore[reportAssignmentType]
+}
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure in inches, laid out by the constrained solver."""
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor=PAPER)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def style(axes: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> None:
+    """Title on the left, light grid behind, no box."""
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
+    axes.set_xlabel(xlabel, fontsize=9.5, color=INK)
+    axes.set_ylabel(ylabel, fontsize=9.5, color=INK)
+    axes.tick_params(labelsize=8.5, colors=MUTED, length=3)
+    axes.grid(True, color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(MUTED)
+
+
+def band(axes: Axes, x: np.ndarray, runs: np.ndarray, line: dict[str, object]) -> None:
+    """Mean over the first axis of `runs` [seeds, steps], with its Student-t 95 % band."""
+    from scipy import stats
+
+    mean = runs.mean(0)
+    axes.plot(x, mean, **line)  # pyright: ignore[reportArgumentType]
+    if len(runs) > 1:
+        half = stats.t.ppf(0.975, len(runs) - 1) * runs.std(0, ddof=1) / np.sqrt(len(runs))
+        axes.fill_between(x, mean - half, mean + half, color=str(line["color"]), alpha=0.15, linewidth=0)
+
+
+def horizontal_bounds(axes: Axes, bounds: Sequence[tuple[str, str, float]]) -> list[Line2D]:
+    """A line per (kind, label, value) across the axes; returns handles for a legend, with the values."""
+    handles = []
+    for kind, label, value in bounds:
+        colour, dashes = BOUND_STYLES[kind]
+        axes.axhline(value, color=colour, linestyle=dashes, linewidth=1.4, zorder=1)
+        handles.append(
+            Line2D([], [], color=colour, linestyle=dashes, linewidth=1.4, label=f"{label}: {value:.3f}")
+        )
+    return handles
+
+
+def step_axis(axes: Axes, last: int, first: int) -> None:
+    """Steps on a scale that is linear up to the first evaluation and logarithmic beyond: the start matters."""
+    axes.set_xscale("symlog", linthresh=max(first, 1), linscale=0.6)
+    axes.set_xlim(-0.12 * first, last * 1.03)
+    ticks = [0, *(t for t in _ladder(first, last) if t < last * 0.75), last]
+    axes.set_xticks(ticks, [f"{t:,}" for t in ticks])
+    axes.minorticks_off()
+
+
+def _ladder(first: int, last: int) -> list[int]:
+    steps, value = [], first
+    while value <= last:
+        steps.append(value)
+        value = value * 2 if str(value)[0] in "15" else int(value * 2.5)
+    return steps
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a PNG, whole or not at all; without a time stamp, so that equal data give equal bytes."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", metadata={"Software": None}, facecolor=figure.get_facecolor())
+    return path
+
+
+def note(axes: Axes, x: float, y: float, text: str, **more: object) -> Text:
+    """A small remark in axes coordinates on a light ground."""
+    box = {"boxstyle": "round,pad=0.25", "facecolor": PAPER, "edgecolor": GRID}
+    return axes.text(x, y, text, transform=axes.transAxes, fontsize=8.5, color=MUTED, bbox=box, **more)  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,133 @@
+"""Intervals over seeds: what a study may say about a number it measured a few times.
+
+A seed redraws everything (source, data, initialisation, order) and is shared by all arms, so that differences
+between arms are taken seed by seed.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A centre with its 95 % interval over `n` seeds.
+
+    `kind` names the centre: "mean" (Student t), "ratio" (geometric mean of paired ratios, Student t on the
+    logarithms) or "median" (order statistics; used where some seeds never got there and count as infinity).
+    `mean` holds the centre whatever its kind. Where no interval can be formed (one seed; a median of fewer
+    than 6 seeds) `low` and `high` are nan.
+    """
+
+    mean: float
+    low: float
+    high: float
+    n: int
+    kind: Literal["mean", "ratio", "median"] = "mean"
+    never: int = 0  # seeds that never reached the target (their value is infinite)
+
+    @property
+    def known(self) -> bool:
+        """Whether there are bounds at all."""
+        return not (math.isnan(self.low) or math.isnan(self.high))
+
+    def below(self, value: float) -> bool:
+        """The whole interval lies under `value`."""
+        return self.known and self.high < value
+
+    def above(self, value: float) -> bool:
+        """The whole interval lies over `value`."""
+        return self.known and self.low > value
+
+    def to_json(self) -> dict[str, float | int | str | None]:
+        """As a dictionary; what is not finite becomes null (JSON has no infinity)."""
+        return {
+            k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(self).items()
+        }
+
+
+def mean_interval(values: Iterable[float], floor: float = -math.inf) -> Interval:
+    """Mean with its Student-t interval, m ± t(.975, n-1)·s/√n, cut at `floor`, which no mean can be below.
+
+    nan is dropped; infinity is refused.
+    """
+    x = _clean(values)
+    if np.isinf(x).any():
+        raise ValueError("mean_interval: infinite values have no mean; use quantity_interval")
+    if x.size == 0:
+        return Interval(math.nan, math.nan, math.nan, 0)
+    mean = float(x.mean())
+    if x.size == 1:
+        return Interval(mean, math.nan, math.nan, 1)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, x.size - 1) * x.std(ddof=1) / math.sqrt(x.size))
+    return Interval(mean, max(mean - half, floor), mean + half, int(x.size))
+
+
+def paired_difference(a: Mapping[int, float], b: Mapping[int, float]) -> Interval:
+    """Mean of a - b over the seeds that both have."""
+    return mean_interval(a[s] - b[s] for s in _shared(a, b))
+
+
+def paired_percent(a: Mapping[int, float], b: Mapping[int, float]) -> Interval:
+    """Mean of 100·(a/b - 1) over the seeds that both have: by how many per cent `a` is larger."""
+    return mean_interval(100 * (a[s] / b[s] - 1) for s in _shared(a, b) if b[s] != 0)
+
+
+def paired_ratio(a: Mapping[int, float], b: Mapping[int, float]) -> Interval:
+    """Centre of a/b over the seeds that both have.
+
+    All finite and positive: the geometric mean, Student t on the logarithms. Otherwise (a side never got
+    there: a/b is 0 or infinite) the median. Seeds where neither did say nothing and are left out.
+    """
+    ratios = np.array([_ratio(a[s], b[s]) for s in _shared(a, b)], dtype=float)
+    ratios = ratios[~np.isnan(ratios)]
+    if ratios.size and np.isfinite(ratios).all() and (ratios > 0).all():
+        log = mean_interval(np.log(ratios))
+        return Interval(math.exp(log.mean), math.exp(log.low), math.exp(log.high), log.n, "ratio")
+    return median_interval(ratios)
+
+
+def median_interval(values: Iterable[float]) -> Interval:
+    """Median with its distribution-free interval; infinity is a value like any other.
+
+    [x_(r), x_(n+1-r)] with the largest r for which 1 - 2·P(Bin(n, ½) < r) >= .95; none exists under n = 6.
+    """
+    x = np.sort(_clean(values))
+    n, never = int(x.size), int(np.isposinf(x).sum())
+    if n == 0:
+        return Interval(math.nan, math.nan, math.nan, 0, "median")
+    low, high = x[(n - 1) // 2], x[n // 2]
+    median = float(low if low == high else (low + high) / 2)
+    rank = int(stats.binom.ppf((1 - CONFIDENCE) / 2, n, 0.5))
+    while rank > 0 and 2 * stats.binom.cdf(rank - 1, n, 0.5) > 1 - CONFIDENCE:
+        rank -= 1
+    if rank == 0:
+        return Interval(median, math.nan, math.nan, n, "median", never)
+    return Interval(median, float(x[rank - 1]), float(x[n - rank]), n, "median", never)
+
+
+def quantity_interval(values: Iterable[float], floor: float = -math.inf) -> Interval:
+    """The mean's interval, or the median's where a value is infinite (a step count that was never reached)."""
+    x = _clean(values)
+    return median_interval(x) if np.isinf(x).any() else mean_interval(x, floor)
+
+
+def _clean(values: Iterable[float]) -> np.ndarray:
+    x = np.array(list(values), dtype=float)
+    return x[~np.isnan(x)]
+
+
+def _shared(a: Mapping[int, float], b: Mapping[int, float]) -> list[int]:
+    return sorted(set(a) & set(b))
+
+
+def _ratio(a: float, b: float) -> float:
+    if (math.isinf(a) and math.isinf(b)) or (a == 0 and b == 0):
+        return math.nan
+    return math.inf if b == 0 else a / b
