@@ -15,7 +15,6 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 EMPTY = torch.iinfo(torch.int64).max  # the key of an unfilled place
-_HASHED_DIMS = 8  # plenty to tell tokens apart, and O(N) instead of O(N·D)
 
 
 class Sketch(NamedTuple):
@@ -27,10 +26,14 @@ class Sketch(NamedTuple):
     @staticmethod
     def of(z: Float[Tensor, "n D"], valid: Bool[Tensor, " n"], size: int, salt: Int64[Tensor, ""]) -> Sketch:
         """The sketch of one batch; `salt` is a hash of (seed, step)."""
+        if size == 0:
+            return Sketch(z[:0], salt.new_empty(0))
         keys = torch.where(valid, _hash(z, salt), EMPTY)
-        pad = max(0, size - z.shape[0])
-        vectors = torch.nn.functional.pad(z, (0, 0, 0, pad))
-        return _smallest(vectors, torch.nn.functional.pad(keys, (0, pad), value=EMPTY), size)
+        pad = size - z.shape[0]
+        if pad > 0:  # not F.pad: it takes its value through a float, which EMPTY does not survive
+            z = torch.cat([z, z.new_zeros(pad, z.shape[1])])
+            keys = torch.cat([keys, keys.new_full((pad,), EMPTY)])
+        return _smallest(z, keys, size)
 
     def merge(self, other: Sketch) -> Sketch:
         """The sketch of the joined batch."""
@@ -54,17 +57,21 @@ def _shift_right(x: Tensor, by: int) -> Tensor:
 
 
 def _hash(z: Tensor, salt: Tensor) -> Tensor:
-    stride = max(1, z.shape[-1] // _HASHED_DIMS)
-    bits = z[:, ::stride][:, :_HASHED_DIMS].to(torch.float32).contiguous().view(torch.int32).to(torch.int64)
-    key = salt.expand(z.shape[0])
-    for column in bits.unbind(-1):
-        key = mix(key ^ column)
+    """A key per row from all its bits: a multilinear hash with odd factors, then the finaliser."""
+    bits = (z.to(torch.float32) + 0.0).view(torch.int32).to(torch.int64)  # + 0.0: −0 is 0
+    factors = mix(torch.arange(1, z.shape[-1] + 1, device=z.device)) | 1
+    key = mix(salt ^ mix((bits * factors).sum(-1)))
     return key & (EMPTY - 1)  # not negative, and never EMPTY
 
 
 def _smallest(vectors: Tensor, keys: Tensor, size: int) -> Sketch:
-    # Twice the size is taken, so that removing duplicates seldom leaves a place unfilled.
-    kept, at = keys.topk(min(2 * size, keys.shape[0]), largest=False, sorted=True)
-    again = torch.nn.functional.pad(kept[1:] == kept[:-1], (1, 0))
-    kept, order = torch.where(again, EMPTY, kept).sort(stable=True)
-    return Sketch(vectors.index_select(0, at[order[:size]]), kept[:size])
+    if keys.shape[0] == 0:
+        return Sketch(vectors, keys)
+    # All keys are sorted: a few smallest would not do, as they may be many times the same token.
+    keys, at = keys.sort(stable=True)
+    again = torch.nn.functional.pad(keys[1:] == keys[:-1], (1, 0))
+    place = torch.cumsum(~again, 0) - 1
+    place = torch.where(again | (place >= size), size, place)  # the extra place swallows the rest
+    kept = keys.new_full((size + 1,), EMPTY).scatter(0, place, keys)[:size]
+    source = at.new_zeros(size + 1).scatter(0, place, at)[:size]
+    return Sketch(vectors.index_select(0, source), kept)

@@ -57,12 +57,15 @@ class Case:
         return self.batches(1)[0]
 
     def batches(self, count: int, tokens: int = 60) -> list[Tensor]:
-        """Batches that differ in place and width, so that codewords move and some fall out of use."""
+        """Batches that shrink, so that codewords move and some fall out of use, with equal tokens in each."""
         generator = torch.Generator().manual_seed(self.seed + 1)
         rows = torch.randint(len(self.latents), (count, tokens), generator=generator)
         noise = torch.randn(count, tokens, self.original.dim, generator=generator) * 0.1
         widths = [1.0 / (1 + step) for step in range(count)]
-        return [(self.latents[rows[i]] + noise[i]) * width for i, width in enumerate(widths)]
+        batches = [(self.latents[rows[i]] + noise[i]) * width for i, width in enumerate(widths)]
+        for batch in batches:
+            batch[tokens // 3 : tokens // 2] = 0.0  # as padding that nobody masked
+        return batches
 
     @cached_property
     def initialises(self) -> bool:
