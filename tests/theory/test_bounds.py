@@ -78,7 +78,7 @@ def e8_code():
         for a, b in itertools.product((-1, 1), repeat=2)
     ]
     halves = [np.array(s) / 2 for s in itertools.product((-1, 1), repeat=8) if np.prod(s) > 0]
-    return np.concatenate([1.72 / 1.0 * np.array(axes + halves), 1.2 * np.eye(8), -1.2 * np.eye(8)])
+    return np.concatenate([1.72 * np.array(axes + halves), 1.2 * np.eye(8), -1.2 * np.eye(8)])
 
 
 def measured(codebook, samples, seed):

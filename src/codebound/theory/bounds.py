@@ -13,7 +13,7 @@ def shannon_lower_bound(entropy_bits: float | int, dim: int, rate_bits: float | 
 
     D >= k / (2 pi e) * 2^(2 (h - R) / k)
 
-    Shannon 1959; Berger 1971, eq. 4.6.1 in vector form. h = `entropy_bits` is the differential entropy of the
+    Shannon 1959; Berger 1971, chapter 4. h = `entropy_bits` is the differential entropy of the
     whole vector and R the rate, both in bits per vector; D is squared error summed over the vector. Equality
     for the isotropic Gaussian. Raises `InputError` unless h is finite, dim >= 1 and R >= 0.
     """
@@ -59,7 +59,7 @@ def zador_high_rate(
 
     D ~ k G n^(-2/k) * 2 pi ((k + 2) / k)^((k + 2) / 2) * variance
 
-    Zador 1982; Gersho 1979, eq. 31, with the Gaussian's norm ||p||_(k/(k+2)) in closed form. True as n
+    Zador 1982; Gersho 1979, with the Gaussian's norm ||p||_(k/(k+2)) in closed form. True as n
     grows at fixed k; at a few bits per dimension real codes go below it (k = 8, n = 256: 2.70 with
     spherical cells, where a code reaches 2.53), so never show it as a limit. For k = 1 it is Panter and
     Dite's sqrt(3) pi / (2 n^2) (1951). D is squared error summed over the vector; `packing` as in
@@ -81,12 +81,12 @@ class BestKnown(NamedTuple):
 
 # N(0, I), one bit per dimension. Measured for this project; an upper bound on the optimum, like any code's.
 _FOUND: dict[tuple[int, int], BestKnown] = {
-    (3, 8): BestKnown(1.068, "Lloyd from many starts"),
-    (4, 16): BestKnown(1.3647, "Lloyd from many starts"),
-    (6, 64): BestKnown(1.977, "Lloyd from many starts"),
+    (3, 8): BestKnown(1.068, "best found for this project"),
+    (4, 16): BestKnown(1.3647, "best found for this project"),
+    (6, 64): BestKnown(1.977, "best found for this project"),
     (8, 256): BestKnown(2.5275, "E8: its 240 roots (norm sqrt 2) scaled by 1.72, with +-1.2 e_i"),
-    (10, 1024): BestKnown(3.162, "found by search"),
-    (12, 4096): BestKnown(3.744, "found by search"),
+    (10, 1024): BestKnown(3.162, "best found for this project"),
+    (12, 4096): BestKnown(3.744, "best found for this project"),
 }
 
 
