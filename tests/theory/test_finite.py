@@ -99,6 +99,13 @@ def test_tiny_codewords_reach_the_limit_smoothly():
     assert finite.random_codebook_distortion(8, 256, 0.0) == 8.0
 
 
+def test_normal_limit_of_the_distance_agrees_with_the_series_where_it_takes_over():
+    nc = np.array([[1.001e4 * 8]])
+    y = math.sqrt(nc.item()) + np.linspace(-5, 3, 9)[None]
+    series = np.log1p(-stats.ncx2.cdf(y**2, 8, nc))
+    np.testing.assert_allclose(finite._log_survival(y, 8, 1, nc), series, rtol=3e-3)
+
+
 def test_distortion_scales_and_falls_with_size():
     one = finite.random_codebook_distortion(8, 256, 0.75)
     assert finite.random_codebook_distortion(8, 256, 3.0, 4.0) == pytest.approx(4 * one, rel=1e-12)

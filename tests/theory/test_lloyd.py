@@ -80,7 +80,7 @@ def test_distortion_never_rises_and_belongs_to_the_codebook(empty):
     z = gaussian_samples(3000, 4, 2)
     result = lloyd(z, 0.01 * z[:200] + 1.0, iterations=60, tolerance=0.0, empty=empty)
     assert (result.history.diff() <= 0).all()
-    assert result.history[-1] == result.distortion
+    assert result.history[-1] == result.distortion == search.distortion(z, result.codebook)
     assert len(result.history) == result.iterations + 1
     # An independent brute force in float64.
     exact = torch.cdist(z.double(), result.codebook.double()).square().min(1).values.mean()
@@ -166,6 +166,16 @@ def test_degenerate_samples_terminate():
     assert float(result.distortion) == 0.0
     assert bool(result.converged)
     assert torch.isfinite(lbg(torch.ones(50, 2), 4).codebook).all()
+
+
+def test_each_empty_codeword_gets_its_own_cell_and_one_too_many_stays():
+    z = torch.tensor([[0.0, 0.0], [0.0, 4.0], [10.0, 0.0], [11.0, 0.0]])
+    codebook = torch.tensor([[99.0, 99.0], [10.5, 0.0], [88.0, 88.0], [0.0, 2.0], [77.0, 77.0]])
+    refilled = reference._refill(
+        z, codebook, torch.tensor([3, 3, 1, 1]), torch.tensor([0.0, 2.0, 0.0, 2.0, 0.0])
+    )
+    expected = torch.tensor([[0.0, 4.0], [10.5, 0.0], [11.0, 0.0], [0.0, 2.0], [77.0, 77.0]])
+    torch.testing.assert_close(refilled, expected)
 
 
 def test_offspring_come_worst_cell_first():
