@@ -11,7 +11,14 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from codebound import __version__, config
@@ -39,7 +46,11 @@ class _Commands(typer.core.TyperGroup):
 
 def _group(text: str) -> typer.Typer:
     return typer.Typer(
-        cls=_Commands, help=text, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_show_locals=False
+        cls=_Commands,
+        help=text,
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_show_locals=False,
     )
 
 
@@ -68,10 +79,13 @@ def study_init(
     folder: Annotated[Path | None, typer.Option("--out", help="Run folder [default: runs/init].")] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="Your own vectors in place of the photographs: .npy, .npz, .csv, .parquet or a folder of images."),
+        typer.Option(
+            help="Your own vectors in place of the photographs: .npy, .npz, .csv, .parquet or a folder of images."
+        ),
     ] = None,
     sets: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; see show-config.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; see show-config."),
     ] = None,
     jobs: Annotated[int, typer.Option(help="Processes; −1: one per core. Changes no number.")] = -1,
     as_json: AsJson = False,
@@ -94,7 +108,10 @@ def study_init(
         with _progress() as progress:
             task = progress.add_task("cells (source × seed)", total=None)
             study.run(
-                folder, settings, jobs=jobs, progress=lambda done, of: progress.update(task, completed=done, total=of)
+                folder,
+                settings,
+                jobs=jobs,
+                progress=lambda done, of: progress.update(task, completed=done, total=of),
             )
     except KeyboardInterrupt:
         err.print(f"Interrupted. What is finished stays in {folder}; the same command goes on from there.")
@@ -105,7 +122,8 @@ def study_init(
 
 @study_app.command("report")
 def study_report(
-    folder: Annotated[Path, typer.Argument(help="The folder of a run, finished or not.")], as_json: AsJson = False
+    folder: Annotated[Path, typer.Argument(help="The folder of a run, finished or not.")],
+    as_json: AsJson = False,
 ) -> None:
     """Write the report of a run anew and print its table.
 
@@ -140,14 +158,19 @@ def study_show_config(
     if name != "init":
         raise InputError(f"unknown study {name!r}; known: init")
     settings = _settings(quick, None, None, sets)
-    print(json.dumps(settings.model_dump(mode="json"), indent=2) if as_json else config.to_yaml(settings), end="\n" if as_json else "")  # noqa: T201
+    print(
+        json.dumps(settings.model_dump(mode="json"), indent=2) if as_json else config.to_yaml(settings),
+        end="\n" if as_json else "",
+    )  # noqa: T201
 
 
 @limits_app.command("gaussian")
 def limits_gaussian(
     codebook_size: Annotated[int, typer.Option(help="n, the number of codewords.")],
     dim: Annotated[int | None, typer.Option(help="k, the number of dimensions.")] = None,
-    spectrum: Annotated[str | None, typer.Option(help="Variances along the principal axes: 9,4,1,.25")] = None,
+    spectrum: Annotated[
+        str | None, typer.Option(help="Variances along the principal axes: 9,4,1,.25")
+    ] = None,
     covariance: Annotated[Path | None, typer.Option(help="A covariance matrix: .npy, .csv or text.")] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -141,53 +141,62 @@ def _nearest(z: Tensor, books: Tensor) -> Tensor:
     m, k, _ = books.shape
     if z.shape[0] == 0:
         return torch.empty(m, 0, dtype=torch.int64, device=z.device)
-    centre = books.mean(dim=(0, 1))
-    zc, cc = z - centre, books - centre
-    half_norms = cc.square().sum(-1, keepdim=True).mul_(0.5)
-    codes = torch.cat([cc, half_norms.neg()], dim=-1).view(m * k, -1)
-    queries = torch.cat([zc, zc.new_ones(zc.shape[0], 1)], dim=-1)
     with _full_precision(z.device):
+        centre = books.mean(dim=(0, 1))
+        zc, cc = z - centre, books - centre
+        norms = torch.linalg.vecdot(cc, cc)
+        codes = torch.cat([cc, norms.unsqueeze(-1).mul(-0.5)], dim=-1).view(m * k, -1)
+        queries = torch.cat([zc, zc.new_ones(zc.shape[0], 1)], dim=-1)
         tiles = _tiles_cpu if z.device.type == "cpu" else _tiles_device
         indices, scores = tiles(queries, codes, m, k)
         if z.dtype == torch.float32:
-            _recheck(z, books, indices, scores, zc, half_norms)
+            _recheck(z, books, indices, scores, torch.linalg.vecdot(zc, zc), norms.amax())
     return indices
 
 
 def _tiles_cpu(queries: Tensor, codes: Tensor, m: int, k: int) -> tuple[Tensor, Tensor]:
-    """Best index and score `[m, n]`: tiles of rows × (some codebooks, or a part of one)."""
+    """Best index and score `[m, n]`: tiles of rows × (some whole codebooks, or a part of one).
+
+    As many rows as fit beside one codebook, and more codebooks only where there are few rows: tall products are
+    faster than wide ones.
+    """
     n = queries.shape[0]
     indices = np.empty((m, n), dtype=np.int64)
     scores = np.empty((m, n), dtype=queries.numpy().dtype)
-    books_per_tile = max(1, TILE_CODEWORDS // k)
     part = min(k, TILE_CODEWORDS)
-    rows = max(1, TILE_SCORES // min(books_per_tile * part, m * k))
-    buffer = queries.new_empty(min(rows, n) * min(books_per_tile * part, m * k))
-    starts = range(0, k, part)
+    rows = min(n, max(1, TILE_SCORES // part))
+    together = min(m, max(1, TILE_SCORES // (rows * part))) if part == k else 1
+    buffer = queries.new_empty(rows * together * part)
     for row in range(0, n, rows):
         q = queries[row : row + rows]
-        b = q.shape[0]
-        for book in range(0, m, books_per_tile):
-            g = min(books_per_tile, m - book)
-            parts_i, parts_v = [], []
-            for start in starts:
-                width = min(part, k - start)
-                block = codes[book * k + start : book * k + start + (g - 1) * k + width]
-                tile = torch.mm(q, block.t(), out=buffer[: b * block.shape[0]].view(b, -1))
-                tile = tile.numpy().reshape(b, g, width)
-                best = tile.argmax(-1)
-                parts_v.append(np.take_along_axis(tile, best[..., None], -1)[..., 0])
-                parts_i.append(best + start)
-            if len(parts_i) == 1:
-                index, value = parts_i[0], parts_v[0]
-            else:
-                values = np.stack(parts_v)
-                won = values.argmax(0)[None]  # the first of equals: the lowest index
-                value = np.take_along_axis(values, won, 0)[0]
-                index = np.take_along_axis(np.stack(parts_i), won, 0)[0]
-            indices[book : book + g, row : row + b] = index.T
-            scores[book : book + g, row : row + b] = value.T
+        for book in range(0, m, together):
+            g = min(together, m - book)
+            tiles = [
+                _tile(
+                    q, codes[book * k + start : (book + g - 1) * k + min(start + part, k)], buffer, g, start
+                )
+                for start in range(0, k, part)
+            ]
+            index, score = tiles[0] if len(tiles) == 1 else _merge(tiles)
+            indices[book : book + g, row : row + rows] = index.T
+            scores[book : book + g, row : row + rows] = score.T
     return torch.from_numpy(indices), torch.from_numpy(scores)
+
+
+def _tile(q: Tensor, block: Tensor, buffer: Tensor, g: int, start: int) -> tuple[np.ndarray, np.ndarray]:
+    """Best index and score `[rows, g]` of one product; indices count from `start`."""
+    rows, width = q.shape[0], block.shape[0] // g
+    tile = torch.mm(q, block.t(), out=buffer[: rows * block.shape[0]].view(rows, -1)).numpy()
+    best = tile.reshape(rows * g, width).argmax(-1)
+    score = tile.reshape(-1).take(best + np.arange(0, rows * g * width, width))
+    return best.reshape(rows, g) + start, score.reshape(rows, g)
+
+
+def _merge(tiles: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """The best of the parts of a codebook; of equals the first, which has the lowest index."""
+    indices, scores = (np.stack(part) for part in zip(*tiles, strict=True))
+    won = scores.argmax(0)[None]
+    return np.take_along_axis(indices, won, 0)[0], np.take_along_axis(scores, won, 0)[0]
 
 
 def _tiles_device(queries: Tensor, codes: Tensor, m: int, k: int) -> tuple[Tensor, Tensor]:
@@ -216,13 +225,15 @@ def _tiles_device(queries: Tensor, codes: Tensor, m: int, k: int) -> tuple[Tenso
 
 
 def _recheck(
-    z: Tensor, books: Tensor, indices: Tensor, scores: Tensor, zc: Tensor, half_norms: Tensor
+    z: Tensor, books: Tensor, indices: Tensor, scores: Tensor, norms: Tensor, longest: Tensor
 ) -> None:
-    """Search again in float64, in place, where the distance found is within rounding of zero."""
-    norms = zc.square().sum(-1)
-    longest = half_norms.amax().mul(2.0)
-    rounding = torch.finfo(z.dtype).eps * (norms.add(longest))  # bounds |z||c| + |c|²/2 from above
-    doubtful = norms - 2.0 * scores < RECHECK_ROUNDINGS * rounding
+    """Search again in float64, in place, where the distance found is within rounding of zero.
+
+    `norms` `[n]` are the centred vectors' squared lengths, `longest` is the largest of the codewords'.
+    """
+    # |z|² + |c|² bounds the scores' terms from above, and one rounding of each is eps times that.
+    least = norms - RECHECK_ROUNDINGS * torch.finfo(z.dtype).eps * (norms + longest)
+    doubtful = 2.0 * scores > least
     if not bool(doubtful.any()):
         return
     for book in range(books.shape[0]):

@@ -36,7 +36,9 @@ class PCA(nn.Module):
             InputError: `dim` is larger than d, or the sample has fewer than `dim` directions of variance.
         """
         if not 1 <= dim <= x.shape[1]:
-            raise InputError(f"dim={dim} latent dimensions need vectors of at least as many; got {x.shape[1]}")
+            raise InputError(
+                f"dim={dim} latent dimensions need vectors of at least as many; got {x.shape[1]}"
+            )
         rows = x.double()
         variances, axes = torch.linalg.eigh(torch.cov(rows.T).reshape(x.shape[1], x.shape[1]))
         rank = int((variances > variances[-1] * x.shape[1] * torch.finfo(x.dtype).eps).sum())

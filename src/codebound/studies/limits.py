@@ -55,7 +55,10 @@ def gaussian_limits(spectrum: Float[np.ndarray, " k"], codebook_size: int) -> Ga
         return GaussianLimits(shannon, None, None, random.value, random.standard_error, None, None, rate)
     variance = float(spectrum[0])
     asymptotic = gaussian.reproduction_variance(variance, rate, dim)
-    best, known = finite.best_codeword_variance(dim, codebook_size, variance), bounds.best_known(dim, codebook_size, variance)
+    best, known = (
+        finite.best_codeword_variance(dim, codebook_size, variance),
+        bounds.best_known(dim, codebook_size, variance),
+    )
     return GaussianLimits(
         shannon=shannon,
         converse=converse(dim, codebook_size, variance).certified,
@@ -79,7 +82,9 @@ def load_covariance(path: Path) -> Float[np.ndarray, "k k"]:
             matrix = np.load(path, allow_pickle=False)
         else:
             text = path.read_text(encoding="utf-8").replace(",", " ")
-            matrix = np.array([[float(cell) for cell in line.split()] for line in text.splitlines() if line.strip()])
+            matrix = np.array(
+                [[float(cell) for cell in line.split()] for line in text.splitlines() if line.strip()]
+            )
     except (OSError, ValueError) as error:
         raise InputError(f"--covariance {path} can't be read as a matrix of numbers: {error}") from None
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
@@ -159,4 +164,6 @@ def data_limits(path: str, codebook_size: int, seed: int = 0) -> DataLimits:
 
 def _check_size(codebook_size: int) -> None:
     if codebook_size < 2:
-        raise InputError(f"codebook_size must be at least 2 (one codeword carries 0 bits); got {codebook_size}")
+        raise InputError(
+            f"codebook_size must be at least 2 (one codeword carries 0 bits); got {codebook_size}"
+        )

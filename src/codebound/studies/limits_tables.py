@@ -19,7 +19,11 @@ def gaussian(limits: GaussianLimits) -> Table:
     row("Shannon bound", limits.shannon, "no code of any length does better")
     row("converse", limits.converse, "no codebook of this size does better (certified; isotropic only)")
     row("best known", limits.best_known, "the best codebook found so far, where one is tabulated")
-    row("best random codebook", limits.best_random_codebook, f"expected at the best variance, {_number(limits.best_variance)}")
+    row(
+        "best random codebook",
+        limits.best_random_codebook,
+        f"expected at the best variance, {_number(limits.best_variance)}",
+    )
     error = limits.random_codebook_error
     stated = "" if error is None else f" (± {error:.2g})"
     row("random codebook", limits.random_codebook, f"expected of the water-filled Gaussian{stated}")
@@ -44,7 +48,9 @@ def data(limits: DataLimits) -> Table:
         f"on {limits.held_out_rows} rows; {limits.gap_db_low:.2f} to {limits.gap_db_high:.2f} dB above the limit, "
         f"{limits.gaussian_reference_db:+.2f} dB to the reference; perplexity {limits.perplexity:.1f}",
     )
-    table.add_row("k-means, training rows", f"{limits.kmeans_train:.5g}", "", "flattered: it was fitted on them")
+    table.add_row(
+        "k-means, training rows", f"{limits.kmeans_train:.5g}", "", "flattered: it was fitted on them"
+    )
     return table
 
 

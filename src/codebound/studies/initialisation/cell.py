@@ -60,7 +60,7 @@ def _run_cell(folder: RunFolder[Settings], cell: Cell) -> None:
     settings, began = folder.settings, time.perf_counter()
     latents = sources.draw(settings, cell.source, cell.seed)
     starts = initial_codebooks(settings, cell, latents.train)
-    runs, groups = _groups(settings, starts)
+    runs, trained = groups(settings, starts)
     order = batch_order(
         len(latents.train),
         min(settings.batch_size, len(latents.train)),
@@ -71,12 +71,10 @@ def _run_cell(folder: RunFolder[Settings], cell: Cell) -> None:
     history: list[tuple[int, dict[str, Tensor]]] = []
 
     def evaluate(step: int, books: Tensor) -> None:
-        row = _measure("train", latents.train, books, latents.train_floor)
-        row |= _measure("fresh", fresh, books, latents.held_out_floor)
-        history.append((step, row | metrics.geometry(books)._asdict()))
+        history.append((step, measure_all(latents, fresh, books)))
 
-    first = torch.cat([group.start for group in groups])
-    last = train_codebooks(latents.train, groups, order, evaluate, settings.evaluate_every)
+    first = torch.cat([group.start for group in trained])
+    last = train_codebooks(latents.train, trained, order, evaluate, settings.evaluate_every)
     for i, run in enumerate(runs):
         place = folder.path / "runs" / cell.source / run.arm / run.optimizer / f"seed-{cell.seed}"
         with replacing(place / "metrics.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
@@ -105,14 +103,24 @@ def initial_codebooks(
     return books
 
 
-def _groups(settings: Settings, starts: dict[ArmName, Tensor]) -> tuple[list[Run], list[Group]]:
-    runs, groups = [], []
+def groups(settings: Settings, starts: dict[ArmName, Float[Tensor, "K k"]]) -> tuple[list[Run], list[Group]]:
+    """The codebooks to train, by optimizer, and which run each is."""
+    runs, found = [], []
     for optimizer, rule in arm_table.optimizers(settings).items():
         names = arm_table.arms_of(optimizer, settings)
         if names:
             runs += [Run(name, optimizer) for name in names]
-            groups.append(Group(rule, torch.stack([starts[name] for name in names])))
-    return runs, groups
+            found.append(Group(rule, torch.stack([starts[name] for name in names])))
+    return runs, found
+
+
+def measure_all(
+    latents: sources.Latents, fresh: Float[Tensor, "n k"], books: Float[Tensor, "m K k"]
+) -> dict[str, Float[Tensor, " m"]]:
+    """One row of `metrics.csv`, without its step, for each codebook."""
+    row = _measure("train", latents.train, books, latents.train_floor)
+    row |= _measure("fresh", fresh, books, latents.held_out_floor)
+    return row | metrics.geometry(books)._asdict()
 
 
 def _measure(split: str, z: Float[Tensor, "n k"], books: Tensor, floor: float) -> dict[str, Tensor]:
@@ -164,7 +172,8 @@ def _result(
         "train_samples": len(latents.train),
         "fresh_samples": len(latents.held_out),
         "runs": [
-            {**run._asdict(), "initial": at(ends[0], i), "final": at(ends[1], i)} for i, run in enumerate(runs)
+            {**run._asdict(), "initial": at(ends[0], i), "final": at(ends[1], i)}
+            for i, run in enumerate(runs)
         ],
         "codeword_variance": {name: float(book.var(0).mean()) for name, book in starts.items()},
         "seconds": seconds,

@@ -151,7 +151,8 @@ def _real(settings: Settings, train: Tensor, held_out: Tensor) -> Latents:
     entropy = differential_entropy(z[: settings.fresh_samples])
     rate = math.log2(settings.codebook_size)
     low, value, high = (
-        bounds.shannon_lower_bound(bits, settings.dim, rate) for bits in (entropy.low, entropy.bits, entropy.high)
+        bounds.shannon_lower_bound(bits, settings.dim, rate)
+        for bits in (entropy.low, entropy.bits, entropy.high)
     )
     limits = _limits(settings, spectrum, shannon=value, isotropic=False)
     limits = Limits(**{**asdict(limits), "shannon_low": low, "shannon_high": high})

@@ -16,7 +16,11 @@ QUICK = {"seeds": 3}
 
 
 def run(
-    out: Path, settings: Settings, *, jobs: int = 1, progress: Callable[[int, int], None] = lambda done, of: None
+    out: Path,
+    settings: Settings,
+    *,
+    jobs: int = 1,
+    progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> None:
     """Finish every cell of `settings` in the folder `out`; cells finished earlier are skipped.
 
@@ -43,4 +47,6 @@ def run(
 def _finish(folder: RunFolder[Settings], missing: list[Cell], jobs: int):
     if jobs == 1 or len(missing) <= 1:
         return (run_cell(folder, cell) for cell in missing)
-    return Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(run_cell)(folder, cell) for cell in missing)
+    return Parallel(n_jobs=jobs, return_as="generator_unordered")(
+        delayed(run_cell)(folder, cell) for cell in missing
+    )
