@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+import typer.core
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -24,8 +25,8 @@ from rich.table import Table
 from codebound import __version__, config
 from codebound.errors import InputError
 from codebound.studies import limits as limits_study
-from codebound.studies.folder import read_study
 from codebound.studies import limits_tables
+from codebound.studies.folder import read_study
 from codebound.studies.initialisation import report, study, summary
 from codebound.studies.initialisation.settings import Settings
 from codebound.theory import gaussian
@@ -158,10 +159,11 @@ def study_show_config(
     if name != "init":
         raise InputError(f"unknown study {name!r}; known: init")
     settings = _settings(quick, None, None, sets)
-    print(
-        json.dumps(settings.model_dump(mode="json"), indent=2) if as_json else config.to_yaml(settings),
-        end="\n" if as_json else "",
-    )  # noqa: T201
+    _plain(
+        json.dumps(settings.model_dump(mode="json"), indent=2)
+        if as_json
+        else config.to_yaml(settings).rstrip()
+    )
 
 
 @limits_app.command("gaussian")
@@ -184,7 +186,7 @@ def limits_gaussian(
     """
     found = limits_study.gaussian_limits(_spectrum(dim, spectrum, covariance), codebook_size)
     if as_json:
-        print(json.dumps(asdict(found), indent=2))  # noqa: T201
+        _plain(json.dumps(asdict(found), indent=2))
         return
     out.print(limits_tables.gaussian(found))
 
@@ -204,7 +206,7 @@ def limits_data(
     """
     found = limits_study.data_limits(file, codebook_size, seed)
     if as_json:
-        print(json.dumps(asdict(found), indent=2))  # noqa: T201
+        _plain(json.dumps(asdict(found), indent=2))
         return
     out.print(limits_tables.data(found))
 
@@ -222,7 +224,7 @@ def _show(folder: Path, as_json: bool) -> None:
     page = report.write(folder)
     found = summary.summarise(summary.load(folder))
     if as_json:
-        print((folder / "results.json").read_text(encoding="utf-8"))  # noqa: T201
+        _plain((folder / "results.json").read_text(encoding="utf-8"))
         return
     for table in summary.tables(found):
         out.print(table)
@@ -252,12 +254,17 @@ def _spectrum(dim: int | None, spectrum: str | None, covariance: Path | None) ->
 
 def _print(rows: list[dict[str, Any]], title: str, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(rows, indent=2, ensure_ascii=False))  # noqa: T201
+        _plain(json.dumps(rows, indent=2, ensure_ascii=False))
         return
     table = Table(*rows[0], title=title)
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     out.print(table)
+
+
+def _plain(text: str) -> None:
+    """Text for another program: no wrapping, no colour."""
+    sys.stdout.write(text + "\n")
 
 
 def _progress() -> Progress:

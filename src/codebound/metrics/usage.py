@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 DEAD = 1e-4  # mission row A6: dead is a codeword with less than this share of the vectors
@@ -31,7 +31,7 @@ class Geometry(NamedTuple):
     pairwise_distance: Float[Tensor, "*m"]  # mean over the pairs of different codewords
 
 
-def usage(counts: Float[Tensor, "*m K"], dead_below: float = DEAD) -> Usage:
+def usage(counts: Shaped[Tensor, "*m K"], dead_below: float = DEAD) -> Usage:
     """Usage statistics from the number of vectors in each cell."""
     share = counts.double() / counts.sum(-1, keepdim=True)
     nats = torch.special.entr(share).sum(-1)

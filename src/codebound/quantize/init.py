@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -23,6 +23,7 @@ from codebound.theory.gaussian import reproduction_covariance, reproduction_vari
 from codebound.theory.lloyd import lloyd
 
 
+@runtime_checkable
 class Init(Protocol):
     """From a batch to codewords."""
 

@@ -1,1 +1,4 @@
-"""Limits: closed forms and reference algorithms. Rates are in bits, distortions are squared error summed over the vector."""
+"""Limits: closed forms and reference algorithms.
+
+Rates are in bits, distortions are squared error summed over the vector.
+"""

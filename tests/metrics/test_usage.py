@@ -1,0 +1,37 @@
+"""Usage and geometry against values worked out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from codebound.metrics.usage import geometry, usage
+
+
+def test_uniform_usage_has_full_perplexity() -> None:
+    found = usage(torch.full((2, 8), 5.0))
+    assert found.perplexity.tolist() == pytest.approx([8.0, 8.0])
+    assert found.entropy_bits.tolist() == pytest.approx([3.0, 3.0])
+    assert found.dead.tolist() == [0, 0]
+
+
+def test_usage_by_hand() -> None:
+    found = usage(torch.tensor([3, 1, 0, 0]))
+    nats = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
+    assert float(found.perplexity) == pytest.approx(math.exp(nats))
+    assert float(found.entropy_bits) == pytest.approx(nats / math.log(2))
+    assert float(found.usage_min) == 0.0
+    assert float(found.usage_max) == 0.75
+    assert float(found.dead) == 2
+
+
+def test_dead_is_relative_to_the_number_of_vectors() -> None:
+    counts = torch.tensor([99_990, 9, 1])
+    assert float(usage(counts).dead) == 2  # 9 of 100,000 is under 1e-4
+    assert float(usage(counts, dead_below=5e-5).dead) == 1
+
+
+def test_geometry_by_hand() -> None:
+    found = geometry(torch.tensor([[3.0, 4.0], [0.0, 0.0], [3.0, 0.0]]))
+    assert float(found.norm_mean) == pytest.approx(8 / 3)
+    assert float(found.pairwise_distance) == pytest.approx((5 + 4 + 3) / 3)
