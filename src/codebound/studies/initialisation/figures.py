@@ -19,7 +19,8 @@ from codebound.studies.initialisation.labels import (
     source_name,
 )
 from codebound.studies.initialisation.settings import DOCUMENTED
-from codebound.studies.initialisation.summary import Row, StudyData, Summary
+from codebound.studies.initialisation.rundata import StudyData
+from codebound.studies.initialisation.summary import Row, Summary
 from codebound.studies.statistics import Interval
 from codebound.theory.gaussian import gap_db
 
@@ -57,23 +58,35 @@ def training(data: StudyData, summary: Summary, source: str, optimizer: str = "a
     axes = figure.subplots(2, 2)
     panels = (
         ("Error on fresh data", "squared error per vector", "fresh_distortion"),
-        ("Perplexity of the codes", "codewords in effective use", "fresh_perplexity"),
+        (
+            f"Perplexity of the codes (line: n = {summary.codebook_size})",
+            "codewords in effective use",
+            "fresh_perplexity",
+        ),
         ("Dead codes", "codewords with usage < 1e-4", "fresh_dead"),
-        ("Reconstruction loss", "squared error per vector, ambient space", "fresh_reconstruction"),
+        (
+            "Reconstruction loss (limits + dropped dimensions)",
+            "squared error per vector, ambient space",
+            "fresh_reconstruction",
+        ),
     )
     for ax, (title, unit, column) in zip(axes.flat, panels, strict=True):
         _curves(ax, data, source, optimizer, column, arms)
         plots.style(ax, title, "training step (log scale after the first evaluation)", unit)
         plots.step_axis(ax, summary.steps, data.settings.evaluate_every)
     error, perplexity, dead, reconstruction = axes.flat
-    lines = plots.horizontal_bounds(error, bounds(summary, source))
-    _zoom(error, summary.select(source, optimizer), "fresh_distortion", bounds(summary, source))
-    _zoom(reconstruction, summary.select(source, optimizer), "fresh_reconstruction", [])
+    floor = float(np.mean(list(data.floor(source).values())))
+    for ax, column, lift in (
+        (error, "fresh_distortion", 0.0),
+        (reconstruction, "fresh_reconstruction", floor),
+    ):
+        lines = [(kind, label, value + lift) for kind, label, value in bounds(summary, source)]
+        handles = plots.horizontal_bounds(ax, lines)
+        _zoom(ax, summary.select(source, optimizer), column, lines)
+        ax.legend(handles=handles, fontsize=8.5, loc="lower left", ncols=2, frameon=False)
     perplexity.axhline(summary.codebook_size, color=plots.MUTED, linewidth=1)
-    plots.note(perplexity, 0.02, 0.9, f"line at the top: all n = {summary.codebook_size} codewords equally used", va="top")
     perplexity.set_ylim(0, summary.codebook_size * 1.04)
     dead.set_ylim(bottom=-0.02 * summary.codebook_size)
-    error.legend(handles=lines, fontsize=8.5, loc="lower left", ncols=2, frameon=False)
     _arm_legend(figure, arms)
     return figure
 
@@ -125,7 +138,14 @@ def utilisation(summary: Summary, source: str, optimizer: str = "adam") -> Figur
         plots.style(ax, title, unit)
         ax.set_xlim(-0.02 * summary.codebook_size, 1.02 * summary.codebook_size)
         ax.axvline(summary.codebook_size, color=plots.MUTED, linewidth=1)
-        ax.text(summary.codebook_size, -0.7, f"n = {summary.codebook_size}", fontsize=8.5, color=plots.MUTED, ha="right")
+        ax.text(
+            summary.codebook_size,
+            -0.7,
+            f"n = {summary.codebook_size}",
+            fontsize=8.5,
+            color=plots.MUTED,
+            ha="right",
+        )
     _start_end_legend(figure, [])
     return figure
 
@@ -173,17 +193,22 @@ def _curves(ax: Axes, data: StudyData, source: str, optimizer: str, column: str,
     curves = data.curves
     curves = curves[(curves["source"] == source) & (curves["optimizer"] == optimizer)]
     table = {a: curves[curves["arm"] == a].pivot(index="seed", columns="step", values=column) for a in arms}
-    everything = np.mean([t.to_numpy() for t in table.values()], axis=0)
-    shannon = data.limit(source, "shannon")
+    shannon, floor = data.limit(source, "shannon"), data.floor(source)
     for i, arm in enumerate(reversed(arms)):
         runs = table[arm].to_numpy()
-        if column == "fresh_distortion" and len(shannon) == len(runs):
-            of_seed = np.array([shannon[int(s)] for s in table[arm].index])
-            runs = runs * (of_seed.mean() / of_seed)[:, None]
-        elif column == "fresh_reconstruction":
-            runs = runs - everything[:, -1:] + everything[:, -1].mean()
+        seeds = [int(str(seed)) for seed in table[arm].index]
+        if column in ("fresh_distortion", "fresh_reconstruction") and len(shannon) == len(seeds):
+            of_seed = np.array([shannon[seed] for seed in seeds])[:, None]
+            below = np.array([floor[seed] if column == "fresh_reconstruction" else 0.0 for seed in seeds])[
+                :, None
+            ]
+            runs = (runs - below) * (of_seed.mean() / of_seed) + below.mean()
         seen = look(arm)
-        line = {"color": seen.colour, "linewidth": 2.1 if arm in (*DOCUMENTED, "best") else 1.5, "zorder": 3 + i}
+        line = {
+            "color": seen.colour,
+            "linewidth": 2.1 if arm in (*DOCUMENTED, "best") else 1.5,
+            "zorder": 3 + i,
+        }
         plots.band(ax, table[arm].columns.to_numpy(), runs, line | _dashes(arm))
 
 

@@ -1,0 +1,204 @@
+"""A run folder read back: one table of runs, one of curves, and what claims may ask of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from codebound import config
+from codebound.errors import InputError
+from codebound.studies.claims import Lookup, NotMeasuredError
+from codebound.studies.folder import read_study
+from codebound.studies.initialisation.cell import cells
+from codebound.studies.initialisation.settings import DOCUMENTED, Settings
+from codebound.theory.gaussian import gap_db
+
+SPLITS = ("fresh", "train")
+WHEN = ("initial", "final")
+PERCENTS = (1, 5)
+REFERENCES = ("best", "documents", "own")
+Values = dict[int, float]  # by seed
+
+
+@dataclass(frozen=True)
+class StudyData:
+    """A run folder, as far as it is finished.
+
+    `runs` has a row per (source, seed, arm, optimizer) with `{initial,final}_{fresh,train}_{measure}`, the gaps
+    in dB and the steps to convergence; `curves` a row per evaluation, read when first asked for.
+    """
+
+    path: Path
+    study: dict[str, Any]
+    settings: Settings
+    cells: dict[tuple[str, int], dict[str, Any]]
+    missing: list[str]
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """All metrics.csv of the finished cells, one long table."""
+        frames = []
+        for (source, seed), cell in self.cells.items():
+            for run in cell["runs"]:
+                place = self.path / "runs" / source / run["arm"] / run["optimizer"] / f"seed-{seed}"
+                frame = _read_csv(place / "metrics.csv")
+                frames.append(
+                    frame.assign(source=source, seed=seed, arm=run["arm"], optimizer=run["optimizer"])
+                )
+        return pd.concat(frames, ignore_index=True)
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """One row per run."""
+        rows = [
+            {"source": source, "seed": seed, "arm": run["arm"], "optimizer": run["optimizer"]}
+            | {f"{when}_{name}": value for when in WHEN for name, value in run[when].items()}
+            | _gaps(run, cell["limits"])
+            | {"codeword_variance": cell["codeword_variance"].get(run["arm"], math.nan)}
+            for (source, seed), cell in self.cells.items()
+            for run in cell["runs"]
+        ]
+        return pd.DataFrame(rows).merge(steps_table(self.curves), on=["source", "seed", "arm", "optimizer"])
+
+    @property
+    def sources(self) -> list[str]:
+        """Sources with at least one finished cell, in the settings' order."""
+        return [s for s in self.settings.sources if any(source == s for source, _ in self.cells)]
+
+    def seeds(self, source: str) -> list[int]:
+        """Finished seeds of a source."""
+        return sorted(seed for s, seed in self.cells if s == source)
+
+    def limit(self, source: str, name: str) -> Values:
+        """A limit per seed, without the seeds where it is not defined."""
+        found = {seed: self.cells[source, seed]["limits"].get(name) for seed in self.seeds(source)}
+        return {seed: value for seed, value in found.items() if value is not None}
+
+    def floor(self, source: str) -> Values:
+        """The reconstruction error of the dropped dimensions, per seed."""
+        return {seed: self.cells[source, seed]["reconstruction_floor"] for seed in self.seeds(source)}
+
+
+def load(out: Path) -> StudyData:
+    """Read a run folder, finished or not.
+
+    Raises:
+        InputError: not the folder of an initialisation study, or none of its cells is finished.
+    """
+    out = Path(out)
+    study = read_study(out)
+    if study.get("study") != "init":
+        raise InputError(
+            f"{out} holds a run of study {study.get('study')!r}, not of the initialisation study"
+        )
+    settings = config.from_yaml(Settings, out / "config.yaml")
+    done, missing = {}, []
+    for cell in cells(settings):
+        path = out / "cells" / f"{cell.name}.json"
+        if path.exists():
+            done[cell.source, cell.seed] = _read_cell(path)
+        else:
+            missing.append(cell.name)
+    if not done:
+        raise InputError(
+            f"{out}: no cell is finished yet, so there is nothing to report; resume the run first"
+        )
+    return StudyData(out, study, settings, done, missing)
+
+
+def steps_table(curves: pd.DataFrame) -> pd.DataFrame:
+    """First evaluated step within 1 % and 5 % of a final distortion, per run; infinite where never.
+
+    The final distortion is the best over all runs of the same source and seed ("best"), over the documents'
+    three arms under the same optimizer ("documents"), or the run's own ("own").
+    """
+    keys = ["source", "seed", "arm", "optimizer"]
+    last = curves.sort_values("step").groupby(keys, sort=False).tail(1).reset_index(drop=True)
+    table = last[keys].copy()
+    for split in SPLITS:
+        name = f"{split}_distortion"
+        documents = last[last["arm"].isin(DOCUMENTED)]
+        goals = last[[*keys, name]].rename(columns={name: "own"})
+        best = last.groupby(["source", "seed"])[name].min().rename("best").reset_index()
+        three = (
+            documents.groupby(["source", "seed", "optimizer"])[name].min().rename("documents").reset_index()
+        )
+        goals = goals.merge(best, how="left").merge(three, how="left")
+        with_goals = curves[[*keys, "step", name]].merge(goals, on=keys)
+        for reference in REFERENCES:
+            for percent in PERCENTS:
+                there = with_goals[with_goals[name] <= with_goals[reference] * (1 + percent / 100)]
+                first = there.groupby(keys)["step"].min().rename(_steps_name(split, percent, reference))
+                table = table.merge(first.reset_index(), on=keys, how="left")
+                column = _steps_name(split, percent, reference)
+                # "Never" where there was a target, "unknown" where the documents' arms were not run.
+                known = table[keys].merge(goals, on=keys)[reference].notna().to_numpy()
+                table[column] = table[column].astype(float).mask(table[column].isna() & known, math.inf)
+    return table
+
+
+def lookup(data: StudyData) -> Lookup:
+    """What a claim may ask of this run; arm or optimizer "any" is the smallest value over all that ran."""
+
+    def find(source: str, arm: str, optimizer: str, metric: str) -> Mapping[int, float]:
+        frame = data.runs[data.runs["source"] == source]
+        if frame.empty:
+            raise NotMeasuredError(f"the source '{source}' is not in this run")
+        if arm != "any":
+            frame = frame[frame["arm"] == arm]
+            if frame.empty:
+                raise NotMeasuredError(f"the arm '{arm}' is not in this run")
+        if optimizer != "any":
+            frame = frame[frame["optimizer"] == optimizer]
+            if frame.empty:
+                raise NotMeasuredError(f"'{arm}' was not trained with '{optimizer}' in this run")
+        if metric not in frame or frame[metric].isna().all():
+            raise NotMeasuredError(f"'{metric}' was not measured in this run")
+        return {int(str(seed)): float(value) for seed, value in frame.groupby("seed")[metric].min().items()}
+
+    return find
+
+
+def facts(data: StudyData) -> dict[str, float | str]:
+    """The run's own settings, for the claims' `requires`."""
+    plain = data.settings.model_dump(mode="json")
+    return {k: v for k, v in plain.items() if isinstance(v, int | float | str)}
+
+
+def _gaps(run: dict[str, Any], limits: dict[str, Any]) -> dict[str, float]:
+    """Decibels to the bound and to the Gaussian reference, on fresh data."""
+    found = {}
+    for name, limit in (
+        ("gap_db", limits["shannon"]),
+        ("gaussian_reference_db", limits["gaussian_reference"]),
+    ):
+        for when in WHEN:
+            value = run[when]["fresh_distortion"]
+            usable = limit is not None and limit > 0 and value > 0
+            found[f"{when}_{name}"] = gap_db(value, limit) if usable else math.nan
+    return found
+
+
+def _steps_name(split: str, percent: int, reference: str) -> str:
+    return f"steps_{split}_{percent}pct_{reference}"
+
+
+def _read_cell(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} can't be read: {error}; delete it and resume the run") from None
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise InputError(f"{path} can't be read: {error}; delete its cell and resume the run") from None
