@@ -136,7 +136,7 @@ def _measure(split: str, z: Float[Tensor, "n k"], books: Tensor, floor: float) -
     return {f"{split}_{name}": value for name, value in row.items()}
 
 
-def _counts(indices: Int64[Tensor, "m n"], size: int) -> Float[Tensor, "m K"]:
+def _counts(indices: Int64[Tensor, "m n"], size: int) -> Int64[Tensor, "m K"]:
     m = indices.shape[0]
     offset = torch.arange(m).unsqueeze(1) * size
     return torch.bincount((indices + offset).view(-1), minlength=m * size).view(m, size)

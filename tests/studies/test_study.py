@@ -1,0 +1,191 @@
+"""The engine of the initialisation study: cells, resumption, determinism, refusals."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from codebound import config
+from codebound.errors import InputError
+from codebound.studies.initialisation import sources, study
+from codebound.studies.initialisation.cell import Cell, cells, initial_codebooks
+from codebound.studies.initialisation.settings import Settings
+
+SMALL = [
+    "arms=[uniform, kmeans, best]", "tuned_arms=[kmeans]", "codebook_size=16", "dim=4", "ambient_dim=10",
+    "steps=60", "evaluate_every=20", "train_samples=600", "fresh_samples=400", "final_samples=2000",
+    "init_batch=100", "batch_size=32", "seeds=2",
+]  # fmt: skip
+
+
+def small(*overrides: str) -> Settings:
+    return config.with_overrides(Settings(), [*SMALL, "sources=[isotropic, anisotropic]", *overrides])
+
+
+def csvs(out: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*.csv"))}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("init") / "run"
+    study.run(out, small())
+    return out
+
+
+def test_every_cell_leaves_its_files(finished: Path) -> None:
+    assert len(list((finished / "cells").glob("*.json"))) == 4
+    assert len(csvs(finished)) == 2 * 2 * (3 + 1 + 1)
+    place = finished / "runs" / "isotropic" / "kmeans" / "adam" / "seed-42"
+    rows = list(csv.DictReader((place / "metrics.csv").open()))
+    assert [row["step"] for row in rows] == ["0", "20", "40", "60"]
+    books = load_file(place / "codebook.safetensors")
+    assert books["final"].shape == (16, 4)
+    assert not torch.equal(books["initial"], books["final"])
+    cell = json.loads((finished / "cells" / "isotropic-seed-42.json").read_text())
+    assert cell["fresh_samples"] == 2000
+    assert cell["limits"]["converse"] > cell["limits"]["shannon"]
+    for run in cell["runs"]:
+        assert run["final"]["fresh_distortion"] > cell["limits"]["converse"]
+    assert not list(finished.rglob(".*.csv*"))
+
+
+def test_the_first_row_is_the_initial_codebook(finished: Path) -> None:
+    settings, cell = small(), Cell("anisotropic", 43)
+    latents = sources.draw(settings, *cell)
+    start = initial_codebooks(settings, cell, latents.train)["kmeans"]
+    place = finished / "runs" / "anisotropic" / "kmeans"
+    for optimizer in ("adam", "adam_cosine", "ema"):
+        assert torch.equal(load_file(place / optimizer / "seed-43" / "codebook.safetensors")["initial"], start)
+        first = next(csv.DictReader((place / optimizer / "seed-43" / "metrics.csv").open()))
+        direct = (latents.train[:, None] - start).square().sum(-1).amin(1).mean()
+        assert float(first["train_distortion"]) == pytest.approx(float(direct), rel=1e-5)
+
+
+def test_a_second_run_in_parallel_is_bit_identical(finished: Path, tmp_path: Path) -> None:
+    study.run(tmp_path / "again", small(), jobs=2)
+    assert csvs(tmp_path / "again") == csvs(finished)
+
+
+def test_a_resumed_run_skips_what_is_finished_and_ends_the_same(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "resumed"
+    study.run(out, small())
+    kept, lost = out / "cells" / "isotropic-seed-42.json", out / "cells" / "anisotropic-seed-43.json"
+    lost.unlink()
+    for path in (out / "runs" / "anisotropic").rglob("seed-43/metrics.csv"):
+        path.unlink()
+    before, seen = kept.stat().st_mtime_ns, []
+    study.run(out, small(), progress=lambda done, of: seen.append((done, of)))
+    assert seen == [(3, 4), (4, 4)]
+    assert kept.stat().st_mtime_ns == before
+    assert csvs(out) == csvs(finished)
+
+
+def test_a_killed_process_leaves_a_run_that_resumes(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "codebound.cli", "study", "init", "--out", str(out), "--jobs", "1"]
+    for item in [*SMALL, "sources=[isotropic, anisotropic]"]:
+        command += ["--set", item]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(out.glob("cells/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    study.run(out, small())
+    assert csvs(out) == csvs(finished)
+
+
+def test_ctrl_c_keeps_what_is_finished_and_exits_130(tmp_path: Path) -> None:
+    out = tmp_path / "stopped"
+    command = [sys.executable, "-m", "codebound.cli", "study", "init", "--out", str(out), "--jobs", "2"]
+    for item in [*SMALL, "sources=[isotropic, anisotropic]", "seeds=40", "steps=2000"]:
+        command += ["--set", item]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not list(out.glob("cells/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors.decode()
+    assert b"What is finished stays" in errors
+    assert b"Traceback" not in errors
+    assert list(out.glob("cells/*.json"))
+    assert not list(out.rglob(".*.json"))
+
+
+def test_other_settings_in_the_same_folder_are_refused_by_name(finished: Path) -> None:
+    with pytest.raises(InputError, match=r"steps: 60 → 61"):
+        study.run(finished, small("steps=61"))
+
+
+def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(InputError, match="other files"):
+        study.run(tmp_path, small())
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    with pytest.raises(InputError, match="--out"):
+        study.run(tmp_path / "out", small())
+
+
+def test_an_unwritable_folder_is_refused(tmp_path: Path, monkeypatch) -> None:
+    # Root may write anywhere, so the permission itself is what the test takes away.
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(InputError, match="not writable"):
+        study.run(tmp_path / "out", small())
+
+
+def test_a_seed_redraws_everything_and_arms_share_it() -> None:
+    settings = small()
+    first, second = (sources.draw(settings, "isotropic", seed) for seed in (42, 43))
+    assert not torch.equal(first.train, second.train)
+    assert torch.equal(first.train, sources.draw(settings, "isotropic", 42).train)
+    assert cells(settings)[:2] == [Cell("isotropic", 42), Cell("anisotropic", 42)]
+
+
+def user_settings(path: Path, *overrides: str) -> Settings:
+    values = {"data": str(path), "sources": ("data",)}
+    return config.with_overrides(config.build(Settings, values), [*SMALL, *overrides])
+
+
+def test_the_users_vectors(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "z.npy", rng.standard_normal((1000, 6)).astype("f4") @ rng.standard_normal((6, 6)))
+    study.run(tmp_path / "out", user_settings(tmp_path / "z.npy"))
+    cell = json.loads((tmp_path / "out" / "cells" / "data-seed-42.json").read_text())
+    limits = cell["limits"]
+    assert limits["shannon_low"] <= limits["shannon"] <= limits["shannon_high"]
+    assert limits["converse"] is None
+    assert cell["train_samples"] == 600
+    assert cell["fresh_samples"] == 200
+
+
+@pytest.mark.parametrize(
+    ("values", "overrides", "message"),
+    [
+        (np.full((1000, 6), np.nan), [], r"1000 .*row"),
+        (np.random.default_rng(0).standard_normal((15, 6)), [], r"15 rows"),
+        (np.random.default_rng(0).standard_normal((1000, 3)), [], r"dim=4 .* 3 columns"),
+        (np.random.default_rng(0).standard_normal((1000, 1)) * np.ones(6), [], r"singular: 1 direction"),
+        (np.random.default_rng(0).standard_normal((1000, 6)), ["codebook_size=1"], r"codebook_size=1"),
+    ],
+)
+def test_data_that_cannot_be_used_is_refused_before_anything_is_written(
+    tmp_path: Path, values: np.ndarray, overrides: list[str], message: str
+) -> None:
+    np.save(tmp_path / "z.npy", values.astype("f4"))
+    with pytest.raises(InputError, match=message):
+        study.run(tmp_path / "out", user_settings(tmp_path / "z.npy", *overrides))
+    assert not (tmp_path / "out").exists()
