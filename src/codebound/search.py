@@ -8,8 +8,8 @@ by tile into one reused buffer that stays in the cache, and reduced there by Num
 vectorised (`torch.argmax` is not: 10 to 30 times slower). Nothing of size N×K ever exists.
 
 Float32 scores lose the answer when distances are small beside the vectors' lengths (latents with mean 1 and
-spread 1e-3; two far clusters). So both sides are centred on the mean codeword, and rows whose smallest
-distance still is not well above the rounding of the scores are looked at again in float64.
+spread 1e-3; two far clusters). So both sides are centred on the mean codeword, and rows whose two best scores
+are closer than a bound on their rounding are looked at again in float64.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ from codebound.errors import InputError
 TILE_SCORES = 2**18  # scores per tile: 1 MB of float32, which stays in the L2 cache
 TILE_CODEWORDS = 2048
 CUDA_TILE_SCORES = 2**24
-# A row is looked at again when its distance is under this many roundings of its scores.
-RECHECK_ROUNDINGS = 256.0
 
 
 def nearest(z: Float[Tensor, "*b d"], codebook: Float[Tensor, "*m k d"]) -> Int64[Tensor, "..."]:  # noqa: UP037
@@ -142,27 +140,28 @@ def _nearest(z: Tensor, books: Tensor) -> Tensor:
     if z.shape[0] == 0:
         return torch.empty(m, 0, dtype=torch.int64, device=z.device)
     with _full_precision(z.device):
-        centre = books.mean(dim=(0, 1))
+        # A float32 centre keeps differences of float32 vectors exact in float64; 0 where the mean overflows.
+        centre = books.mean(dim=(0, 1)).float().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).to(books.dtype)
         zc, cc = z - centre, books - centre
         norms = torch.linalg.vecdot(cc, cc)
         codes = torch.cat([cc, norms.unsqueeze(-1).mul(-0.5)], dim=-1).view(m * k, -1)
         queries = torch.cat([zc, zc.new_ones(zc.shape[0], 1)], dim=-1)
         tiles = _tiles_cpu if z.device.type == "cpu" else _tiles_device
-        indices, scores = tiles(queries, codes, m, k)
-        if z.dtype == torch.float32:
-            _recheck(z, books, indices, scores, torch.linalg.vecdot(zc, zc), norms.amax())
+        indices, margins = tiles(queries, codes, m, k)
+        if z.dtype == torch.float32 and k > 1:
+            _recheck(z, books, indices, margins, torch.linalg.vecdot(zc, zc), norms.amax(dim=1, keepdim=True))
     return indices
 
 
 def _tiles_cpu(queries: Tensor, codes: Tensor, m: int, k: int) -> tuple[Tensor, Tensor]:
-    """Best index and score `[m, n]`: tiles of rows × (some whole codebooks, or a part of one).
+    """Best index and its lead `[m, n]`: tiles of rows × (some whole codebooks, or a part of one).
 
     As many rows as fit beside one codebook, and more codebooks only where there are few rows: tall products are
     faster than wide ones.
     """
     n = queries.shape[0]
     indices = np.empty((m, n), dtype=np.int64)
-    scores = np.empty((m, n), dtype=queries.numpy().dtype)
+    margins = np.empty((m, n), dtype=queries.numpy().dtype)
     part = min(k, TILE_CODEWORDS)
     rows = min(n, max(1, TILE_SCORES // part))
     together = min(m, max(1, TILE_SCORES // (rows * part))) if part == k else 1
@@ -177,63 +176,81 @@ def _tiles_cpu(queries: Tensor, codes: Tensor, m: int, k: int) -> tuple[Tensor, 
                 )
                 for start in range(0, k, part)
             ]
-            index, score = tiles[0] if len(tiles) == 1 else _merge(tiles)
+            index, score, second = tiles[0] if len(tiles) == 1 else _merge(tiles)
             indices[book : book + g, row : row + rows] = index.T
-            scores[book : book + g, row : row + rows] = score.T
-    return torch.from_numpy(indices), torch.from_numpy(scores)
+            with np.errstate(invalid="ignore"):  # rows that are not finite
+                margins[book : book + g, row : row + rows] = (score - second).T
+    return torch.from_numpy(indices), torch.from_numpy(margins)
 
 
-def _tile(q: Tensor, block: Tensor, buffer: Tensor, g: int, start: int) -> tuple[np.ndarray, np.ndarray]:
-    """Best index and score `[rows, g]` of one product; indices count from `start`."""
+def _tile(
+    q: Tensor, block: Tensor, buffer: Tensor, g: int, start: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Best index, best score and second score `[rows, g]` of one product; indices count from `start`."""
     rows, width = q.shape[0], block.shape[0] // g
-    tile = torch.mm(q, block.t(), out=buffer[: rows * block.shape[0]].view(rows, -1)).numpy()
-    best = tile.reshape(rows * g, width).argmax(-1)
-    score = tile.reshape(-1).take(best + np.arange(0, rows * g * width, width))
-    return best.reshape(rows, g) + start, score.reshape(rows, g)
+    flat = torch.mm(q, block.t(), out=buffer[: rows * block.shape[0]].view(rows, -1)).numpy().reshape(-1)
+    tile = flat.reshape(rows * g, width)
+    best = tile.argmax(-1)
+    at = best + np.arange(0, rows * g * width, width)
+    score = flat.take(at)
+    flat[at] = -np.inf  # the buffer is ours
+    second = tile.max(-1)
+    return best.reshape(rows, g) + start, score.reshape(rows, g), second.reshape(rows, g)
 
 
-def _merge(tiles: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """The best of the parts of a codebook; of equals the first, which has the lowest index."""
-    indices, scores = (np.stack(part) for part in zip(*tiles, strict=True))
-    won = scores.argmax(0)[None]
-    return np.take_along_axis(indices, won, 0)[0], np.take_along_axis(scores, won, 0)[0]
+def _merge(
+    tiles: list[tuple[np.ndarray, np.ndarray, np.ndarray]],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The best and second of the parts of a codebook; of equals the first, which has the lowest index."""
+    index, best, second = tiles[0]
+    for other, value, runner_up in tiles[1:]:
+        second = np.maximum(np.maximum(second, runner_up), np.minimum(best, value))
+        index, best = np.where(value > best, other, index), np.maximum(best, value)
+    return index, best, second
 
 
 def _tiles_device(queries: Tensor, codes: Tensor, m: int, k: int) -> tuple[Tensor, Tensor]:
     """The same with torch operations only, for accelerators; one codebook at a time."""
     n = queries.shape[0]
     indices = torch.empty(m, n, dtype=torch.int64, device=queries.device)
-    scores = queries.new_empty(m, n)
+    margins = queries.new_empty(m, n)
     part = min(k, 65536)
     rows = max(1, CUDA_TILE_SCORES // part)
     for book in range(m):
         for row in range(0, n, rows):
             q = queries[row : row + rows]
-            best, index = None, None
+            best = q.new_full((q.shape[0],), -torch.inf)
+            second, index = best, torch.zeros_like(best, dtype=torch.int64)
             for start in range(0, k, part):
-                block = codes[book * k + start : book * k + min(start + part, k)]
-                value, found = torch.mm(q, block.t()).max(dim=1)
-                if best is None or index is None:
-                    best, index = value, found + start
-                else:
-                    better = value > best
-                    best, index = torch.where(better, value, best), torch.where(better, found + start, index)
-            assert best is not None
-            assert index is not None
-            indices[book, row : row + rows], scores[book, row : row + rows] = index, best
-    return indices, scores
+                tile = torch.mm(q, codes[book * k + start : book * k + min(start + part, k)].t())
+                value, found = tile.max(dim=1)
+                if tile.dtype == torch.float64:  # the last word on ties: `max` may return any of them
+                    places = torch.arange(tile.shape[1], device=tile.device)
+                    found = torch.where(tile == value.unsqueeze(1), places, k).amin(dim=1)
+                    found = found.clamp_max(tile.shape[1] - 1)  # rows of NaN
+                runner_up = tile.scatter_(1, found.unsqueeze(1), -torch.inf).amax(dim=1)
+                second = torch.maximum(torch.maximum(second, runner_up), torch.minimum(best, value))
+                index, best = torch.where(value > best, found + start, index), torch.maximum(best, value)
+            indices[book, row : row + rows], margins[book, row : row + rows] = index, best - second
+    return indices, margins
 
 
 def _recheck(
-    z: Tensor, books: Tensor, indices: Tensor, scores: Tensor, norms: Tensor, longest: Tensor
+    z: Tensor, books: Tensor, indices: Tensor, margins: Tensor, norms: Tensor, longest: Tensor
 ) -> None:
-    """Search again in float64, in place, where the distance found is within rounding of zero.
+    """Search again in float64, in place, where the best score leads by less than rounding can amount to.
 
-    `norms` `[n]` are the centred vectors' squared lengths, `longest` is the largest of the codewords'.
+    A score is a sum of d + 1 products, so its error is at most (d + 1)·(eps/2)·(|z||c| + |c|²/2) (Higham,
+    "Accuracy and Stability of Numerical Algorithms", §3.1); there are two of them, of rounded inputs. Ties,
+    overflow and underflow leave no lead.
+
+    Args:
+        margins: best score less the second, `[m, n]`.
+        norms: |z|², `[n]`.
+        longest: the largest |c|² of each codebook, `[m, 1]`.
     """
-    # |z|² + |c|² bounds the scores' terms from above, and one rounding of each is eps times that.
-    least = norms - RECHECK_ROUNDINGS * torch.finfo(z.dtype).eps * (norms + longest)
-    doubtful = 2.0 * scores > least
+    length = norms.sqrt() * longest.sqrt() + 0.5 * longest
+    doubtful = ~(margins > (z.shape[1] + 4) * torch.finfo(z.dtype).eps * length)
     if not bool(doubtful.any()):
         return
     for book in range(books.shape[0]):
