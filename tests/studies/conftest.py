@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from synthetic import write_run  # noqa: E402
+from synthetic import write_run
 
 
 @pytest.fixture(scope="session")

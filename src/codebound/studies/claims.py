@@ -9,6 +9,7 @@ A claim is data (YAML beside its study). Its expectation is a range [low, high] 
     NOT TESTABLE HERE       this run lacks what the claim is about; the reason is given
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -157,7 +158,7 @@ class Claim(_Frozen):
     requires: dict[
         str, float | str
     ] = {}  # facts of the run: equal, or at least for names starting with "min_"
-    theory: str = ""  # shown when refuted
+    theory: str = ""  # shown when refuted; {name} is filled from the run's facts
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,7 @@ class Verdict:
 
 
 def load_claims(path: Path) -> list[Claim]:
-    """Claims from YAML: {requires: {...}, claims: [...]}; the file's `requires` hold for every claim in it."""
+    """Claims from YAML: {requires: {...}, claims: [...]}; the file's `requires` hold for every claim."""
     raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     shared = raw.get("requires", {})
     try:
@@ -216,11 +217,14 @@ def load_claims(path: Path) -> list[Claim]:
 def judge(
     claims: Sequence[Claim], lookup: Lookup, facts: Mapping[str, float | str] | None = None
 ) -> list[Verdict]:
-    """One verdict per case of every claim. `facts` are the run's own settings, compared with `requires`."""
+    """One verdict per case of every claim.
+
+    `facts` are the run's own settings and limits: compared with `requires`, and figures for the sentences.
+    """
     verdicts = []
     for claim in claims:
         if isinstance(claim.expect, Untested):
-            verdicts.append(Verdict(claim, None, Status.NOT_TESTABLE, None, claim.expect.why, True))
+            verdicts.append(Verdict(claim, None, Status.NOT_TESTABLE, None, claim.expect.why, main=True))
             continue
         for i, case in enumerate(claim.cases):
             verdicts.append(_judge_case(claim, case, lookup, facts or {}, main=i == 0))
@@ -247,8 +251,16 @@ def _judge_case(
         reason = f"some seeds never got there, and the median of {interval.n} seeds has no 95 % interval"
         return Verdict(claim, case, Status.INCONCLUSIVE, interval, reason + " (6 are needed)", main)
     status = _status(interval, claim.expect.range)
-    reason = (case.theory or claim.theory) if status is Status.REFUTED else ""
+    reason = _fill(case.theory or claim.theory, facts) if status is Status.REFUTED else ""
     return Verdict(claim, case, status, interval, reason, main)
+
+
+def _fill(text: str, facts: Mapping[str, float | str]) -> str:
+    """The sentence with this run's own figures at its {name} places; plain text if one of them is lacking."""
+    try:
+        return text.format_map(facts)
+    except KeyError:
+        return re.sub(r"\{(\w+)[^}]*\}", lambda m: f"(no {m.group(1).replace('_', ' ')})", text)
 
 
 def _measure(claim: Claim, case: Case, lookup: Lookup) -> Interval:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,6 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from scipy import stats
 
 from codebound.files import replacing
 
@@ -18,11 +21,12 @@ INK, MUTED, GRID, PAPER = "#1b1f24", "#5b6470", "#e3e6ea", "#ffffff"
 DPI = 144
 
 # A bound is a bound in every plot: same colour, same dashes.
-BOUND_STYLES: dict[str, tuple[str, str]] = {
+Dashes = tuple[float, tuple[float, ...]] | Literal["-"]
+BOUND_STYLES: dict[str, tuple[str, Dashes]] = {
     "shannon": ("#1b1f24", "-"),
-    "converse": ("#1b1f24", (0, (6, 2))),  # pyright: ignore[reportAssignmentType]
-    "best_known": ("#5b6470", (0, (1, 1.5))),  # pyright: ignore[reportAssignmentType]
-    "gaussian_reference": ("#5b6470", (0, (6, 2, 1, 2))),  # pyright: ignore[reportAssignmentType]
+    "converse": ("#1b1f24", (0, (6, 2))),
+    "best_known": ("#5b6470", (0, (1, 1.5))),
+    "gaussian_reference": ("#5b6470", (0, (6, 2, 1, 2))),
 }
 
 
@@ -47,15 +51,15 @@ def style(axes: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> No
         axes.spines[side].set_color(MUTED)
 
 
-def band(axes: Axes, x: np.ndarray, runs: np.ndarray, line: dict[str, object]) -> None:
-    """Mean over the first axis of `runs` [seeds, steps], with its Student-t 95 % band."""
-    from scipy import stats
-
+def band(axes: Axes, x: np.ndarray, runs: np.ndarray, line: dict[str, Any]) -> None:
+    """Mean over the first axis of nonnegative `runs` [seeds, steps], with its Student-t 95 % band."""
     mean = runs.mean(0)
-    axes.plot(x, mean, **line)  # pyright: ignore[reportArgumentType]
+    axes.plot(x, mean, **line)
     if len(runs) > 1:
         half = stats.t.ppf(0.975, len(runs) - 1) * runs.std(0, ddof=1) / np.sqrt(len(runs))
-        axes.fill_between(x, mean - half, mean + half, color=str(line["color"]), alpha=0.15, linewidth=0)
+        axes.fill_between(
+            x, np.maximum(mean - half, 0), mean + half, color=str(line["color"]), alpha=0.15, linewidth=0
+        )
 
 
 def horizontal_bounds(axes: Axes, bounds: Sequence[tuple[str, str, float]]) -> list[Line2D]:
@@ -71,12 +75,23 @@ def horizontal_bounds(axes: Axes, bounds: Sequence[tuple[str, str, float]]) -> l
 
 
 def step_axis(axes: Axes, last: int, first: int) -> None:
-    """Steps on a scale that is linear up to the first evaluation and logarithmic beyond: the start matters."""
+    """Steps on a scale linear up to the first evaluation and logarithmic beyond: the start matters."""
     axes.set_xscale("symlog", linthresh=max(first, 1), linscale=0.6)
     axes.set_xlim(-0.12 * first, last * 1.03)
     ticks = [0, *(t for t in _ladder(first, last) if t < last * 0.75), last]
     axes.set_xticks(ticks, [f"{t:,}" for t in ticks])
     axes.minorticks_off()
+
+
+def log_axis(axes: Axes, low: float, high: float) -> None:
+    """A logarithmic y axis with plain numbers at 1, 2 and 5 times the powers of ten."""
+    axes.set_yscale("log")
+    axes.set_ylim(low, high)
+    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    ticks = [m * 10.0**p for p in powers for m in (1, 2, 5)]
+    axes.yaxis.set_major_locator(FixedLocator([t for t in ticks if low <= t <= high]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _ladder(first: int, last: int) -> list[int]:
@@ -94,7 +109,7 @@ def save(figure: Figure, path: Path) -> Path:
     return path
 
 
-def note(axes: Axes, x: float, y: float, text: str, **more: object) -> Text:
+def note(axes: Axes, x: float, y: float, text: str, **more: Any) -> Text:
     """A small remark in axes coordinates on a light ground."""
     box = {"boxstyle": "round,pad=0.25", "facecolor": PAPER, "edgecolor": GRID}
-    return axes.text(x, y, text, transform=axes.transAxes, fontsize=8.5, color=MUTED, bbox=box, **more)  # pyright: ignore[reportArgumentType]
+    return axes.text(x, y, text, transform=axes.transAxes, fontsize=8.5, color=MUTED, bbox=box, **more)

@@ -113,7 +113,7 @@ def median_interval(values: Iterable[float]) -> Interval:
 
 
 def quantity_interval(values: Iterable[float], floor: float = -math.inf) -> Interval:
-    """The mean's interval, or the median's where a value is infinite (a step count that was never reached)."""
+    """The mean's interval, or the median's where a value is infinite (a target never reached)."""
     x = _clean(values)
     return median_interval(x) if np.isinf(x).any() else mean_interval(x, floor)
 

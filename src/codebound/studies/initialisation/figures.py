@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,14 +13,13 @@ from matplotlib.lines import Line2D
 from codebound.studies import plots
 from codebound.studies.initialisation.labels import (
     FAMILIES,
-    LOOKS,
     OPTIMIZERS,
     in_order,
     look,
     source_name,
 )
+from codebound.studies.initialisation.rundata import StudyData, only
 from codebound.studies.initialisation.settings import DOCUMENTED
-from codebound.studies.initialisation.rundata import StudyData
 from codebound.studies.initialisation.summary import Row, Summary
 from codebound.studies.statistics import Interval
 from codebound.theory.gaussian import gap_db
@@ -45,7 +45,7 @@ def write_figures(out: Path, data: StudyData, summary: Summary) -> dict[str, dic
 
 
 def training(data: StudyData, summary: Summary, source: str, optimizer: str = "adam") -> Figure:
-    """Four panels over the steps: fresh error with its limits, perplexity, dead codes, reconstruction loss."""
+    """Four panels: fresh error with its limits, perplexity, dead codes, reconstruction loss."""
     arms = [row.arm for row in summary.select(source, optimizer)]
     figure = plots.new_figure(12, 9.6)
     figure.suptitle(
@@ -83,7 +83,9 @@ def training(data: StudyData, summary: Summary, source: str, optimizer: str = "a
         lines = [(kind, label, value + lift) for kind, label, value in bounds(summary, source)]
         handles = plots.horizontal_bounds(ax, lines)
         _zoom(ax, summary.select(source, optimizer), column, lines)
-        ax.legend(handles=handles, fontsize=8.5, loc="lower left", ncols=2, frameon=False)
+        ax.legend(
+            handles=handles, fontsize=8.5, loc="lower left", frameon=False, labelspacing=0.25
+        ).set_in_layout(False)
     perplexity.axhline(summary.codebook_size, color=plots.MUTED, linewidth=1)
     perplexity.set_ylim(0, summary.codebook_size * 1.04)
     dead.set_ylim(bottom=-0.02 * summary.codebook_size)
@@ -111,8 +113,10 @@ def optimizers(data: StudyData, summary: Summary, source: str) -> Figure:
         plots.style(ax, OPTIMIZERS.get(name, name), "training step (log scale)", "")
         plots.step_axis(ax, summary.steps, data.settings.evaluate_every)
         lines = plots.horizontal_bounds(ax, bounds(summary, source))
-    axes[0].set_ylabel("squared error per vector, fresh data", fontsize=9.5)
-    _zoom(axes[0], rows, "fresh_distortion", bounds(summary, source))
+    axes[0].set_ylabel("squared error per vector, fresh data (log)", fontsize=9.5)
+    values = [r.metrics[f"{when}_fresh_distortion"].mean for r in rows for when in ("initial", "final")]
+    values += [v for _, _, v in bounds(summary, source)]
+    plots.log_axis(axes[0], min(values) / 1.1, max(values) * 1.1)
     handles = [_handle(arm) for arm in arms] + lines
     figure.legend(handles=handles, loc="outside lower center", ncol=4, fontsize=9, frameon=False)
     return figure
@@ -190,15 +194,18 @@ def bounds(summary: Summary, source: str) -> list[tuple[str, str, float]]:
 
 def _curves(ax: Axes, data: StudyData, source: str, optimizer: str, column: str, arms: list[str]) -> None:
     """One line per arm. Seeds redraw the source; what that alone changes is taken out before the band."""
-    curves = data.curves
-    curves = curves[(curves["source"] == source) & (curves["optimizer"] == optimizer)]
-    table = {a: curves[curves["arm"] == a].pivot(index="seed", columns="step", values=column) for a in arms}
-    shannon, floor = data.limit(source, "shannon"), data.floor(source)
+    curves = only(data.curves, source=source, optimizer=optimizer)
+    table = {arm: only(curves, arm=arm).pivot(index="seed", columns="step", values=column) for arm in arms}
+    limit, floor = (
+        data.limit(source, "gaussian_reference" if source in REAL else "shannon"),
+        data.floor(source),
+    )
     for i, arm in enumerate(reversed(arms)):
-        runs = table[arm].to_numpy()
+        runs = table[arm].to_numpy(dtype=float)
         seeds = [int(str(seed)) for seed in table[arm].index]
-        if column in ("fresh_distortion", "fresh_reconstruction") and len(shannon) == len(seeds):
-            of_seed = np.array([shannon[seed] for seed in seeds])[:, None]
+        rescale = len(limit) == len(seeds)
+        if rescale and column in ("fresh_distortion", "fresh_reconstruction"):
+            of_seed = np.array([limit[seed] for seed in seeds])[:, None]
             below = np.array([floor[seed] if column == "fresh_reconstruction" else 0.0 for seed in seeds])[
                 :, None
             ]
@@ -213,23 +220,22 @@ def _curves(ax: Axes, data: StudyData, source: str, optimizer: str, column: str,
 
 
 def _zoom(ax: Axes, rows: list[Row], name: str, lines: list[tuple[str, str, float]]) -> None:
-    """Limit the axis to where the arms can be told apart; say what starts outside."""
-    ends = [r.metrics[f"final_{name}"].mean for r in rows]
-    starts = sorted(r.metrics[f"initial_{name}"].mean for r in rows)
-    middle = starts[(len(starts) - 1) // 2]
-    low = min([*ends, *starts, *(v for _, _, v in lines)])
-    high = max(*ends, *(s for s in starts if s <= 1.3 * middle))
+    """Limit the axis to where most arms can be told apart; say what is outside, with its numbers."""
+    starts, ends = ({r.arm: r.metrics[f"{when}_{name}"].mean for r in rows} for when in ("initial", "final"))
+    usual_start, usual_end = (sorted(values.values())[(len(values) - 1) // 2] for values in (starts, ends))
+    shown = [e for e in ends.values() if e <= 1.8 * usual_end]
+    shown += [s for s in starts.values() if s <= 1.3 * usual_start]
+    values = [v for _, _, v in lines]
+    low, high = min(*shown, *values), max(*shown, *values)
     room = 0.06 * (high - low)
-    # Below the lowest bound there is room for the legend that names the bounds.
-    ax.set_ylim(low - (3.2 if lines else 1) * room, high + 1.5 * room)
     outside = [
-        f"{look(r.arm).name} {r.metrics[f'initial_{name}'].mean:.3g}"
-        for r in rows
-        if r.metrics[f"initial_{name}"].mean > high * 1.0001
+        f"{look(a).name}: {starts[a]:.3g} → {ends[a]:.3g}" for a in starts if starts[a] > high + 1.5 * room
     ]
+    # Below the lowest bound there is room for the legend that names the bounds, on top for the note.
+    above = 1.5 + 0.9 * (len(outside) + 1) * bool(outside)
+    ax.set_ylim(low - (1.2 + 0.9 * len(lines)) * room, high + above * room)
     if outside:
-        outside = list(dict.fromkeys(outside))
-        plots.note(ax, 0.02, 0.97, "starts above the plot:\n" + "\n".join(outside), va="top", zorder=20)
+        plots.note(ax, 0.02, 0.97, "from above the plot:\n" + "\n".join(outside), va="top", zorder=20)
 
 
 def _dumbbells(ax: Axes, points: list[tuple[str, Interval, Interval]], clip: float = np.inf) -> None:
@@ -251,7 +257,7 @@ def _dumbbells(ax: Axes, points: list[tuple[str, Interval, Interval]], clip: flo
                 continue
             bar = [[value.mean - value.low], [value.high - value.mean]] if value.known else None
             ax.errorbar(
-                value.mean, y, xerr=bar, fmt="o", color=colour, mfc=face, ms=size, capsize=3, elinewidth=1.4, zorder=4
+                value.mean, y, xerr=bar, fmt="o", color=colour, mfc=face, ms=size, capsize=3, zorder=4
             )  # fmt: skip
     ax.set_yticks(range(len(points)), [look(arm).name for arm, *_ in points])
     ax.set_ylim(len(points) - 0.4, -0.6)
@@ -259,7 +265,7 @@ def _dumbbells(ax: Axes, points: list[tuple[str, Interval, Interval]], clip: flo
 
 def _vertical_bounds(ax: Axes, summary: Summary, source: str) -> list[Line2D]:
     found = bounds(summary, source)
-    shannon = dict((kind, value) for kind, _, value in found).get("shannon")
+    shannon = {kind: value for kind, _, value in found}.get("shannon")
     handles = []
     for kind, label, value in found:
         if shannon is None:
@@ -288,26 +294,21 @@ def _arm_legend(figure: Figure, arms: list[str]) -> None:
     for title, members in groups.items():
         handles += [Line2D([], [], ls="", label=title), *map(_handle, members)]
         handles += [Line2D([], [], ls="", label=" ")] * (tallest - len(members))
-    legend = figure.legend(
-        handles=handles, loc="outside lower center", ncols=len(groups), fontsize=9.5, frameon=False, handlelength=2.8
-    )  # fmt: skip
+    legend = figure.legend(handles=handles, loc="outside lower center", ncols=len(groups), frameon=False)
     for text in legend.get_texts():
         if text.get_text() in groups:
             text.set_fontweight("bold")
 
 
 def _handle(arm: str) -> Line2D:
-    return Line2D([], [], color=look(arm).colour, linewidth=2, label=look(arm).name, **_dashes(arm))  # pyright: ignore[reportArgumentType]
+    return Line2D([], [], color=look(arm).colour, linewidth=2, label=look(arm).name, **_dashes(arm))
 
 
-def _dashes(arm: str) -> dict[str, object]:
+def _dashes(arm: str) -> dict[str, Any]:
     dashes = look(arm).dashes
-    return {"linestyle": (0, dashes)} if dashes else {"linestyle": "-"}
+    return {"linestyle": (0, dashes) if dashes else "-"}
 
 
 def _seeds(summary: Summary, source: str) -> str:
     count = summary.seeds[source]
     return f"mean of {count} seeds" if count > 1 else "one seed"
-
-
-__all__ = ["LOOKS", "bounds", "distance", "optimizers", "training", "utilisation", "write_figures"]

@@ -87,10 +87,14 @@ def recommendation(summary: Summary) -> list[str]:
     if good:
         names = ", ".join(look(r.arm).name for r in good)
         sentences.append(f"Also within 1 % of the best end on every source: {names}.")
-    bad = [r for r in ranks if r.worst_end > 5]
+    # To be worth a warning an arm must be clearly worse than what everybody has already.
+    usual = max((r.worst_end for r in ranks if r.arm == BASELINE), default=0.0)
+    bad = [r for r in ranks if r.worst_end > usual + 5]
     if bad:
-        names = ", ".join(f"{look(r.arm).name} (up to {r.worst_end:.0f} % worse)" for r in reversed(bad))
-        sentences.append(f"Avoid, at least with this optimizer: {names}.")
+        names = ", ".join(f"{look(r.arm).name} ({r.worst_end:.0f} %)" for r in reversed(bad))
+        sentences.append(
+            f"Avoid, at least with this optimizer, for their worst case above the best end: {names}."
+        )
     return [_typeset(sentence) for sentence in sentences]
 
 
@@ -98,7 +102,9 @@ def _question(summary: Summary) -> Finding | None:
     """Theory's initialisations against k-means on the batch: the count over sources, then each source."""
     documented, best, items = [], [], []
     for source in summary.sources:
-        theory = {r.arm: r for r in summary.select(source) if look(r.arm).family == "theory" and r.versus_baseline}
+        theory = {
+            r.arm: r for r in summary.select(source) if look(r.arm).family == "theory" and r.versus_baseline
+        }
         rule = summary.row(source, "rd_gaussian")
         if not theory or rule is None or not rule.versus_baseline:
             continue
@@ -128,7 +134,9 @@ def _word(percent: Interval) -> str:
 def _count(words: list[str]) -> str:
     counts = Counter(words)
     order = ("better", "level", "worse", "not distinguishable")
-    return ", ".join(f"{w} on {counts[w]}" for w in order if counts[w]) + f" of {_plural(len(words), 'source')}"
+    return (
+        ", ".join(f"{w} on {counts[w]}" for w in order if counts[w]) + f" of {_plural(len(words), 'source')}"
+    )
 
 
 def _level(percent: Interval) -> bool:
@@ -147,14 +155,16 @@ def _against(percent: Interval) -> str:
     shown = f"{abs(percent.mean):.1f} %"
     if not percent.known:
         return f"{shown} {'above' if percent.mean > 0 else 'below'} it (one seed: no interval)"
-    bounds = f"95 %: {percent.low:+.1f} to {percent.high:+.1f} %"
+    digits = 1 if abs(percent.mean) < 100 else 0
+    shown = f"{abs(percent.mean):.{digits}f} %"
+    bounds = f"95 %: {percent.low:+.{digits}f} to {percent.high:+.{digits}f} %"
     if _level(percent):
         return f"level with k-means ({bounds})"
     if percent.low > 0:
         return f"{shown} above k-means in error ({bounds})"
     if percent.high < 0:
         return f"{shown} below k-means in error ({bounds})"
-    return f"not distinguishably from k-means ({bounds})"
+    return f"not distinguishable from k-means ({bounds})"
 
 
 def _distance(summary: Summary) -> Finding | None:
@@ -206,9 +216,7 @@ def _collapse(summary: Summary) -> Finding | None:
         parts.append(f"{source_name(source)}: dead codes {word} from {start:.0f} to {end:.0f}")
     if not parts:
         return None
-    return Finding(
-        f"What becomes of the uniform start (n = {summary.codebook_size})", "; ".join(parts) + "."
-    )
+    return Finding(f"What becomes of the uniform start (n = {summary.codebook_size})", "; ".join(parts) + ".")
 
 
 def _optimizer(summary: Summary) -> Finding | None:
@@ -226,7 +234,7 @@ def _optimizer(summary: Summary) -> Finding | None:
     if len(parts) < 2:
         return None
     names = {"adam": "the documents' Adam", "adam_cosine": "Adam with a tuned schedule", "ema": "EMA"}
-    listed = ", ".join(f"{spread:.1f} % with {names[name]}" for name, spread in parts)
+    listed = ", ".join(f"{spread:.0f} % with {names[name]}" for name, spread in parts)
     return Finding(
         "Start or optimizer",
         f"The ends of the documents' three starts lie apart, on the source where they differ most, by {listed}.",
@@ -238,7 +246,8 @@ def _finite_data(summary: Summary) -> Finding | None:
     if not rows:
         return None
     flattery = [
-        100 * (1 - r.metrics["final_train_distortion"].mean / r.metrics["final_fresh_distortion"].mean) for r in rows
+        100 * (1 - r.metrics["final_train_distortion"].mean / r.metrics["final_fresh_distortion"].mean)
+        for r in rows
     ]
     low, high = min(flattery), max(flattery)
     span = f"{low:.0f} %" if round(low) == round(high) else f"{low:.0f} to {high:.0f} %"
@@ -260,12 +269,16 @@ def _formula(summary: Summary) -> Finding | None:
             continue
         best = min(r.metrics["final_fresh_distortion"].mean for r in rows)
         if best < formula.mean:
-            parts.append(f"{source_name(source)}: {number(best)} reached, {number(formula.mean)} by the formula")
+            parts.append(
+                f"{source_name(source)}: {number(best)} reached, {number(formula.mean)} by the formula"
+            )
     if not parts:
         return None
     return Finding(
         "k·σ²·2^(−2R) is no bound where the variances differ",
-        "Trained codebooks come under it (" + "; ".join(parts) + "). For a Gaussian source the bound there is the water-filled one.",
+        "Trained codebooks come under it ("
+        + "; ".join(parts)
+        + "). For a Gaussian source the bound there is the water-filled one.",
     )
 
 

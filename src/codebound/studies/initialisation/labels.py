@@ -14,45 +14,61 @@ FAMILIES: dict[Family, str] = {
 }
 
 
+_DASH, _DOT = (5, 1.6), (1.2, 1.4)
+_DASHES: dict[Family, tuple[float, ...]] = {"documents": (), "theory": _DASH, "data": _DOT, "choice": ()}
+
+
 @dataclass(frozen=True)
 class Look:
-    """How an arm is shown: a name that fits a legend, a sentence, a colour and a line style."""
+    """How an arm is shown: a name that fits a legend, a sentence and a colour. Its family gives the line style."""
 
     name: str
     text: str
     family: Family
     colour: str
-    dashes: tuple[float, ...] = ()  # empty: solid
-    marker: str = "o"
+
+    @property
+    def dashes(self) -> tuple[float, ...]:
+        """On and off lengths; empty is a solid line."""
+        return _DASHES[self.family]
 
 
-_DASH, _DOT = (5, 1.6), (1.2, 1.4)
-
-# Colours: Paul Tol's "muted" set and Okabe-Ito, apart for colour-blind readers; family is also in the line style.
-LOOKS: dict[str, Look] = {
-    "uniform": Look(
-        "uniform ±1/n", "uniform on [−1/n, 1/n], the usual default", "documents", "#CC3311", marker="X"
+# Colours are apart for colour-blind readers within a family (Paul Tol's sets); families differ in line style.
+_LOOKS: dict[str, tuple[str, str, Family, str]] = {
+    "uniform": ("uniform ±1/n", "uniform on [−1/n, 1/n], the usual default", "documents", "#CC3311"),
+    "kmeans": ("k-means, batch", "k-means on a batch of latents", "documents", "#0077BB"),
+    "rd_gaussian": (
+        "R(D) Gaussian",
+        "random Gaussian codewords of variance σ²(1−2^(−2R)), one σ² for all dimensions",
+        "documents",
+        "#EE7733",
     ),
-    "kmeans": Look("k-means, batch", "k-means on a batch of latents", "documents", "#0077BB", marker="o"),
-    "rd_gaussian": Look(
-        "R(D) Gaussian", "Gaussian codewords of variance σ²(1−2^(−2R)), one σ² for all", "documents", "#EE7733", marker="s"
+    "water_filling": (
+        "water-filled",
+        "random Gaussian codewords with the water-filled spectrum of the batch",
+        "theory",
+        "#009988",
     ),
-    "water_filling": Look(
-        "water-filled", "Gaussian codewords with the water-filled spectrum of the batch", "theory", "#009988", _DASH, "^"
+    "finite": ("finite-n Gaussian", "the Gaussian that is best for this n and k", "theory", "#117733"),
+    "synthetic": (
+        "synthetic Lloyd",
+        "water-filled codewords, then Lloyd steps on samples of the Gaussian fitted to the batch",
+        "theory",
+        "#332288",
     ),
-    "finite": Look(
-        "finite-n Gaussian", "the Gaussian that is best for this n and k", "theory", "#117733", _DASH, "v"
+    "lattice": ("lattice", "shells of a lattice (E8 at k = 8), scaled to the data", "theory", "#AA4499"),
+    "sample": ("data samples", "latents drawn from the batch", "data", "#999933"),
+    "sample_lloyd": ("samples + 1 Lloyd", "latents from the batch, one Lloyd step", "data", "#33BBEE"),
+    "kmeans_pp": ("k-means++ seeds", "k-means++ seeding and nothing more", "data", "#882255"),
+    "kmeans_all": ("k-means, all data", "k-means on all training latents", "data", "#6699CC"),
+    "best": (
+        "best of several",
+        "scores several of these on a held-out part of the batch and keeps the best",
+        "choice",
+        "#000000",
     ),
-    "synthetic": Look(
-        "synthetic Lloyd", "water-filled, then Lloyd steps on samples of the fitted Gaussian", "theory", "#332288", _DASH, "D"
-    ),
-    "lattice": Look("lattice", "shells of a lattice (E8 at k = 8), scaled to the data", "theory", "#AA4499", _DASH, "h"),
-    "sample": Look("data samples", "latents drawn from the batch", "data", "#999933", _DOT, "<"),
-    "sample_lloyd": Look("samples + 1 Lloyd", "latents from the batch, one Lloyd step", "data", "#33BBEE", _DOT, ">"),
-    "kmeans_pp": Look("k-means++ seeds", "k-means++ seeding and nothing more", "data", "#882255", _DOT, "P"),
-    "kmeans_all": Look("k-means, all data", "k-means on all training latents", "data", "#6699CC", _DOT, "p"),
-    "best": Look("best of several", "scores candidates on a held-out part of the batch, keeps the best", "choice", "#000000", marker="*"),
-}  # fmt: skip
+}
+LOOKS = {arm: Look(*parts) for arm, parts in _LOOKS.items()}
 
 OPTIMIZERS: dict[str, str] = {
     "adam": "Adam, the documents' setting",
@@ -63,32 +79,31 @@ OPTIMIZERS: dict[str, str] = {
 SOURCES: dict[str, tuple[str, str]] = {
     "isotropic": (
         "Isotropic Gaussian",
-        "The linear-Gaussian source, normalised: every latent dimension has variance 1. The documents' figures "
-        "assume it.",
+        "The linear-Gaussian source, normalised: every latent dimension has variance 1. The documents' "
+        "figures assume it.",
     ),
     "anisotropic": (
         "Anisotropic Gaussian",
-        "The linear-Gaussian source with Σ = BBᵀ, scaled to mean variance 1: a few strong directions, several "
-        "weak ones. Redrawn with each seed.",
+        "The linear-Gaussian source with Σ = BBᵀ, scaled to mean variance 1: a few strong directions, "
+        "several weak ones. Redrawn with each seed.",
     ),
     "raw": (
         "Raw Gaussian",
-        "The linear-Gaussian source exactly as the documents define it, not normalised. Redrawn with each seed.",
+        "The linear-Gaussian source exactly as the documents define it, not normalised. Redrawn with each "
+        "seed.",
     ),
     "photos": (
         "Photographs",
-        "8×8 luminance patches of real photographs, projected by PCA; trained on some photographs, measured on "
-        "others.",
+        "8×8 luminance patches of real photographs, projected by PCA and scaled to mean variance 1; trained "
+        "on some photographs, measured on others.",
     ),
     "data": ("Your data", "The vectors given by --data, projected by PCA, split into train and held out."),
 }
 
-UNDOCUMENTED = Look("?", "", "data", "#777777")
-
 
 def look(arm: str) -> Look:
     """The look of an arm; a grey one under its own name if it is not known here."""
-    return LOOKS.get(arm) or Look(arm, "", "data", UNDOCUMENTED.colour)
+    return LOOKS.get(arm) or Look(arm, "", "data", "#777777")
 
 
 def in_order(arms: set[str]) -> list[str]:

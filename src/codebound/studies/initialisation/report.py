@@ -40,7 +40,10 @@ LIMIT_TEXT = {
         "Certified converse",
         "No codebook of exactly this n and k has a smaller error (linear programming, dual certificate).",
     ),
-    "best_known": ("Best code known", "The smallest error of any code of this n and k found for this project."),
+    "best_known": (
+        "Best code known",
+        "The smallest error of any code of this n and k found for this project.",
+    ),
     "random_codebook": (
         "Random codewords",
         "What random Gaussian codewords of the right (water-filled) spectrum are expected to have, untrained.",
@@ -98,7 +101,12 @@ def _render(
     data: StudyData, summary: Summary, verdicts: Sequence[Verdict], pictures: dict[str, dict[str, Path]]
 ) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters |= {"interval": _interval_html, "percent": _percent_html, "number": claims.number, "log2": _log2}
+    environment.filters |= {
+        "interval": _interval_html,
+        "percent": _percent_html,
+        "number": claims.number,
+        "log2": _log2,
+    }
     template = environment.from_string(_HERE.joinpath("report.html.j2").read_text(encoding="utf-8"))
     counts = Counter(v.status for v in verdicts if v.main)
     return template.render(
@@ -115,7 +123,9 @@ def _render(
         look=labels.look,
         name=labels.source_name,
         families=labels.FAMILIES,
-        settings=yaml.safe_dump(data.settings.model_dump(mode="json"), sort_keys=False, default_flow_style=None),
+        settings=yaml.safe_dump(
+            data.settings.model_dump(mode="json"), sort_keys=False, default_flow_style=None
+        ),
     )
 
 
@@ -126,7 +136,11 @@ def _log2(n: int) -> str:
 def _tiles(summary: Summary, counts: Counter[Status]) -> list[tuple[str, str]]:
     """The numbers to see first."""
     tested = sum(n for s, n in counts.items() if s is not Status.NOT_TESTABLE)
-    tiles = [(f"{counts[Status.REFUTED]} of {tested}", "tested claims of the documents refuted")]
+    tiles = (
+        [(f"{counts[Status.REFUTED]} of {tested}", "tested claims of the documents refuted")]
+        if tested
+        else []
+    )
     for source in summary.sources:
         gaps = [r.metrics["final_gap_db"].mean for r in summary.select(source) if "final_gap_db" in r.metrics]
         if gaps:
@@ -137,7 +151,9 @@ def _tiles(summary: Summary, counts: Counter[Status]) -> list[tuple[str, str]]:
 
 def _section(summary: Summary, source: str, pictures: dict[str, Path]) -> dict[str, Any]:
     limits = summary.limits[source]
-    shown = [(*LIMIT_TEXT[k], limits[k]) for k in LIMIT_TEXT if k in limits]
+    real = source in figures.REAL
+    names = [k for k in LIMIT_TEXT if k in limits and (real or k != "gaussian_reference")]
+    shown = [(*LIMIT_TEXT[k], limits[k]) for k in names]
     if "shannon_low" in limits and "shannon_high" in limits:
         low, high = limits["shannon_low"].mean, limits["shannon_high"].mean
         estimate = Interval((low + high) / 2, low, high, limits["shannon_low"].n)
@@ -147,7 +163,7 @@ def _section(summary: Summary, source: str, pictures: dict[str, Path]) -> dict[s
         "source": source,
         "title": labels.source_name(source),
         "text": labels.SOURCES.get(source, ("", ""))[1],
-        "real": source in figures.REAL,
+        "real": real,
         "limits": shown,
         "rows": summary.select(source),
         "tuned": [(labels.OPTIMIZERS.get(o, o), summary.select(source, o)) for o in tuned],
@@ -164,6 +180,10 @@ def _best(rows: Sequence[Row]) -> str:
 def _ledger(verdicts: Sequence[Verdict]) -> list[tuple[str, list[list[Verdict]]]]:
     """Verdicts by mission row, then by claim, in the file's order."""
     by_claim = [list(group) for _, group in groupby(verdicts, key=lambda v: v.claim.id)]
+    # One line is enough where no case can be tested, and all for the same reason.
+    by_claim = [
+        g[:1] if len({(v.status, v.reason) for v in g}) == 1 and not g[0].interval else g for g in by_claim
+    ]
     return [(row, list(group)) for row, group in groupby(by_claim, key=lambda group: group[0].claim.row)]
 
 
@@ -171,8 +191,9 @@ def _embed(path: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
 
 
-def _interval_html(interval: Interval | None, digits: int | None = None) -> Markup:
-    """The centre, with the interval in small print under it."""
+def _interval_html(interval: Interval | None, digits: int | None = None, fixed: bool = False) -> Markup:
+    """The centre, with the interval in small print under it; `fixed`: none where all seeds agree."""
+
     def show(x: float) -> str:
         return claims.number(x) if digits is None or abs(x) == float("inf") else f"{x:.{digits}f}"
 
@@ -180,9 +201,11 @@ def _interval_html(interval: Interval | None, digits: int | None = None) -> Mark
         return Markup("–")
     if interval.kind == "median" and interval.mean == float("inf"):
         return Markup("never<small>{} of {} seeds</small>").format(interval.never, interval.n)
-    if not interval.known:
+    if not interval.known or (fixed and math.isclose(interval.low, interval.high, rel_tol=1e-9)):
         return Markup("{}").format(show(interval.mean))
-    return Markup("{}<small>[{}, {}]</small>").format(show(interval.mean), show(interval.low), show(interval.high))
+    return Markup("{}<small>[{}, {}]</small>").format(
+        show(interval.mean), show(interval.low), show(interval.high)
+    )
 
 
 def _percent_html(interval: Interval | None) -> Markup:
@@ -190,7 +213,12 @@ def _percent_html(interval: Interval | None) -> Markup:
     if interval is None or interval.n == 0:
         return Markup("–")
     side = "worse" if interval.above(0) else "better" if interval.below(0) else ""
-    bounds = f"[{interval.low:+.1f}, {interval.high:+.1f}]" if interval.known else ""
-    return Markup('<span class="{}">{:+.1f}\u00a0%<small>{}</small></span>').format(
-        side, interval.mean, bounds.replace("-", "−")
+    digits = 1 if abs(interval.mean) < 100 else 0
+    parts = (
+        f"{interval.mean:+.{digits}f}\u00a0%",
+        f"[{interval.low:+.{digits}f}, {interval.high:+.{digits}f}]",
+    )
+    centre, bounds = (part.replace("-", "−") for part in parts)
+    return Markup('<span class="{}">{}<small>{}</small></span>').format(
+        side, centre, bounds if interval.known else ""
     )

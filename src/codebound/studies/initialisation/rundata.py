@@ -7,9 +7,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from codebound import config
@@ -23,7 +25,6 @@ from codebound.theory.gaussian import gap_db
 SPLITS = ("fresh", "train")
 WHEN = ("initial", "final")
 PERCENTS = (1, 5)
-REFERENCES = ("best", "documents", "own")
 Values = dict[int, float]  # by seed
 
 
@@ -31,8 +32,8 @@ Values = dict[int, float]  # by seed
 class StudyData:
     """A run folder, as far as it is finished.
 
-    `runs` has a row per (source, seed, arm, optimizer) with `{initial,final}_{fresh,train}_{measure}`, the gaps
-    in dB and the steps to convergence; `curves` a row per evaluation, read when first asked for.
+    `runs` has a row per (source, seed, arm, optimizer) with `{initial,final}_{fresh,train}_{measure}`, the
+    gaps in dB and the steps to convergence; `curves` a row per evaluation, read when first asked for.
     """
 
     path: Path
@@ -117,77 +118,93 @@ def steps_table(curves: pd.DataFrame) -> pd.DataFrame:
     """First evaluated step within 1 % and 5 % of a final distortion, per run; infinite where never.
 
     The final distortion is the best over all runs of the same source and seed ("best"), over the documents'
-    three arms under the same optimizer ("documents"), or the run's own ("own").
+    three arms under the same optimizer ("documents"; nan where none of them was run), or the run's own ("own").
     """
-    keys = ["source", "seed", "arm", "optimizer"]
-    last = curves.sort_values("step").groupby(keys, sort=False).tail(1).reset_index(drop=True)
-    table = last[keys].copy()
-    for split in SPLITS:
-        name = f"{split}_distortion"
-        documents = last[last["arm"].isin(DOCUMENTED)]
-        goals = last[[*keys, name]].rename(columns={name: "own"})
-        best = last.groupby(["source", "seed"])[name].min().rename("best").reset_index()
-        three = (
-            documents.groupby(["source", "seed", "optimizer"])[name].min().rename("documents").reset_index()
-        )
-        goals = goals.merge(best, how="left").merge(three, how="left")
-        with_goals = curves[[*keys, "step", name]].merge(goals, on=keys)
-        for reference in REFERENCES:
-            for percent in PERCENTS:
-                there = with_goals[with_goals[name] <= with_goals[reference] * (1 + percent / 100)]
-                first = there.groupby(keys)["step"].min().rename(_steps_name(split, percent, reference))
-                table = table.merge(first.reset_index(), on=keys, how="left")
-                column = _steps_name(split, percent, reference)
-                # "Never" where there was a target, "unknown" where the documents' arms were not run.
-                known = table[keys].merge(goals, on=keys)[reference].notna().to_numpy()
-                table[column] = table[column].astype(float).mask(table[column].isna() & known, math.inf)
-    return table
+    rows: list[dict[str, Any]] = []
+    for (source, seed), cell in curves.groupby(["source", "seed"], sort=False):  # pyright: ignore[reportGeneralTypeIssues]
+        runs = {
+            key: frame.sort_values("step") for key, frame in cell.groupby(["arm", "optimizer"], sort=False)
+        }
+        found: dict[Any, dict[str, float]] = {key: {} for key in runs}
+        for split in SPLITS:
+            paths = {key: frame[f"{split}_distortion"].to_numpy() for key, frame in runs.items()}
+            for key, goals in _goals({key: float(path[-1]) for key, path in paths.items()}).items():
+                steps = runs[key]["step"].to_numpy()
+                for (reference, goal), percent in product(goals.items(), PERCENTS):
+                    step = (
+                        _first(steps, paths[key] <= goal * (1 + percent / 100)) if goal == goal else math.nan
+                    )
+                    found[key][f"steps_{split}_{percent}pct_{reference}"] = step
+        rows += [
+            {"source": source, "seed": seed, "arm": arm, "optimizer": optimizer, **steps}
+            for (arm, optimizer), steps in found.items()
+        ]
+    return pd.DataFrame(rows)
+
+
+def _goals(final: dict[Any, float]) -> dict[Any, dict[str, float]]:
+    """What each (arm, optimizer) of a cell is to come near, by reference."""
+    best, goals = min(final.values()), {}
+    for (arm, optimizer), own in final.items():
+        three = [v for (a, o), v in final.items() if a in DOCUMENTED and o == optimizer]
+        goals[arm, optimizer] = {"best": best, "documents": min(three, default=math.nan), "own": own}
+    return goals
+
+
+def _first(steps: np.ndarray, there: np.ndarray) -> float:
+    return float(steps[there.argmax()]) if there.any() else math.inf
 
 
 def lookup(data: StudyData) -> Lookup:
     """What a claim may ask of this run; arm or optimizer "any" is the smallest value over all that ran."""
 
     def find(source: str, arm: str, optimizer: str, metric: str) -> Mapping[int, float]:
-        frame = data.runs[data.runs["source"] == source]
+        frame = only(data.runs, source=source)
         if frame.empty:
             raise NotMeasuredError(f"the source '{source}' is not in this run")
         if arm != "any":
-            frame = frame[frame["arm"] == arm]
+            frame = only(frame, arm=arm)
             if frame.empty:
                 raise NotMeasuredError(f"the arm '{arm}' is not in this run")
         if optimizer != "any":
-            frame = frame[frame["optimizer"] == optimizer]
+            frame = only(frame, optimizer=optimizer)
             if frame.empty:
                 raise NotMeasuredError(f"'{arm}' was not trained with '{optimizer}' in this run")
-        if metric not in frame or frame[metric].isna().all():
+        if metric not in frame or bool(np.isnan(frame[metric].to_numpy(dtype=float)).all()):
             raise NotMeasuredError(f"'{metric}' was not measured in this run")
-        return {int(str(seed)): float(value) for seed, value in frame.groupby("seed")[metric].min().items()}
+        values: dict[int, float] = {}
+        for seed, value in zip(frame["seed"], frame[metric], strict=True):
+            values[int(seed)] = min(float(value), values.get(int(seed), math.inf))
+        return values
 
     return find
 
 
+def only(frame: pd.DataFrame, **equal: object) -> pd.DataFrame:
+    """The rows in which each named column has the value given."""
+    for column, value in equal.items():
+        frame = pd.DataFrame(frame.loc[frame[column] == value])
+    return frame
+
+
 def facts(data: StudyData) -> dict[str, float | str]:
-    """The run's own settings, for the claims' `requires`."""
-    plain = data.settings.model_dump(mode="json")
+    """The run's own settings and the isotropic source's limits, for the claims."""
+    isotropic = next(
+        (cell["limits"] for (source, _), cell in data.cells.items() if source == "isotropic"), {}
+    )
+    plain = data.settings.model_dump(mode="json") | isotropic
     return {k: v for k, v in plain.items() if isinstance(v, int | float | str)}
 
 
 def _gaps(run: dict[str, Any], limits: dict[str, Any]) -> dict[str, float]:
     """Decibels to the bound and to the Gaussian reference, on fresh data."""
     found = {}
-    for name, limit in (
-        ("gap_db", limits["shannon"]),
-        ("gaussian_reference_db", limits["gaussian_reference"]),
-    ):
+    for name, key in (("gap_db", "shannon"), ("gaussian_reference_db", "gaussian_reference")):
+        limit = limits[key] or math.nan  # nan too where a bound is zero: there is no ratio to it
         for when in WHEN:
             value = run[when]["fresh_distortion"]
-            usable = limit is not None and limit > 0 and value > 0
-            found[f"{when}_{name}"] = gap_db(value, limit) if usable else math.nan
+            found[f"{when}_{name}"] = gap_db(value, limit) if limit > 0 and value > 0 else math.nan
     return found
-
-
-def _steps_name(split: str, percent: int, reference: str) -> str:
-    return f"steps_{split}_{percent}pct_{reference}"
 
 
 def _read_cell(path: Path) -> dict[str, Any]:

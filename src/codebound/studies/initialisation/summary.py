@@ -8,13 +8,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.box import SIMPLE
 from rich.table import Table
 
 from codebound.studies.claims import number
 from codebound.studies.initialisation.labels import in_order, look, source_name
-from codebound.studies.initialisation.rundata import SPLITS, WHEN, StudyData, Values, facts, load, lookup
+from codebound.studies.initialisation.rundata import (
+    SPLITS,
+    WHEN,
+    StudyData,
+    Values,
+    facts,
+    load,
+    lookup,
+    only,
+)
 from codebound.studies.statistics import Interval, mean_interval, paired_percent, quantity_interval
 
 __all__ = ["Row", "StudyData", "Summary", "facts", "load", "lookup", "rich_table", "summarise", "tables"]
@@ -97,8 +107,9 @@ def summarise(data: StudyData) -> Summary:
     names = [c for c in data.runs.columns if c not in ("source", "seed", "arm", "optimizer")]
     rows = []
     for source, arm, optimizer, frame in _groups(data.runs):
-        base = data.runs.query("source == @source and arm == @BASELINE and optimizer == @optimizer")
-        metrics = {name: _interval(name, frame[name]) for name in names if frame[name].notna().any()}
+        base = only(data.runs, source=source, arm=BASELINE, optimizer=optimizer)
+        columns = {name: frame[name].to_numpy(dtype=float) for name in names}
+        metrics = {name: _interval(name, x) for name, x in columns.items() if not np.isnan(x).all()}
         versus = {} if arm == BASELINE or base.empty else _versus(frame, base)
         rows.append(Row(source, arm, optimizer, len(frame), metrics, versus))
     limit_names = list(next(iter(data.cells.values()))["limits"])
@@ -112,14 +123,14 @@ def summarise(data: StudyData) -> Summary:
         limits=limits,
         seeds={s: len(data.seeds(s)) for s in data.sources},
         missing=data.missing,
-        steps=int(data.curves["step"].max()),
+        steps=int(data.curves["step"].to_numpy().max()),
         codebook_size=first["codebook_size"],
         dim=first["dim"],
         arms=in_order(set(data.runs["arm"])),
     )
 
 
-def _interval(name: str, values: pd.Series) -> Interval:
+def _interval(name: str, values: np.ndarray) -> Interval:
     return quantity_interval(values, floor=-math.inf if name.endswith("_db") else 0.0)
 
 
