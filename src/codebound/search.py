@@ -140,17 +140,21 @@ def _nearest(z: Tensor, books: Tensor) -> Tensor:
     if z.shape[0] == 0:
         return torch.empty(m, 0, dtype=torch.int64, device=z.device)
     with _full_precision(z.device):
-        # A float32 centre keeps differences of float32 vectors exact in float64; 0 where the mean overflows.
-        centre = books.mean(dim=(0, 1)).float().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).to(books.dtype)
+        centre = books.mean(dim=(0, 1)).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)  # the mean may overflow
         zc, cc = z - centre, books - centre
-        norms = torch.linalg.vecdot(cc, cc)
-        codes = torch.cat([cc, norms.unsqueeze(-1).mul(-0.5)], dim=-1).view(m * k, -1)
-        queries = torch.cat([zc, zc.new_ones(zc.shape[0], 1)], dim=-1)
-        tiles = _tiles_cpu if z.device.type == "cpu" else _tiles_device
-        indices, margins = tiles(queries, codes, m, k)
+        indices, margins = _lead(zc, cc)
         if z.dtype == torch.float32 and k > 1:
-            _recheck(z, books, indices, margins, torch.linalg.vecdot(zc, zc), norms.amax(dim=1, keepdim=True))
+            _recheck(z, books, indices, margins, zc, cc)
     return indices
+
+
+def _lead(z: Tensor, books: Tensor) -> tuple[Tensor, Tensor]:
+    """Index of the best score `z·c − |c|²/2`, and its lead over the second, `[m, n]`."""
+    m, k, _ = books.shape
+    half_norms = 0.5 * torch.linalg.vecdot(books, books).unsqueeze(-1)
+    codes = torch.cat([books, -half_norms], dim=-1).view(m * k, -1)
+    queries = torch.cat([z, z.new_ones(z.shape[0], 1)], dim=-1)
+    return (_tiles_cpu if z.device.type == "cpu" else _tiles_device)(queries, codes, m, k)
 
 
 def _tiles_cpu(queries: Tensor, codes: Tensor, m: int, k: int) -> tuple[Tensor, Tensor]:
@@ -188,13 +192,13 @@ def _tile(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Best index, best score and second score `[rows, g]` of one product; indices count from `start`."""
     rows, width = q.shape[0], block.shape[0] // g
-    flat = torch.mm(q, block.t(), out=buffer[: rows * block.shape[0]].view(rows, -1)).numpy().reshape(-1)
-    tile = flat.reshape(rows * g, width)
-    best = tile.argmax(-1)
+    tile = torch.mm(q, block.t(), out=buffer[: rows * block.shape[0]].view(rows, -1)).view(rows * g, width)
+    flat = tile.view(-1).numpy()
+    best = tile.numpy().argmax(-1)
     at = best + np.arange(0, rows * g * width, width)
     score = flat.take(at)
     flat[at] = -np.inf  # the buffer is ours
-    second = tile.max(-1)
+    second = tile.amax(-1).numpy()  # torch's `amax` is vectorised, as its `argmax` is not
     return best.reshape(rows, g) + start, score.reshape(rows, g), second.reshape(rows, g)
 
 
@@ -235,29 +239,24 @@ def _tiles_device(queries: Tensor, codes: Tensor, m: int, k: int) -> tuple[Tenso
     return indices, margins
 
 
-def _recheck(
-    z: Tensor, books: Tensor, indices: Tensor, margins: Tensor, norms: Tensor, longest: Tensor
-) -> None:
+def _recheck(z: Tensor, books: Tensor, indices: Tensor, margins: Tensor, zc: Tensor, cc: Tensor) -> None:
     """Search again in float64, in place, where the best score leads by less than rounding can amount to.
 
     A score is a sum of d + 1 products, so its error is at most (d + 1)·(eps/2)·(|z||c| + |c|²/2) (Higham,
     "Accuracy and Stability of Numerical Algorithms", §3.1); there are two of them, of rounded inputs. Ties,
     overflow and underflow leave no lead.
 
-    Args:
-        margins: best score less the second, `[m, n]`.
-        norms: |z|², `[n]`.
-        longest: the largest |c|² of each codebook, `[m, 1]`.
+    Not centred again: products of float32 numbers are exact in float64, and so ties are found to be ties.
     """
-    length = norms.sqrt() * longest.sqrt() + 0.5 * longest
+    longest = torch.linalg.vecdot(cc, cc).amax(dim=1, keepdim=True)
+    length = torch.linalg.vecdot(zc, zc).sqrt() * longest.sqrt() + 0.5 * longest
     doubtful = ~(margins > (z.shape[1] + 4) * torch.finfo(z.dtype).eps * length)
     if not bool(doubtful.any()):
         return
     for book in range(books.shape[0]):
         rows = doubtful[book].nonzero().squeeze(1)
         if rows.numel():
-            codes = books[book].double()
-            indices[book, rows] = _nearest(z[rows].double(), codes.unsqueeze(0))[0]
+            indices[book, rows] = _lead(z[rows].double(), books[book : book + 1].double())[0][0]
 
 
 @contextmanager
