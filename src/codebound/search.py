@@ -15,6 +15,7 @@ are closer than a bound on their rounding are looked at again in float64.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,6 +29,7 @@ from codebound.errors import InputError
 TILE_SCORES = 2**18  # scores per tile: 1 MB of float32, which stays in the L2 cache
 TILE_CODEWORDS = 2048
 CUDA_TILE_SCORES = 2**24
+_buffers = threading.local()
 
 
 def nearest(z: Float[Tensor, "*b d"], codebook: Float[Tensor, "*m k d"]) -> Int64[Tensor, "..."]:  # noqa: UP037
@@ -169,7 +171,7 @@ def _tiles_cpu(queries: Tensor, codes: Tensor, m: int, k: int) -> tuple[Tensor, 
     part = min(k, TILE_CODEWORDS)
     rows = min(n, max(1, TILE_SCORES // part))
     together = min(m, max(1, TILE_SCORES // (rows * part))) if part == k else 1
-    buffer = queries.new_empty(rows * together * part)
+    buffer = _buffer(queries.dtype, rows * together * part)
     for row in range(0, n, rows):
         q = queries[row : row + rows]
         for book in range(0, m, together):
@@ -185,6 +187,15 @@ def _tiles_cpu(queries: Tensor, codes: Tensor, m: int, k: int) -> tuple[Tensor, 
             with np.errstate(invalid="ignore"):  # rows that are not finite
                 margins[book : book + g, row : row + rows] = (score - second).T
     return torch.from_numpy(indices), torch.from_numpy(margins)
+
+
+def _buffer(dtype: torch.dtype, size: int) -> Tensor:
+    """Room for one tile's scores, kept from call to call: fresh memory would fault in page by page."""
+    buffer = getattr(_buffers, str(dtype), None)
+    if buffer is None or buffer.numel() < size:
+        buffer = torch.empty(max(size, TILE_SCORES), dtype=dtype)
+        setattr(_buffers, str(dtype), buffer)
+    return buffer
 
 
 def _tile(
@@ -251,12 +262,9 @@ def _recheck(z: Tensor, books: Tensor, indices: Tensor, margins: Tensor, zc: Ten
     longest = torch.linalg.vecdot(cc, cc).amax(dim=1, keepdim=True)
     length = torch.linalg.vecdot(zc, zc).sqrt() * longest.sqrt() + 0.5 * longest
     doubtful = ~(margins > (z.shape[1] + 4) * torch.finfo(z.dtype).eps * length)
-    if not bool(doubtful.any()):
-        return
-    for book in range(books.shape[0]):
+    for book in doubtful.any(dim=1).nonzero().flatten().tolist():
         rows = doubtful[book].nonzero().squeeze(1)
-        if rows.numel():
-            indices[book, rows] = _lead(z[rows].double(), books[book : book + 1].double())[0][0]
+        indices[book, rows] = _lead(z[rows].double(), books[book : book + 1].double())[0][0]
 
 
 @contextmanager

@@ -65,7 +65,9 @@ def test_the_first_row_is_the_initial_codebook(finished: Path) -> None:
     start = initial_codebooks(settings, cell, latents.train)["kmeans"]
     place = finished / "runs" / "anisotropic" / "kmeans"
     for optimizer in ("adam", "adam_cosine", "ema"):
-        assert torch.equal(load_file(place / optimizer / "seed-43" / "codebook.safetensors")["initial"], start)
+        assert torch.equal(
+            load_file(place / optimizer / "seed-43" / "codebook.safetensors")["initial"], start
+        )
         first = next(csv.DictReader((place / optimizer / "seed-43" / "metrics.csv").open()))
         direct = (latents.train[:, None] - start).square().sum(-1).amin(1).mean()
         assert float(first["train_distortion"]) == pytest.approx(float(direct), rel=1e-5)
@@ -110,7 +112,9 @@ def test_ctrl_c_keeps_what_is_finished_and_exits_130(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "codebound.cli", "study", "init", "--out", str(out), "--jobs", "2"]
     for item in [*SMALL, "sources=[isotropic, anisotropic]", "seeds=40", "steps=2000"]:
         command += ["--set", item]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
     deadline = time.monotonic() + 120
     while not list(out.glob("cells/*.json")) and time.monotonic() < deadline:
         time.sleep(0.02)

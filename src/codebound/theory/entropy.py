@@ -136,7 +136,9 @@ def _whiten(rows: np.ndarray) -> tuple[np.ndarray, float]:
     values, vectors = np.linalg.eigh(unit.T @ unit / n)
     rank = int((values > 1e-11).sum())
     if rank < k:
-        raise InputError(f"z has covariance of rank {rank}; full rank, {k}, is accepted: project it first")
+        raise InputError(
+            f"the covariance of z is singular (rank {rank} of {k}): drop or project out what is constant or repeated"
+        )
     white = unit @ (vectors / np.sqrt(values))
     return white, float(np.log2(scale).sum() + np.log2(values).sum() / 2)
 

@@ -1,0 +1,155 @@
+"""The command line: what it prints, and how it refuses."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from codebound.cli import app
+
+KEYS = {"shannon", "converse", "best_known", "random_codebook", "best_variance", "rate_bits"}
+
+
+def call(*arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
+    return result.exit_code, result.stdout, result.stderr
+
+
+def limits(*arguments: str) -> dict[str, float | None]:
+    code, out, _ = call("limits", "gaussian", *arguments, "--json")
+    assert code == 0, out
+    return json.loads(out)
+
+
+def test_limits_of_the_isotropic_gaussian() -> None:
+    found = limits("--dim", "8", "--codebook-size", "256")
+    assert found.keys() >= KEYS
+    assert found["shannon"] == pytest.approx(2.0)
+    assert found["converse"] == pytest.approx(2.479, abs=0.005)
+    assert found["best_known"] == pytest.approx(2.5275)
+    assert found["random_codebook"] == pytest.approx(2.8682, abs=0.001)
+    assert found["best_variance"] == pytest.approx(0.7263, abs=0.005)
+    assert found["rate_bits"] == 8.0
+
+
+def test_limits_of_a_spectrum_and_of_its_covariance_agree(tmp_path: Path) -> None:
+    rotation = np.linalg.qr(np.random.default_rng(0).standard_normal((4, 4)))[0]
+    np.savetxt(tmp_path / "c.csv", rotation @ np.diag([9, 4, 1, 0.25]) @ rotation.T, delimiter=",")
+    by_spectrum = limits("--spectrum", "9,4,1,.25", "--codebook-size", "16")
+    by_file = limits("--covariance", str(tmp_path / "c.csv"), "--codebook-size", "16")
+    assert by_spectrum["shannon"] == pytest.approx(1.81006, abs=1e-4)
+    assert by_file["shannon"] == pytest.approx(by_spectrum["shannon"])
+    assert by_file["random_codebook"] == pytest.approx(by_spectrum["random_codebook"], rel=1e-6)
+    assert by_spectrum["random_codebook"] > by_spectrum["shannon"]
+    assert by_spectrum["converse"] is None
+    assert by_spectrum["best_known"] is None
+    assert by_spectrum["best_variance"] is None
+
+
+def test_equal_variances_scale(tmp_path: Path) -> None:
+    one, three = (
+        limits("--dim", "4", "--codebook-size", "16"),
+        limits("--spectrum", "3,3,3,3", "--codebook-size", "16"),
+    )
+    for key in KEYS - {"rate_bits"}:
+        assert three[key] == pytest.approx(3 * one[key], rel=1e-6)
+
+
+def test_limits_of_data(tmp_path: Path) -> None:
+    np.save(tmp_path / "z.npy", np.random.default_rng(0).standard_normal((6000, 4)).astype("f4"))
+    code, out, _ = call("limits", "data", str(tmp_path / "z.npy"), "--codebook-size", "16", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["shannon_low"] <= 1.0 <= found["shannon_high"] + 0.03  # D(R) of N(0, I4) at 4 bits is 1
+    assert found["gaussian_reference"] == pytest.approx(1.0, abs=0.05)
+    assert 1.3 < found["kmeans"] < 1.5  # the converse is 1.34
+    assert found["gap_db_low"] <= found["gap_db"] <= found["gap_db_high"]
+
+
+def test_tables_are_printed() -> None:
+    assert "Shannon bound" in call("limits", "gaussian", "--dim", "2", "--codebook-size", "4")[1]
+    assert "init" in call("study", "list")[1]
+    assert json.loads(call("study", "list", "--json")[1])[0]["study"] == "init"
+
+
+def test_show_config_teaches_what_set_changes() -> None:
+    code, out, _ = call("study", "show-config", "init", "--set", "steps=7")
+    assert code == 0
+    assert "steps: 7" in out
+    assert json.loads(call("study", "show-config", "init", "--json")[1])["codebook_size"] == 256
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["limits", "gaussian", "--dim", "8", "--codebook-size", "1"], "codebook_size must be at least 2"),
+        (["limits", "gaussian", "--codebook-size", "4"], "--dim, --spectrum or --covariance"),
+        (["limits", "gaussian", "--dim", "3", "--spectrum", "1,2", "--codebook-size", "4"], "--dim 3"),
+        (["limits", "gaussian", "--spectrum", "1,x", "--codebook-size", "4"], "1,x"),
+        (["limits", "gaussian", "--spectrum", "1,-2", "--codebook-size", "4"], "not negative"),
+        (["limits", "gaussian", "--covariance", "nowhere.npy", "--codebook-size", "4"], "nowhere.npy"),
+        (["limits", "data", "nowhere.npy", "--codebook-size", "4"], "nowhere.npy"),
+        (["study", "init", "--set", "stepps=4"], "did you mean 'steps'"),
+        (["study", "init", "--data", "nowhere.npy"], "nowhere.npy"),
+        (["study", "report", "nowhere"], "nowhere"),
+        (["study", "show-config", "other"], "known: init"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_2(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, errors = call(*arguments)
+    assert code == 2
+    assert message in errors
+    assert "Traceback" not in errors
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("matrix", "message"),
+    [
+        (np.ones((2, 3)), "square"),
+        (np.array([[1.0, 0.5], [0.0, 1.0]]), "symmetric"),
+        (np.array([[1.0, 2.0], [2.0, 1.0]]), "eigenvalue -1"),
+        (np.array([[1.0, np.nan], [np.nan, 1.0]]), "finite"),
+        (np.zeros((2, 2)), "zero"),
+    ],
+)
+def test_a_matrix_that_is_no_covariance_is_refused(matrix: np.ndarray, message: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "c.npy", matrix)
+    code, _, errors = call(
+        "limits", "gaussian", "--covariance", str(tmp_path / "c.npy"), "--codebook-size", "4"
+    )
+    assert code == 2
+    assert message in errors
+
+
+def test_a_singular_covariance_has_limits_too(tmp_path: Path) -> None:
+    np.save(tmp_path / "c.npy", np.diag([2.0, 1.0, 0.0]))
+    found = limits("--covariance", str(tmp_path / "c.npy"), "--codebook-size", "16")
+    assert found["shannon"] == pytest.approx(limits("--spectrum", "2,1", "--codebook-size", "16")["shannon"])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.full((50, 3), np.inf), "50"),
+        (np.random.default_rng(0).standard_normal((10, 3)), "10 rows"),
+        (np.random.default_rng(0).standard_normal((500, 1)) * np.ones(3), "singular"),
+        (np.random.default_rng(0).integers(0, 3, (500, 3)), "discrete"),
+    ],
+)
+def test_vectors_without_a_limit_are_refused(values: np.ndarray, message: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "z.npy", values.astype("f4"))
+    code, _, errors = call("limits", "data", str(tmp_path / "z.npy"), "--codebook-size", "16")
+    assert code == 2
+    assert message in errors, errors
+
+
+def test_help_has_examples() -> None:
+    code, out, _ = call("study", "init", "--help")
+    assert code == 0
+    assert "codebound study init --quick" in out
