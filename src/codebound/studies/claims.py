@@ -28,7 +28,7 @@ from codebound.studies.statistics import (
     quantity_interval,
 )
 
-Lookup = Callable[[str, str, str, str], Mapping[int, float]]
+Lookup = Callable[[str, str, str, str], Mapping[int, float | int]]
 """(source, arm, optimizer, metric) -> value per seed. Raises `NotMeasuredError` where the run has none."""
 
 
@@ -155,9 +155,8 @@ class Claim(_Frozen):
     floor: float = float("-inf")  # what the quantity can't be below: 0 for counts
     expect: Expectation
     cases: tuple[Case, ...] = ()
-    requires: dict[
-        str, float | str
-    ] = {}  # facts of the run: equal, or at least for names starting with "min_"
+    # Facts of the run, by name: equal, or at least that for a name that begins with "min_".
+    requires: dict[str, float | int | str] = {}
     theory: str = ""  # shown when refuted; {name} is filled from the run's facts
 
 
@@ -215,7 +214,7 @@ def load_claims(path: Path) -> list[Claim]:
 
 
 def judge(
-    claims: Sequence[Claim], lookup: Lookup, facts: Mapping[str, float | str] | None = None
+    claims: Sequence[Claim], lookup: Lookup, facts: Mapping[str, float | int | str] | None = None
 ) -> list[Verdict]:
     """One verdict per case of every claim.
 
@@ -232,7 +231,7 @@ def judge(
 
 
 def _judge_case(
-    claim: Claim, case: Case, lookup: Lookup, facts: Mapping[str, float | str], *, main: bool
+    claim: Claim, case: Case, lookup: Lookup, facts: Mapping[str, float | int | str], *, main: bool
 ) -> Verdict:
     def untestable(reason: str) -> Verdict:
         return Verdict(claim, case, Status.NOT_TESTABLE, None, reason, main)
@@ -248,14 +247,14 @@ def _judge_case(
             return untestable("neither arm reached the target in any seed, so there is no ratio")
         return untestable(f"an interval needs at least 2 seeds; this run has {interval.n}")
     if not interval.known:
-        reason = f"some seeds never got there, and the median of {interval.n} seeds has no 95 % interval"
+        reason = f"in some seeds the target was never reached, and the median of {interval.n} seeds has no 95 % interval"
         return Verdict(claim, case, Status.INCONCLUSIVE, interval, reason + " (6 are needed)", main)
     status = _status(interval, claim.expect.range)
     reason = _fill(case.theory or claim.theory, facts) if status is Status.REFUTED else ""
     return Verdict(claim, case, status, interval, reason, main)
 
 
-def _fill(text: str, facts: Mapping[str, float | str]) -> str:
+def _fill(text: str, facts: Mapping[str, float | int | str]) -> str:
     """The sentence with this run's own figures at its {name} places; plain text if one of them is lacking."""
     try:
         return text.format_map(facts)
@@ -283,7 +282,7 @@ def _status(interval: Interval, expected: tuple[float, float]) -> Status:
     return Status.INCONCLUSIVE
 
 
-def _unmet(requires: Mapping[str, float | str], facts: Mapping[str, float | str]) -> str:
+def _unmet(requires: Mapping[str, float | int | str], facts: Mapping[str, float | int | str]) -> str:
     """The first requirement the run does not meet, as a sentence; empty if all are met."""
     for name, wanted in requires.items():
         least = name.startswith("min_")
@@ -340,12 +339,12 @@ def interval_text(interval: Interval) -> str:
     return f"{centre} [{number(interval.low)}, {number(interval.high)}]" if interval.known else centre
 
 
-def number(x: float) -> str:
+def number(x: float | int) -> str:
     """Four significant digits at most, no exponent for ordinary sizes."""
     if x != x:
         return "–"
     if x in (float("inf"), float("-inf")):
-        return "never" if x > 0 else "−∞"
+        return "∞" if x > 0 else "−∞"
     if x != 0 and not 1e-3 <= abs(x) < 1e7:
         return f"{x:.3g}"
     magnitude = abs(x)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,7 +22,7 @@ INK, MUTED, GRID, PAPER = "#1b1f24", "#5b6470", "#e3e6ea", "#ffffff"
 DPI = 144
 
 # A bound is a bound in every plot: same colour, same dashes.
-Dashes = tuple[float, tuple[float, ...]] | Literal["-"]
+Dashes = tuple[float | int, tuple[float | int, ...]] | Literal["-"]
 BOUND_STYLES: dict[str, tuple[str, Dashes]] = {
     "shannon": ("#1b1f24", "-"),
     "converse": ("#1b1f24", (0, (6, 2))),
@@ -30,7 +31,7 @@ BOUND_STYLES: dict[str, tuple[str, Dashes]] = {
 }
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float | int, height: float | int) -> Figure:
     """An empty figure in inches, laid out by the constrained solver."""
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor=PAPER)
     FigureCanvasAgg(figure)
@@ -83,7 +84,7 @@ def step_axis(axes: Axes, last: int, first: int) -> None:
     axes.minorticks_off()
 
 
-def log_axis(axes: Axes, low: float, high: float) -> None:
+def log_axis(axes: Axes, low: float | int, high: float | int) -> None:
     """A logarithmic y axis with plain numbers at 1, 2 and 5 times the powers of ten."""
     axes.set_yscale("log")
     axes.set_ylim(low, high)
@@ -109,7 +110,23 @@ def save(figure: Figure, path: Path) -> Path:
     return path
 
 
-def note(axes: Axes, x: float, y: float, text: str, **more: Any) -> Text:
+class Picture(NamedTuple):
+    """A PNG that a notebook shows when it is a cell's last value."""
+
+    png: bytes
+
+    def _repr_png_(self) -> bytes:
+        return self.png
+
+
+def picture(figure: Figure) -> Picture:
+    """The figure as a picture for a notebook (which shows pyplot's figures only)."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", facecolor=figure.get_facecolor())
+    return Picture(buffer.getvalue())
+
+
+def note(axes: Axes, x: float | int, y: float | int, text: str, **more: Any) -> Text:
     """A small remark in axes coordinates on a light ground."""
     box = {"boxstyle": "round,pad=0.25", "facecolor": PAPER, "edgecolor": GRID}
     return axes.text(x, y, text, transform=axes.transAxes, fontsize=8.5, color=MUTED, bbox=box, **more)

@@ -6,7 +6,7 @@ between arms are taken seed by seed.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -37,11 +37,11 @@ class Interval:
         """Whether there are bounds at all."""
         return not (math.isnan(self.low) or math.isnan(self.high))
 
-    def below(self, value: float) -> bool:
+    def below(self, value: float | int) -> bool:
         """The whole interval lies under `value`."""
         return self.known and self.high < value
 
-    def above(self, value: float) -> bool:
+    def above(self, value: float | int) -> bool:
         """The whole interval lies over `value`."""
         return self.known and self.low > value
 
@@ -52,7 +52,7 @@ class Interval:
         }
 
 
-def mean_interval(values: Iterable[float], floor: float = -math.inf) -> Interval:
+def mean_interval(values: Iterable[float | int], floor: float | int = -math.inf) -> Interval:
     """Mean with its Student-t interval, m ± t(.975, n-1)·s/√n, cut at `floor`, which no mean can be below.
 
     nan is dropped; infinity is refused.
@@ -66,20 +66,20 @@ def mean_interval(values: Iterable[float], floor: float = -math.inf) -> Interval
     if x.size == 1:
         return Interval(mean, math.nan, math.nan, 1)
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, x.size - 1) * x.std(ddof=1) / math.sqrt(x.size))
-    return Interval(mean, max(mean - half, floor), mean + half, int(x.size))
+    return Interval(mean, max(mean - half, float(floor)), mean + half, int(x.size))
 
 
-def paired_difference(a: Mapping[int, float], b: Mapping[int, float]) -> Interval:
+def paired_difference(a: Mapping[int, float | int], b: Mapping[int, float | int]) -> Interval:
     """Mean of a - b over the seeds that both have."""
     return mean_interval(a[s] - b[s] for s in _shared(a, b))
 
 
-def paired_percent(a: Mapping[int, float], b: Mapping[int, float]) -> Interval:
+def paired_percent(a: Mapping[int, float | int], b: Mapping[int, float | int]) -> Interval:
     """Mean of 100·(a/b - 1) over the seeds that both have: by how many per cent `a` is larger."""
     return mean_interval(100 * (a[s] / b[s] - 1) for s in _shared(a, b) if b[s] != 0)
 
 
-def paired_ratio(a: Mapping[int, float], b: Mapping[int, float]) -> Interval:
+def paired_ratio(a: Mapping[int, float | int], b: Mapping[int, float | int]) -> Interval:
     """Centre of a/b over the seeds that both have.
 
     All finite and positive: the geometric mean, Student t on the logarithms. Otherwise (a side never got
@@ -90,10 +90,10 @@ def paired_ratio(a: Mapping[int, float], b: Mapping[int, float]) -> Interval:
     if ratios.size and np.isfinite(ratios).all() and (ratios > 0).all():
         log = mean_interval(np.log(ratios))
         return Interval(math.exp(log.mean), math.exp(log.low), math.exp(log.high), log.n, "ratio")
-    return median_interval(ratios)
+    return replace(median_interval(ratios), kind="ratio", never=0)
 
 
-def median_interval(values: Iterable[float]) -> Interval:
+def median_interval(values: Iterable[float | int]) -> Interval:
     """Median with its distribution-free interval; infinity is a value like any other.
 
     [x_(r), x_(n+1-r)] with the largest r for which 1 - 2·P(Bin(n, ½) < r) >= .95; none exists under n = 6.
@@ -112,22 +112,22 @@ def median_interval(values: Iterable[float]) -> Interval:
     return Interval(median, float(x[rank - 1]), float(x[n - rank]), n, "median", never)
 
 
-def quantity_interval(values: Iterable[float], floor: float = -math.inf) -> Interval:
+def quantity_interval(values: Iterable[float | int], floor: float | int = -math.inf) -> Interval:
     """The mean's interval, or the median's where a value is infinite (a target never reached)."""
     x = _clean(values)
     return median_interval(x) if np.isinf(x).any() else mean_interval(x, floor)
 
 
-def _clean(values: Iterable[float]) -> np.ndarray:
+def _clean(values: Iterable[float | int]) -> np.ndarray:
     x = np.array(list(values), dtype=float)
     return x[~np.isnan(x)]
 
 
-def _shared(a: Mapping[int, float], b: Mapping[int, float]) -> list[int]:
+def _shared(a: Mapping[int, float | int], b: Mapping[int, float | int]) -> list[int]:
     return sorted(set(a) & set(b))
 
 
-def _ratio(a: float, b: float) -> float:
+def _ratio(a: float | int, b: float | int) -> float:
     if (math.isinf(a) and math.isinf(b)) or (a == 0 and b == 0):
         return math.nan
     return math.inf if b == 0 else a / b

@@ -14,7 +14,7 @@ FAMILIES: dict[Family, str] = {
 }
 
 
-_DASH, _DOT = (5, 1.6), (1.2, 1.4)
+_DASH, _DOT = (5.0, 1.6), (1.2, 1.4)
 _DASHES: dict[Family, tuple[float, ...]] = {"documents": (), "theory": _DASH, "data": _DOT, "choice": ()}
 
 

@@ -1,0 +1,216 @@
+import json
+import math
+import os
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from rich.console import Console
+from synthetic import write_run
+
+from codebound.errors import InputError
+from codebound.studies.claims import Status
+from codebound.studies.initialisation import findings, labels, report, settings, summary
+from codebound.studies.initialisation.rundata import steps_table
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def written(run_folder) -> Path:
+    report.write(run_folder)
+    return run_folder
+
+
+@pytest.fixture(scope="module")
+def table(run_folder) -> summary.Summary:
+    return summary.summarise(summary.load(run_folder))
+
+
+def test_every_arm_has_a_look_of_its_own():
+    assert set(labels.LOOKS) == set(settings.ARMS)
+    assert len({look.colour for look in labels.LOOKS.values()}) == len(labels.LOOKS)
+    assert len({look.name for look in labels.LOOKS.values()}) == len(labels.LOOKS)
+
+
+def test_summary_has_the_means_and_the_gaps(run_folder, table):
+    data = summary.load(run_folder)
+    row = table.row("isotropic", "kmeans")
+    values = [
+        run["final"]["fresh_distortion"]
+        for (source, _), cell in data.cells.items()
+        for run in cell["runs"]
+        if source == "isotropic" and run["arm"] == "kmeans" and run["optimizer"] == "adam"
+    ]
+    assert row.metrics["final_fresh_distortion"].mean == pytest.approx(np.mean(values))
+    gaps = [10 * math.log10(v / 2.0) for v in values]
+    assert row.metrics["final_gap_db"].mean == pytest.approx(np.mean(gaps))
+    assert row.versus_baseline == {}
+    other = table.row("isotropic", "uniform").versus_baseline["final_fresh_distortion"]
+    assert other.low > 20
+    assert len(table.select("isotropic", "ema")) == 3
+
+
+def test_real_data_may_come_under_the_gaussian_reference(table):
+    row = table.row("photos", "lattice")
+    assert row.metrics["final_gap_db"].mean > 0
+    assert row.metrics["final_gaussian_reference_db"].mean < 0
+    assert "shannon_low" in table.limits["photos"]
+    assert "converse" not in table.limits["photos"]
+
+
+def test_steps_to_convergence_by_hand():
+    def run(arm, path):
+        frame = pd.DataFrame({"step": range(0, 50 * len(path), 50), "fresh_distortion": path})
+        frame["train_distortion"] = frame["fresh_distortion"]
+        return frame.assign(source="s", seed=1, arm=arm, optimizer="adam")
+
+    curves = pd.concat([run("kmeans", [4.0, 2.09, 2.0, 2.0]), run("best", [1.9, 1.9, 1.9, 1.9])])
+    found = steps_table(curves).set_index("arm")
+    assert found.loc["kmeans", "steps_fresh_5pct_own"] == 50
+    assert found.loc["kmeans", "steps_fresh_1pct_own"] == 100
+    assert found.loc["kmeans", "steps_fresh_5pct_best"] == math.inf
+    assert found.loc["kmeans", "steps_fresh_5pct_documents"] == 50
+    assert found.loc["best", "steps_fresh_1pct_best"] == 0
+
+
+def test_claims_of_the_synthetic_run(run_folder):
+    verdicts = {v.claim.id: v for v in report.judge(summary.load(run_folder)) if v.main}
+    assert verdicts["A8-error-uniform"].status is Status.CONFIRMED
+    assert verdicts["A8-error-rd"].status is Status.REFUTED
+    assert "2.462" in verdicts["A8-error-rd"].reason
+    assert verdicts["A10-thousand-times"].status is Status.REFUTED
+    assert verdicts["A2-pca"].status is Status.NOT_TESTABLE
+
+
+def test_another_size_is_not_what_the_claims_are_about(tmp_path):
+    out = write_run(tmp_path / "run", seeds=2, sources=("isotropic",), codebook_size=64, evaluate_every=2500)
+    verdicts = report.judge(summary.load(out))
+    assert {v.status for v in verdicts} == {Status.NOT_TESTABLE}
+
+
+def test_report_is_self_contained_and_complete(written):
+    page = (written / "report.html").read_text(encoding="utf-8")
+    assert not re.search(r"(?:src|href)\s*=\s*[\"'](?!data:|#)", page)
+    assert "http" not in re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", page)
+    for source in ("Isotropic Gaussian", "Anisotropic Gaussian", "Photographs"):
+        assert source in page
+    assert "&lt;init&gt;" in page, "the command is escaped"
+    assert not re.search(r"\b(nan|inf|None)\b", re.sub(r"data:image/png;base64,[^\"]+", "", page))
+    assert "not finished" not in page
+    _Balanced().check(page)
+
+
+def test_results_are_plain_json(written):
+    text = (written / "results.json").read_text(encoding="utf-8")
+    found = json.loads(text, parse_constant=pytest.fail)
+    assert found["complete"]
+    assert {"study", "fingerprint", "settings", "limits", "rows", "claims", "findings"} <= set(found)
+    assert len(found["rows"]) == 3 * (12 + 3 + 3)
+    assert not list(written.glob(".*")), "nothing temporary stays"
+
+
+def test_figures_are_there_and_not_empty(written):
+    names = {p.name for p in (written / "figures").glob("*.png")}
+    kinds = ("training", "utilisation", "distance", "optimizers")
+    assert names == {f"{s}-{k}.png" for s in ("isotropic", "anisotropic", "photos") for k in kinds}
+    for name in names:
+        with Image.open(written / "figures" / name) as image:
+            assert image.width > 1000
+            assert len(image.convert("RGB").getcolors(1 << 24) or []) > 50
+
+
+def test_a_partial_run_is_reported_with_what_is_missing(run_folder, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(run_folder, out, ignore=shutil.ignore_patterns("figures", "report.html", "results.json"))
+    (out / "cells" / "photos-seed-44.json").unlink()
+    (out / "cells" / "isotropic-seed-43.json").unlink()
+    (out / "cells" / "isotropic-seed-44.json").unlink()
+    page = report.write(out).read_text(encoding="utf-8")
+    assert "not finished" in page
+    assert "photos-seed-44" in page
+    assert not json.loads((out / "results.json").read_text())["complete"]
+
+
+def test_one_seed_and_few_arms(tmp_path):
+    out = write_run(
+        tmp_path / "run",
+        seeds=1,
+        sources=("isotropic",),
+        arms=("sample", "uniform"),
+        tuned_arms=(),
+        steps=50,
+        evaluate_every=50,
+    )
+    page = report.write(out).read_text(encoding="utf-8")
+    assert "at least 2 seeds" in page or "NOT TESTABLE" in page
+
+
+def test_not_a_run_is_an_input_error(tmp_path):
+    with pytest.raises(InputError, match=r"study\.json"):
+        report.write(tmp_path)
+    out = write_run(tmp_path / "run", seeds=1, sources=("isotropic",), evaluate_every=2500)
+    (out / "cells" / "isotropic-seed-42.json").unlink()
+    with pytest.raises(InputError, match="no cell is finished"):
+        report.write(out)
+
+
+def test_the_sentences_follow_the_numbers(table, run_folder):
+    verdicts = report.judge(summary.load(run_folder))
+    by_title = {f.title: f for f in findings.findings(table, verdicts)}
+    uniform = next(f for t, f in by_title.items() if "uniform" in t)
+    assert "rise from 61 to 17" in uniform.text
+    question = by_title["Can rate-distortion theory choose a better start than k-means?"]
+    assert "worse on 2" in question.text
+    assert "lattice" in question.items[0] or "best of" in question.items[0]
+    ranks = findings.ranking(table)
+    assert ranks[-1].arm == "uniform"
+    assert ranks[0].worst_end < 0.5
+    assert labels.look(ranks[0].arm).name in findings.recommendation(table)[0]
+
+
+def test_terminal_tables_fit_eighty_columns(table):
+    console = Console(width=80, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    for one in summary.tables(table):
+        console.print(one)
+    text = console.export_text()
+    assert "…" not in text
+    assert "best of several" in text
+
+
+def test_the_notebook_runs(run_folder, monkeypatch, capsys):
+    monkeypatch.setenv("CODEBOUND_RUN", str(run_folder))
+    notebook = nbformat.read(ROOT / "notebooks" / "initialisation.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    space: dict[str, object] = {}
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            assert not cell.outputs
+            exec(compile(cell.source, "initialisation.ipynb", "exec"), space)
+    shown = capsys.readouterr().out
+    assert "9 cells, 0 missing" in shown
+    assert "Use “" in shown
+
+
+class _Balanced(HTMLParser):
+    """Every element that must be closed is, in order."""
+
+    VOID = frozenset({"meta", "img", "br", "link", "hr"})
+
+    def check(self, page: str) -> None:
+        self.open: list[str] = []
+        self.feed(page)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
