@@ -247,8 +247,8 @@ def _judge_case(
             return untestable("neither arm reached the target in any seed, so there is no ratio")
         return untestable(f"an interval needs at least 2 seeds; this run has {interval.n}")
     if not interval.known:
-        reason = f"in some seeds the target was never reached, and the median of {interval.n} seeds has no 95 % interval"
-        return Verdict(claim, case, Status.INCONCLUSIVE, interval, reason + " (6 are needed)", main)
+        reason = "in some seeds the target was never reached, and a median needs 6 seeds for a 95 % interval"
+        return Verdict(claim, case, Status.INCONCLUSIVE, interval, f"{reason} (here {interval.n})", main)
     status = _status(interval, claim.expect.range)
     reason = _fill(case.theory or claim.theory, facts) if status is Status.REFUTED else ""
     return Verdict(claim, case, status, interval, reason, main)

@@ -158,7 +158,7 @@ def _first(steps: np.ndarray, there: np.ndarray) -> float:
 def lookup(data: StudyData) -> Lookup:
     """What a claim may ask of this run; arm or optimizer "any" is the smallest value over all that ran."""
 
-    def find(source: str, arm: str, optimizer: str, metric: str) -> Mapping[int, float]:
+    def find(source: str, arm: str, optimizer: str, metric: str) -> Mapping[int, float | int]:
         frame = only(data.runs, source=source)
         if frame.empty:
             raise NotMeasuredError(f"the source '{source}' is not in this run")
@@ -187,7 +187,7 @@ def only(frame: pd.DataFrame, **equal: object) -> pd.DataFrame:
     return frame
 
 
-def facts(data: StudyData) -> dict[str, float | str]:
+def facts(data: StudyData) -> dict[str, float | int | str]:
     """The run's own settings and the isotropic source's limits, for the claims."""
     isotropic = next(
         (cell["limits"] for (source, _), cell in data.cells.items() if source == "isotropic"), {}
