@@ -18,6 +18,7 @@ from codebound import search
 from codebound.errors import InputError
 from codebound.quantize.lattice import e8_code, nearest_in_lattice
 from codebound.quantize.seeding import distinct_rows, kmeans_parallel, kmeans_plus_plus
+from codebound.quantize.sketch import mix
 from codebound.theory.finite import best_codeword_covariance
 from codebound.theory.gaussian import reproduction_covariance, reproduction_variance
 from codebound.theory.lloyd import lloyd
@@ -160,9 +161,10 @@ class Lattice:
         std = variances.clamp_min(0).sqrt().float().to(z.device)
         samples = _normal(z, self.samples_per_codeword * codebook_size, generator) * std
         half = samples[: len(samples) // 2]  # scales are compared on the other half
-        rms = float(std.square().mean().sqrt())
+        # Scales around that at which K cells of the lattice fill the sphere: K^(−1/D) of the source's own.
+        unit = float(std.square().mean().sqrt()) * codebook_size ** (-1.0 / z.shape[1])
         codes = [
-            _popular(half, rms * scale, codebook_size) for scale in torch.logspace(-1.0, 0.5, 31).tolist()
+            _popular(half, unit * scale, codebook_size) for scale in torch.logspace(-0.7, 0.8, 31).tolist()
         ]
         if z.shape[1] == 8 and codebook_size == 256:
             codes.append(e8_code().to(z.device) * std)
@@ -206,10 +208,17 @@ class Best:
         test = max(1, round(self.held_out * z.shape[0]))
         fit_on = shuffled[test:]
         _require_rows(fit_on, codebook_size)
-        scores = [
-            float(search.distortion(shuffled[:test], init(fit_on, codebook_size, generator)))
-            for init in self.candidates
-        ]
+        scores, refusals = [], []
+        for init in self.candidates:
+            try:
+                codewords = init(fit_on, codebook_size, generator)
+            except InputError as error:  # a lattice needs room: not every candidate can do every size
+                scores.append(math.inf)
+                refusals.append(str(error))
+            else:
+                scores.append(float(search.distortion(shuffled[:test], codewords)))
+        if min(scores) == math.inf:
+            raise InputError(f"no candidate can initialise {codebook_size} codewords: {'; '.join(refusals)}")
         return self.candidates[scores.index(min(scores))]
 
 
@@ -227,10 +236,16 @@ def _fit(z: Tensor) -> _Fit:
 
 def _popular(samples: Tensor, scale: float, count: int) -> Tensor | None:
     """The `count` points of the lattice, scaled, that most samples are nearest to; None if fewer are hit."""
-    points, hits = torch.unique(nearest_in_lattice(samples / scale), dim=0, return_counts=True)
-    if points.shape[0] < count:
+    points = nearest_in_lattice(samples / scale)
+    # A hash of each point, as `torch.unique` of rows takes 10 times as long. Doubled points are integers.
+    factors = mix(torch.arange(1, points.shape[1] + 1, device=points.device)) | 1
+    keys = ((2 * points).round().to(torch.int64) * factors).sum(-1)
+    _, cell, hits = torch.unique(keys, return_inverse=True, return_counts=True)
+    if hits.shape[0] < count:
         return None
-    return points[hits.argsort(descending=True, stable=True)[:count]] * scale
+    most = hits.argsort(descending=True, stable=True)[:count]
+    member = torch.empty_like(hits).scatter_(0, cell, torch.arange(len(points), device=points.device))
+    return points[member[most]] * scale
 
 
 def _gaussian(z: Tensor, count: int, generator: torch.Generator, mean: Tensor, covariance: Tensor) -> Tensor:

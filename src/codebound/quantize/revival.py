@@ -97,13 +97,13 @@ class Split(_Windowed):
         tokens: Float[Tensor, "r D"],
         generator: torch.Generator,
     ) -> Revived:
-        rows = self.dead(window_counts)[: window_counts.shape[0] // 2]
+        share = window_counts.sum() / window_counts.shape[0]
+        alive = int((window_counts >= self.threshold * share).sum())
+        rows = self.dead(window_counts)[:alive]  # each beside a codeword of its own, none of them dead
         busy = window_counts.argsort(descending=True, stable=True)[: rows.shape[0]]
         c = state.codewords
-        alive = c[window_counts > 0]
-        scale = (
-            (alive - alive.mean(0)).square().mean().sqrt() if alive.shape[0] > 1 else c.abs().mean() + 1e-3
-        )
+        used = c[window_counts > 0]
+        scale = (used - used.mean(0)).square().mean().sqrt() if used.shape[0] > 1 else c.abs().mean() + 1e-3
         # On the CPU, then moved: a generator's stream must not depend on the device or the rank.
         step = torch.randn(rows.shape[0], c.shape[1], generator=generator).to(c) * scale * self.spread
         half = state.counts[busy] / 2
