@@ -65,5 +65,5 @@ def kmeans_parallel(
     if chosen.shape[0] <= count:
         more = distinct_rows(z, count - chosen.shape[0], generator)
         return torch.cat([chosen, more])
-    popularity = torch.bincount(search.nearest(z, chosen), minlength=chosen.shape[0])
+    popularity = torch.bincount(search.nearest(z, chosen), minlength=chosen.shape[0]).double()
     return kmeans_plus_plus(chosen, count, generator, popularity)
