@@ -10,7 +10,9 @@ from codebound.studies.initialisation.settings import Settings
 
 
 def test_overrides_are_yaml_and_validated() -> None:
-    settings = config.with_overrides(Settings(), ["steps=100", "arms=[kmeans, best]", "lr=0.01", "sources=isotropic"])
+    settings = config.with_overrides(
+        Settings(), ["steps=100", "arms=[kmeans, best]", "lr=0.01", "sources=isotropic"]
+    )
     assert (settings.steps, settings.arms, settings.lr) == (100, ("kmeans", "best"), 0.01)
     assert settings.sources == ("isotropic",)
 

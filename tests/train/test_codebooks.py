@@ -11,7 +11,9 @@ from codebound.quantize.update import EMA, Gradient
 from codebound.train.codebooks import Adam, Group, batch_order, train_codebooks
 
 
-def autograd_run(z: torch.Tensor, start: torch.Tensor, order: torch.Tensor, lr: float, cosine: bool) -> torch.Tensor:
+def autograd_run(
+    z: torch.Tensor, start: torch.Tensor, order: torch.Tensor, lr: float, cosine: bool
+) -> torch.Tensor:
     """The linear-Gaussian VQ-VAE as the documents write it: fixed PCA encoder and decoder, three loss terms."""
     axes = torch.linalg.qr(torch.randn(20, z.shape[1], generator=torch.Generator().manual_seed(5))).Q
     encoder = PCA(axes)
@@ -72,7 +74,9 @@ def test_a_run_does_not_depend_on_what_is_trained_beside_it(problem) -> None:
 def test_evaluation_comes_before_the_first_step_and_after_the_last(problem) -> None:
     z, start, order = problem
     seen: list[tuple[int, torch.Tensor]] = []
-    train_codebooks(z, [Group(Adam(), start[None].clone())], order, lambda s, b: seen.append((s, b.clone())), 25)
+    train_codebooks(
+        z, [Group(Adam(), start[None].clone())], order, lambda s, b: seen.append((s, b.clone())), 25
+    )
     assert [step for step, _ in seen] == [0, 25, 50, 60]
     assert torch.equal(seen[0][1][0], start)
 

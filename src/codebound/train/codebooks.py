@@ -65,7 +65,7 @@ def train_codebooks(
         if step % evaluate_every == 0:
             evaluate(step, books)
         batch = z[rows]
-        counts, sums = search.assignment_sums(batch, search.nearest(batch, books), size)
+        counts, sums = search.assignment_sums(batch, search.nearest(batch, books, certify=False), size)
         for move, n, m in zip(movers, counts.split(sections), sums.split(sections), strict=True):
             move(n, m)
     evaluate(steps, books)

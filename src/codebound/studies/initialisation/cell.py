@@ -125,7 +125,7 @@ def measure_all(
 
 def _measure(split: str, z: Float[Tensor, "n k"], books: Tensor, floor: float) -> dict[str, Tensor]:
     """Distortion and usage of each codebook `[m]` on one set, under names that begin with the split's."""
-    indices = search.nearest(z, books)
+    indices = search.nearest(z, books, certify=False)
     distortion = search.distortion(z, books, indices)
     row = {
         "distortion": distortion,
