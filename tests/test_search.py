@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from codebound import search
 from codebound.errors import InputError
 from codebound.search import assignment_sums, distortion, nearest
 
@@ -86,6 +87,26 @@ def test_exact_under_global_flags_which_are_restored(source: str) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(nearest(z, codebook), wanted)
     assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_products_run_at_full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not every CPU computes differently under these flags; so what counts is what the products see."""
+    seen = []
+    lead = search._lead
+
+    def spy(*arguments: Tensor) -> tuple[Tensor, Tensor]:
+        seen.append((torch.get_float32_matmul_precision(), torch.is_autocast_enabled("cpu")))
+        return lead(*arguments)
+
+    monkeypatch.setattr(search, "_lead", spy)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            nearest(torch.randn(5, 3), torch.randn(4, 3))
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert seen
+    assert set(seen) == {("highest", False)}
 
 
 @pytest.mark.parametrize("codewords", [10, 5000])
