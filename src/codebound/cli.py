@@ -24,8 +24,8 @@ from rich.table import Table
 
 from codebound import __version__, config
 from codebound.errors import InputError
+from codebound.studies import claims, limits_tables
 from codebound.studies import limits as limits_study
-from codebound.studies import limits_tables
 from codebound.studies.folder import read_study
 from codebound.studies.initialisation import report, study, summary
 from codebound.studies.initialisation.settings import Settings
@@ -222,12 +222,13 @@ def _settings(quick: bool, seeds: int | None, data: str | None, sets: list[str] 
 
 def _show(folder: Path, as_json: bool) -> None:
     page = report.write(folder)
-    found = summary.summarise(summary.load(folder))
+    data = summary.load(folder)
     if as_json:
         _plain((folder / "results.json").read_text(encoding="utf-8"))
         return
-    for table in summary.tables(found):
+    for table in summary.tables(summary.summarise(data)):
         out.print(table)
+    out.print(claims.rich_table(report.judge(data)))
     out.print(f"Report: {page.resolve()}", highlight=False, soft_wrap=True)
 
 
