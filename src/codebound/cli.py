@@ -31,7 +31,9 @@ from codebound.studies.initialisation import report, study, summary
 from codebound.studies.initialisation.settings import Settings
 from codebound.theory import gaussian
 
-out, err = Console(), Console(stderr=True)
+# Tables need 100 columns; a pipe or a file has no width of its own.
+out = Console() if sys.stdout.isatty() else Console(width=120)
+err = Console(stderr=True)
 
 
 class _Commands(typer.core.TyperGroup):
