@@ -45,6 +45,11 @@ def usage(counts: Shaped[Tensor, "*m K"], dead_below: float = DEAD) -> Usage:
     )
 
 
+def used(counts: Shaped[Tensor, "*m K"]) -> Float[Tensor, "*m"]:
+    """Fraction of the codewords with at least one vector: what papers call utilisation. It grows with the set."""
+    return (counts > 0).double().mean(-1)
+
+
 def geometry(codebook: Float[Tensor, "*m K D"]) -> Geometry:
     """Norms of the codewords and their mean distance."""
     norms = codebook.norm(dim=-1)
