@@ -1,27 +1,225 @@
-"""How a vector finds its codeword."""
+"""How a vector finds its codeword.
+
+An assignment has three parts: the choice in training (`__call__`), which may be random; the choice in eval
+(`encode`), which never is; and what it hands to the update (`statistics`), which may be soft. All of them see the
+codebook's `Memory` (masses, step, running distortion) and change nothing.
+"""
 
 from __future__ import annotations
 
+import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from codebound import search
+from codebound.errors import InputError
+from codebound.quantize.noise import gumbel, token_keys
+from codebound.quantize.update import Memory
+
+CHUNK = 2**20  # scores that exist at a time where all codewords of a token are needed: 4 MB
+
+
+class AssignBase(ABC):
+    """Deterministic and hard, unless a subclass says otherwise."""
+
+    @abstractmethod
+    def encode(
+        self, z: Float[Tensor, "n D"], codewords: Float[Tensor, "K D"], memory: Memory
+    ) -> Int64[Tensor, " n"]:
+        """The choice in eval."""
+
+    def __call__(
+        self, z: Float[Tensor, "n D"], codewords: Float[Tensor, "K D"], memory: Memory
+    ) -> Int64[Tensor, " n"]:
+        """The choice in training."""
+        return self.encode(z, codewords, memory)
+
+    def statistics(
+        self,
+        z: Float[Tensor, "n D"],
+        codewords: Float[Tensor, "K D"],
+        indices: Int64[Tensor, " n"],
+        memory: Memory,
+    ) -> tuple[Float[Tensor, " K"], Float[Tensor, "K D"]]:
+        """Counts and sums for the update, float64; tokens of index −1 have no part in them."""
+        return search.assignment_sums(z, indices, codewords.shape[0])
 
 
 @dataclass(frozen=True)
-class Nearest:
+class Nearest(AssignBase):
     """The codeword at the least Euclidean distance; the lowest index wins a tie."""
 
     kind: Literal["nearest"] = "nearest"
 
-    def __call__(
-        self, z: Float[Tensor, "n D"], codewords: Float[Tensor, "K D"], generator: torch.Generator | None
-    ) -> Int64[Tensor, " n"]:
+    def encode(self, z: Tensor, codewords: Tensor, memory: Memory) -> Tensor:
         return search.nearest(z, codewords)
 
 
-Assign = Nearest
+@dataclass(frozen=True)
+class Cosine(AssignBase):
+    """The codeword at the least angle, whatever the lengths (DAC, Kumar et al. 2023, §3.2; ViT-VQGAN)."""
+
+    kind: Literal["cosine"] = "cosine"
+
+    def encode(self, z: Tensor, codewords: Tensor, memory: Memory) -> Tensor:
+        return search.nearest(F.normalize(z.detach(), dim=-1), F.normalize(codewords.detach(), dim=-1))
+
+
+@dataclass(frozen=True)
+class Stochastic(AssignBase):
+    """In training codeword j with probability ∝ exp(−|z − c_j|²/temperature); in eval the nearest.
+
+    The Boltzmann distribution of the squared distance (soft VQ; Rose 1998), drawn by the Gumbel-max trick in
+    bounded memory.
+    """
+
+    temperature: float = 1.0
+    kind: Literal["stochastic"] = "stochastic"
+
+    def __post_init__(self) -> None:
+        _positive("temperature", self.temperature)
+
+    def encode(self, z: Tensor, codewords: Tensor, memory: Memory) -> Tensor:
+        return search.nearest(z, codewords)
+
+    def __call__(self, z: Tensor, codewords: Tensor, memory: Memory) -> Tensor:
+        return _gumbel_max(z.detach(), codewords.detach(), self.temperature, memory.salt)
+
+
+@dataclass(frozen=True)
+class Gumbel(AssignBase):
+    """Gumbel-softmax codes (Jang, Gu & Poole 2017): logits −|z − c_j|²/scale, perturbed in training.
+
+    Needs the estimator `Gumbel`, which differentiates the softmax of the very same perturbed logits.
+    """
+
+    scale: float = 1.0
+    kind: Literal["gumbel"] = "gumbel"
+
+    def __post_init__(self) -> None:
+        _positive("scale", self.scale)
+
+    def encode(self, z: Tensor, codewords: Tensor, memory: Memory) -> Tensor:
+        return search.nearest(z, codewords)
+
+    def __call__(self, z: Tensor, codewords: Tensor, memory: Memory) -> Tensor:
+        return _gumbel_max(z.detach(), codewords.detach(), self.scale, memory.salt)
+
+
+@dataclass(frozen=True)
+class EntropyConstrained(AssignBase):
+    """Least |z − c_j|² + weight·length_j, length_j = −log2 of the codeword's share (Chou, Lookabaugh & Gray 1989).
+
+    A popular codeword is cheap in an entropy-coded file, so it wins more than its Voronoi cell. `weight` is the
+    price of a bit in squared error: the slope of the operational rate-distortion curve.
+    """
+
+    weight: float = 0.1
+    kind: Literal["entropy_constrained"] = "entropy_constrained"
+
+    def __post_init__(self) -> None:
+        if not self.weight >= 0:
+            raise InputError(f"weight must be at least 0; got {self.weight}")
+
+    def encode(self, z: Tensor, codewords: Tensor, memory: Memory) -> Tensor:
+        counts = memory.counts.clamp_min(1e-6)
+        length = (counts.sum() / counts).log2()
+        # |[z, 0] − [c, √p]|² = |z − c|² + p: the price is one more coordinate, and the search stays as it is.
+        price = (self.weight * length).sqrt().to(codewords).unsqueeze(-1)
+        return search.nearest(F.pad(z.detach(), (0, 1)), torch.cat([codewords.detach(), price], dim=-1))
+
+
+@dataclass(frozen=True)
+class Soft(AssignBase):
+    """Blahut–Arimoto responsibilities q_ij ∝ p_j^γ exp(−slope·|z_i − c_j|²) for the update, hard codes forward.
+
+    The slope is κ·D/(2·d), D the dimension and d the running hard distortion: κ = 1 is the slope at which a
+    Gaussian has that distortion. κ rises geometrically from `start` to `end` over `annealing`·`steps` steps;
+    after that the statistics are hard. γ = 1 is Blahut–Arimoto (Blahut 1972), γ = 0 deterministic annealing (Rose
+    1998), γ < 0 balances the load. Below the critical slope 1/(2λ_max) all codewords merge. Needs the update
+    `BlahutArimoto`.
+    """
+
+    steps: int = 5000
+    start: float = 0.5
+    end: float = 4.0
+    annealing: float = 0.7
+    gamma: float = 1.0
+    kind: Literal["soft"] = "soft"
+
+    def __post_init__(self) -> None:
+        _positive("steps", self.steps)
+        _positive("start", self.start)
+        _positive("end", self.end)
+        if not 0 < self.annealing <= 1:
+            raise InputError(f"annealing must be in (0, 1], a part of steps; got {self.annealing}")
+
+    def encode(self, z: Tensor, codewords: Tensor, memory: Memory) -> Tensor:
+        return search.nearest(z, codewords)
+
+    def is_soft(self, memory: Memory) -> Tensor:
+        """Whether this step still anneals."""
+        return memory.step < self.annealing * self.steps
+
+    def slope(self, memory: Memory, dim: int) -> Float[Tensor, ""]:
+        """The present slope, float64; infinite before any distortion was seen."""
+        progress = (memory.step.double() / (self.annealing * self.steps)).clamp(max=1.0)
+        kappa = self.start * (self.end / self.start) ** progress
+        return kappa * dim / (2.0 * memory.distortion.double())
+
+    def statistics(
+        self, z: Tensor, codewords: Tensor, indices: Tensor, memory: Memory
+    ) -> tuple[Tensor, Tensor]:
+        hard = super().statistics(z, codewords, indices, memory)
+        # Before the first update there is no running distortion: that batch is counted hard.
+        soft = self.is_soft(memory) & (memory.distortion > 0)
+        slope = self.slope(memory, z.shape[-1]).nan_to_num(posinf=0.0).to(torch.float32)
+        counts, sums = self._soft_sums(z.detach().float(), codewords.detach(), indices, memory, slope)
+        return torch.where(soft, counts, hard[0]), torch.where(soft, sums, hard[1])
+
+    def _soft_sums(
+        self, z: Tensor, codewords: Tensor, indices: Tensor, memory: Memory, slope: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        prior = (memory.counts / memory.counts.sum()).clamp_min(1e-12).log() * self.gamma
+        valid = (indices >= 0).to(z.dtype).unsqueeze(-1)
+        counts = torch.zeros(codewords.shape[0], dtype=torch.float64, device=z.device)
+        sums = torch.zeros(codewords.shape, dtype=torch.float64, device=z.device)
+        for part, weight in zip(_chunks(z, codewords), _chunks(valid, codewords), strict=True):
+            q = (prior + slope * _scores(part, codewords)).softmax(-1) * weight
+            counts = counts + q.sum(0, dtype=torch.float64)
+            sums = sums + (q.T @ part).double()
+        return counts, sums
+
+
+Assign = Nearest | Cosine | Stochastic | Gumbel | EntropyConstrained | Soft
+
+
+def _positive(name: str, value: float) -> None:
+    if not (value > 0 and math.isfinite(value)):
+        raise InputError(f"{name} must be positive; got {value}")
+
+
+def _chunks(x: Tensor, codewords: Tensor) -> tuple[Tensor, ...]:
+    return x.split(max(1, CHUNK // codewords.shape[0]))
+
+
+def _scores(z: Tensor, codewords: Tensor) -> Tensor:
+    """|z|² − |z − c_j|²: squared distances, negated, up to what all codewords share."""
+    return torch.addmm(-codewords.square().sum(-1), z, codewords.T, alpha=2.0)
+
+
+def _gumbel_max(z: Tensor, codewords: Tensor, scale: float, salt: Tensor) -> Tensor:
+    # Centred, for the scores' rounding; the keys are of the tokens as they came.
+    centre = codewords.mean(0)
+    keys, codes = token_keys(z, salt), codewords - centre
+    parts = [
+        (_scores(part - centre, codes) / scale + gumbel(key, codes.shape[0])).argmax(-1)
+        for part, key in zip(_chunks(z.to(codes), codes), _chunks(keys, codes), strict=True)
+    ]
+    return torch.cat(parts) if parts else keys

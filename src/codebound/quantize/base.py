@@ -21,8 +21,10 @@ class CodeStats(NamedTuple):
     rounded once and not depend on how the batch was divided.
     """
 
-    counts: Float[Tensor, " K"]
+    counts: Float[Tensor, " K"]  # what the update consumes: soft where the assignment is
     sums: Float[Tensor, "K D"]
+    hits: Float[Tensor, " K"]  # how often each codeword was chosen: what usage and revival consume
+    squared_error: Float[Tensor, ""]  # of the hard choice, summed over the valid tokens
     non_finite: Int64[Tensor, ""]  # tokens left out because they hold NaN or Inf
     sketch: Sketch  # a few of the tokens, for revival
 
@@ -34,6 +36,8 @@ class CodeStats(NamedTuple):
             first = CodeStats(
                 first.counts + other.counts,
                 first.sums + other.sums,
+                first.hits + other.hits,
+                first.squared_error + other.squared_error,
                 first.non_finite + other.non_finite,
                 first.sketch.merge(other.sketch),
             )
@@ -59,6 +63,8 @@ class UpdateReport:
     revived: tuple[Int64[Tensor, " _"], ...]  # rows replaced, per codebook: zero an optimizer's moments there
     window_usage: tuple[float, ...]  # fraction of codewords used in the window, per codebook
     window_perplexity: tuple[float, ...]
+    slope: float | None = None  # of a soft assignment that anneals: minimise rate + slope·distortion
+    critical_slope: float | None = None  # under 1/(2λ_max) all codewords merge
 
 
 class Quantizer(nn.Module, ABC):
@@ -103,6 +109,10 @@ class Quantizer(nn.Module, ABC):
     @abstractmethod
     def update_(self, *results: Quantized) -> UpdateReport:
         """Move the codewords; `results` are the training forwards since the last call, on this rank."""
+
+    def declared_jacobian(self, z: Float[Tensor, "n D"]) -> Float[Tensor, "n D D"] | None:
+        """∂z_q/∂z that a training forward's back-propagation sees, for the contract; None if not declared."""
+        return None
 
     def check_input(self, z: Tensor, mask: Tensor | None) -> None:
         """Refuse what can't be quantized, by name."""

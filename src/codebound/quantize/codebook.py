@@ -9,14 +9,16 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from codebound.errors import InputError
-from codebound.quantize.sketch import mix
-from codebound.quantize.update import CodebookState, Update
+from codebound.quantize.form import Form, Linear, Table, Unit
+from codebound.quantize.noise import mix
+from codebound.quantize.update import CodebookState, Memory, Update
 
 
 class Codebook(nn.Module):
     """K codewords of D numbers and what is remembered about them.
 
-    The table is a parameter where an optimizer moves it and a buffer elsewhere. All of it stays float32 under
+    The table is a parameter where an optimizer moves it and a buffer elsewhere; of the form `Linear` the map is
+    the parameter and the table a frozen buffer. All of it stays float32 under
     `.half()` and `.bfloat16()`: running sums die in 8 bits of mantissa, and the table is small.
     """
 
@@ -27,15 +29,27 @@ class Codebook(nn.Module):
     step: Tensor
     salt: Tensor
     initialised: Tensor
+    distortion: Tensor
+    frozen: Tensor
 
-    def __init__(self, codebook_size: int, dim: int, update: Update, seed: int = 0) -> None:
+    def __init__(
+        self,
+        codebook_size: int,
+        dim: int,
+        update: Update,
+        seed: int = 0,
+        form: Form = Table(),  # noqa: B008
+    ) -> None:
         super().__init__()
+        self.form = form
         generator = torch.Generator().manual_seed(seed)
         table = torch.randn(codebook_size, dim, generator=generator)
-        if update.trains:
+        if update.trains and not isinstance(form, Linear):
             self.table = nn.Parameter(table)
         else:
             self.register_buffer("table", table)
+        if isinstance(form, Linear):
+            self.map = nn.Parameter(torch.eye(dim))
         state = CodebookState.fresh(table)
         self.register_buffer("counts", state.counts)
         self.register_buffer("sums", state.sums)
@@ -43,10 +57,14 @@ class Codebook(nn.Module):
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
         self.register_buffer("salt", mix(torch.tensor(seed, dtype=torch.int64)))
         self.register_buffer("initialised", torch.zeros((), dtype=torch.bool))
+        self.register_buffer("distortion", torch.zeros(()))
+        self.register_buffer("frozen", torch.zeros((), dtype=torch.bool))
 
     def codewords(self) -> Float[Tensor, "K D"]:
         """The codewords as they are searched and returned."""
-        return self.table
+        if isinstance(self.form, Linear):
+            return self.table @ self.map.T
+        return nn.functional.normalize(self.table, dim=-1) if isinstance(self.form, Unit) else self.table
 
     def state(self) -> CodebookState:
         """The state that updates and revivals map to a new one."""
@@ -73,8 +91,29 @@ class Codebook(nn.Module):
         if not bool(codewords.isfinite().all()):
             raise InputError("codewords must be finite; got NaN or Inf")
         self.write_(CodebookState.fresh(codewords.detach().to(self.table)))
+        if isinstance(self.form, Linear):
+            self.map.copy_(torch.eye(self.map.shape[0]))
+        self.distortion.zero_()
         self.window_counts.zero_()
         self.initialised.fill_(True)
+
+    def memory(self) -> Memory:
+        """What assignments and updates may read."""
+        return Memory(
+            self.counts, self.step, self.distortion, self.step_salt(), torch.zeros_like(self.frozen)
+        )
+
+    @torch.no_grad()
+    def observe_(self, distortion: Float[Tensor, ""]) -> None:
+        """Take a batch's hard squared error per token into the running mean (decay 0.9)."""
+        old = self.distortion
+        old.copy_(torch.where(old > 0, 0.9 * old + 0.1 * distortion, distortion))
+
+    def freeze_(self, frozen: bool = True) -> None:
+        """Hold the codewords where they are, against updates, revival and gradients; False lets them go."""
+        self.frozen.fill_(frozen)
+        for parameter in self.parameters():
+            parameter.requires_grad_(not frozen)
 
     def step_salt(self) -> Int64[Tensor, ""]:
         """A hash of (seed, step): the same on every rank."""

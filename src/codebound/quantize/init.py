@@ -17,8 +17,8 @@ from torch import Tensor
 from codebound import search
 from codebound.errors import InputError
 from codebound.quantize.lattice import e8_code, nearest_in_lattice
+from codebound.quantize.noise import mix
 from codebound.quantize.seeding import distinct_rows, kmeans_parallel, kmeans_plus_plus
-from codebound.quantize.sketch import mix
 from codebound.theory.finite import best_codeword_covariance
 from codebound.theory.gaussian import reproduction_covariance, reproduction_variance
 from codebound.theory.lloyd import lloyd

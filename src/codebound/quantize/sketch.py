@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from codebound.quantize.noise import token_keys
+
 EMPTY = torch.iinfo(torch.int64).max  # the key of an unfilled place
 
 
@@ -28,7 +30,7 @@ class Sketch(NamedTuple):
         """The sketch of one batch; `salt` is a hash of (seed, step)."""
         if size == 0:
             return Sketch(z[:0], salt.new_empty(0))
-        keys = torch.where(valid, _hash(z, salt), EMPTY)
+        keys = torch.where(valid, token_keys(z, salt) & (EMPTY - 1), EMPTY)  # not negative, and never EMPTY
         pad = size - z.shape[0]
         if pad > 0:  # not F.pad: it takes its value through a float, which EMPTY does not survive
             z = torch.cat([z, z.new_zeros(pad, z.shape[1])])
@@ -43,25 +45,6 @@ class Sketch(NamedTuple):
     def filled(self) -> Float[Tensor, "r D"]:
         """The tokens, without the unfilled places."""
         return self.vectors[self.keys != EMPTY]
-
-
-def mix(x: Tensor) -> Tensor:
-    """A 64-bit finaliser (splitmix64; Steele, Lea & Flood 2014), wrapping in int64."""
-    for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
-        x = (x ^ _shift_right(x, shift)) * factor
-    return x ^ _shift_right(x, 31)
-
-
-def _shift_right(x: Tensor, by: int) -> Tensor:
-    return (x >> by) & ((1 << (64 - by)) - 1)  # logical: torch's shift copies the sign
-
-
-def _hash(z: Tensor, salt: Tensor) -> Tensor:
-    """A key per row from all its bits: a multilinear hash with odd factors, then the finaliser."""
-    bits = (z.to(torch.float32) + 0.0).view(torch.int32).to(torch.int64)  # + 0.0: −0 is 0
-    factors = mix(torch.arange(1, z.shape[-1] + 1, device=z.device)) | 1
-    key = mix(salt ^ mix((bits * factors).sum(-1)))
-    return key & (EMPTY - 1)  # not negative, and never EMPTY
 
 
 def _smallest(vectors: Tensor, keys: Tensor, size: int) -> Sketch:

@@ -22,15 +22,15 @@ def joined(stats: CodeStats) -> CodeStats:
     """The statistic of the batch of all ranks, the same on each."""
     if world_size() == 1:
         return stats
-    counts, sums, non_finite = stats.counts.clone(), stats.sums.clone(), stats.non_finite.clone()
-    for tensor in (counts, sums, non_finite):
+    summed = [tensor.clone() for tensor in stats[:-1]]
+    for tensor in summed:
         dist.all_reduce(tensor)
     sketch = None
     for vectors, keys in zip(_gather(stats.sketch.vectors), _gather(stats.sketch.keys), strict=True):
         part = Sketch(vectors, keys)
         sketch = part if sketch is None else sketch.merge(part)
     assert sketch is not None  # there is at least this rank's
-    return CodeStats(counts, sums, non_finite, sketch)
+    return CodeStats(*summed, sketch=sketch)
 
 
 def joined_rows(z: Tensor) -> Tensor:

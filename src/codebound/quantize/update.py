@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from codebound.errors import InputError
+from codebound.quantize.noise import mix, normal
 
 
 class CodebookState(NamedTuple):
@@ -34,6 +35,16 @@ class CodebookState(NamedTuple):
         )
 
 
+class Memory(NamedTuple):
+    """What a codebook remembers, as assignments and updates may read it."""
+
+    counts: Float[Tensor, " K"]  # the masses behind the codewords
+    step: Int64[Tensor, ""]  # number of updates so far
+    distortion: Float[Tensor, ""]  # running hard squared error per token; 0 before the first update
+    salt: Int64[Tensor, ""]  # hash of (seed, step): where this step's noise begins
+    annealing: Bool[Tensor, ""]  # whether a soft assignment is still in its soft phase
+
+
 @dataclass(frozen=True)
 class EMA:
     """Running means of the cells: N ← γN + (1−γ)n, m ← γm + (1−γ)Σz, c = m/N (VQ-VAE, appendix A.1).
@@ -55,7 +66,11 @@ class EMA:
             raise InputError(f"smoothing must be at least 0; got {self.smoothing}")
 
     def step(
-        self, state: CodebookState, counts: Float[Tensor, "*m K"], sums: Float[Tensor, "*m K D"]
+        self,
+        state: CodebookState,
+        counts: Float[Tensor, "*m K"],
+        sums: Float[Tensor, "*m K D"],
+        memory: Memory | None = None,
     ) -> CodebookState:
         old = state.codewords
         n = state.counts.double().mul(self.decay).add(counts, alpha=1 - self.decay)
@@ -75,7 +90,11 @@ class Gradient:
     trains: ClassVar[bool] = True
 
     def step(
-        self, state: CodebookState, counts: Float[Tensor, "*m K"], sums: Float[Tensor, "*m K D"]
+        self,
+        state: CodebookState,
+        counts: Float[Tensor, "*m K"],
+        sums: Float[Tensor, "*m K D"],
+        memory: Memory | None = None,
     ) -> CodebookState:
         return state
 
@@ -88,12 +107,55 @@ class Frozen:
     trains: ClassVar[bool] = False
 
     def step(
-        self, state: CodebookState, counts: Float[Tensor, "*m K"], sums: Float[Tensor, "*m K D"]
+        self,
+        state: CodebookState,
+        counts: Float[Tensor, "*m K"],
+        sums: Float[Tensor, "*m K D"],
+        memory: Memory | None = None,
     ) -> CodebookState:
         return state
 
 
-Update = EMA | Gradient | Frozen
+@dataclass(frozen=True)
+class BlahutArimoto:
+    """Soft centroids and their marginal by EMA: N ← ρN + (1−ρ)Σq, m ← ρm + (1−ρ)Σq z, c = m/N, p = N/ΣN.
+
+    The codeword step of Blahut's algorithm with a reproduction alphabet that moves (Rose 1994, "A mapping approach
+    to rate-distortion computation"); the responsibilities are `assign.Soft`'s. While it anneals, ρ is `decay` and
+    codewords are shaken by N(0, (`jitter`²·d/D) I), d the running distortion: codewords that have merged are a
+    saddle point, and only noise parts them at the next critical slope. After that it is EMA with `hard_decay`.
+    """
+
+    decay: float = 0.9
+    hard_decay: float = 0.99
+    jitter: float = 0.05
+    kind: Literal["blahut_arimoto"] = "blahut_arimoto"
+    trains: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        EMA(self.decay)
+        EMA(self.hard_decay)
+        if not self.jitter >= 0.0:
+            raise InputError(f"jitter must be at least 0; got {self.jitter}")
+
+    def step(
+        self,
+        state: CodebookState,
+        counts: Float[Tensor, " K"],
+        sums: Float[Tensor, "K D"],
+        memory: Memory | None = None,
+    ) -> CodebookState:
+        if memory is None or not bool(memory.annealing):
+            return EMA(self.hard_decay).step(state, counts, sums)
+        soft = EMA(self.decay).step(state, counts, sums)
+        rows, dim = soft.codewords.shape
+        keys = mix(memory.salt ^ torch.arange(rows, device=memory.salt.device))
+        shake = normal(keys, dim) * (self.jitter * (memory.distortion / dim).sqrt())
+        codewords = soft.codewords + shake.to(soft.codewords)
+        return CodebookState(codewords, soft.counts, codewords * soft.counts.unsqueeze(-1))
+
+
+Update = EMA | Gradient | Frozen | BlahutArimoto
 
 
 def codebook_gradient(

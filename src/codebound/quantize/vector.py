@@ -8,17 +8,20 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from codebound import search
 from codebound.errors import InputError
+from codebound.quantize import assign as assigns
+from codebound.quantize import estimator as estimators
 from codebound.quantize import sync
 from codebound.quantize.assign import Assign, Nearest
 from codebound.quantize.base import CodeStats, Quantized, Quantizer, UpdateReport
 from codebound.quantize.codebook import Codebook
-from codebound.quantize.estimator import Estimator, StraightThrough
+from codebound.quantize.estimator import Choice, Estimator, StraightThrough
+from codebound.quantize.form import Form, Linear, Table
 from codebound.quantize.init import Init, KMeans
-from codebound.quantize.revival import Resample, Revival
+from codebound.quantize.noise import mix
+from codebound.quantize.revival import Never, Resample, Revival
 from codebound.quantize.sketch import Sketch
-from codebound.quantize.update import EMA, Update
+from codebound.quantize.update import EMA, BlahutArimoto, Memory, Update
 
 LOSSES = {"commitment": 0.25, "codebook": 1.0}
 
@@ -34,12 +37,13 @@ class VectorQuantizer(Quantizer):
         update: how codewords move.
         revival: what becomes of dead codewords.
         init: how `init_` chooses codewords from a batch.
+        form: how codewords derive from the stored table.
         loss_weights: weights of `commitment` ‖z − sg(c)‖² and `codebook` ‖sg(z) − c‖² (present only where the
             codewords are trained by gradient); each is summed over D and averaged over valid tokens.
         seed: of everything random in the layer: the first table, `init_`, revival.
 
     Raises:
-        InputError: an argument out of its range.
+        InputError: an argument out of its range, or choices that need each other and aren't together.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class VectorQuantizer(Quantizer):
         update: Update = EMA(),  # noqa: B008
         revival: Revival = Resample(),  # noqa: B008
         init: Init = KMeans(),  # noqa: B008
+        form: Form = Table(),  # noqa: B008
         loss_weights: Mapping[str, float] = LOSSES,
         seed: int = 0,
     ) -> None:
@@ -64,12 +69,13 @@ class VectorQuantizer(Quantizer):
             )
         if unknown := set(loss_weights) - set(LOSSES):
             raise InputError(f"loss_weights knows {sorted(LOSSES)}; got {sorted(unknown)}")
+        _check_together(assign, estimator, update, revival, form)
         self.dim, self.codebook_sizes = dim, (codebook_size,)
         self.assign, self.estimator, self.update = assign, estimator, update
         self.revival, self.init = revival, init
         self.loss_weights = {**LOSSES, **loss_weights}
         self.seed = seed
-        self.codebook = Codebook(codebook_size, dim, update, seed)
+        self.codebook = Codebook(codebook_size, dim, update, seed, form)
 
     @property
     def codebook_size(self) -> int:
@@ -86,23 +92,33 @@ class VectorQuantizer(Quantizer):
         self.check_input(z, mask)
         with torch.autocast(z.device.type, enabled=False):
             tokens, valid, finite = _tokens(z, mask)
-            codewords = self.codebook.codewords()
-            indices = self.assign(tokens, codewords, generator)
+            codewords, memory = self.codebook.codewords(), self._memory(generator)
+            choose = self.assign if self.training else self.assign.encode
+            indices = choose(tokens, codewords, memory)
             chosen = codewords.index_select(0, indices).to(tokens.dtype)
             indices = torch.where(valid, indices, -1)
-            z_q = torch.where(valid.unsqueeze(-1), self.estimator(tokens, chosen), 0.0)
+            z_q = self.estimator(tokens, chosen, self._choice(codewords, memory))
+            if not self.training:
+                z_q = chosen.detach() + (z_q - z_q.detach())
+            z_q = torch.where(valid.unsqueeze(-1), z_q, 0.0)
             losses = self._losses(tokens, chosen, valid)
             loss = sum(
                 (self.loss_weights[name] * value for name, value in losses.items()), tokens.new_zeros(())
             )
         present = finite if mask is None else finite | ~mask.reshape(-1)
-        stats = (self._stats(tokens, indices, valid, (~present).sum()),) if self.training else ()
+        stats = ()
+        if self.training:
+            # Summed in float64, as the counts and sums are: ranks must agree to the last bit.
+            error = torch.where(valid, (tokens - chosen).detach().square().sum(-1), 0.0).sum(
+                dtype=torch.float64
+            )
+            stats = (self._stats(tokens, codewords, indices, memory, error, (~present).sum()),)
         return Quantized(z_q.view(z.shape).to(z.dtype), indices.view(*z.shape[:-1], 1), loss, losses, stats)
 
     def encode(self, z: Float[Tensor, "*b D"]) -> Int64[Tensor, "*b 1"]:
         self.check_input(z, None)
         tokens, valid, _ = _tokens(z.detach(), None)
-        indices = self.assign(tokens, self.codebook.codewords(), None)
+        indices = self.assign.encode(tokens, self.codebook.codewords(), self._memory(None))
         return torch.where(valid, indices, -1).view(*z.shape[:-1], 1)
 
     def decode(
@@ -154,29 +170,78 @@ class VectorQuantizer(Quantizer):
                 "update_ needs the results of forwards in training mode; in eval they carry no statistic"
             )
         stats = sync.joined(CodeStats.merge(tuple(r.stats[0] for r in results)))
-        book = self.codebook
-        book.write_(self.update.step(book.state(), stats.counts, stats.sums))
-        book.window_counts += stats.counts
+        book, memory = self.codebook, self._memory(None)
+        tokens = stats.hits.sum()
+        if not bool(book.frozen):
+            book.write_(self.update.step(book.state(), stats.counts, stats.sums, memory))
+        if bool(tokens > 0):
+            book.observe_((stats.squared_error / tokens).to(book.distortion))
+        book.window_counts += stats.hits
         used = book.window_counts / book.window_counts.sum().clamp_min(1.0)
         revived = self._revive(stats.sketch)
+        slope, critical = self._slopes(memory)
         book.step += 1
         return UpdateReport(
-            tokens=int(stats.counts.sum()),
+            tokens=int(tokens),
             non_finite=int(stats.non_finite),
             revived=(revived,),
             window_usage=(float((used > 0).double().mean()),),
             window_perplexity=(float(torch.special.entr(used).sum().exp()),),
+            slope=slope,
+            critical_slope=critical,
         )
+
+    def codebook_parameters(self) -> list[torch.nn.Parameter]:
+        """What an optimizer moves in the codebook: for a parameter group with a learning rate of its own."""
+        return list(self.codebook.parameters())
+
+    def distances(self, z: Float[Tensor, "*b D"]) -> Float[Tensor, "*b K"]:
+        """Squared distances to all codewords, with gradient: N·K numbers, so only on request."""
+        self.check_input(z, None)
+        return (z.unsqueeze(-2) - self.codebook.codewords().to(z)).square().sum(-1)
+
+    def declared_jacobian(self, z: Float[Tensor, "n D"]) -> Float[Tensor, "n D D"]:
+        codewords, memory = self.codebook.codewords(), self._memory(None)
+        choose = self.assign if self.training else self.assign.encode
+        chosen = codewords[choose(z, codewords, memory)].to(z)
+        return self.estimator.jacobian(z, chosen, self._choice(codewords, memory))
+
+    def _memory(self, generator: torch.Generator | None) -> Memory:
+        memory = self.codebook.memory()
+        if generator is not None:
+            fresh = torch.randint(2**62, (), generator=generator, device=generator.device)
+            memory = memory._replace(salt=mix(memory.salt ^ fresh.to(memory.salt.device)))
+        if isinstance(self.assign, assigns.Soft):
+            memory = memory._replace(annealing=self.assign.is_soft(memory))
+        return memory
+
+    def _choice(self, codewords: Tensor, memory: Memory) -> Choice:
+        scale = self.assign.scale if isinstance(self.assign, assigns.Gumbel) else 1.0
+        return Choice(codewords, memory, scale)
+
+    def _slopes(self, memory: Memory) -> tuple[float | None, float | None]:
+        if not (isinstance(self.assign, assigns.Soft) and bool(memory.annealing & (memory.distortion > 0))):
+            return None, None
+        # The latents' covariance is that of the codewords by mass, and about distortion/D in every direction.
+        share = memory.counts.double() / memory.counts.sum()
+        codewords = self.codebook.codewords().double()
+        offset = codewords - share @ codewords
+        spread = torch.linalg.eigvalsh((offset * share.unsqueeze(-1)).T @ offset)[-1]
+        largest = float(spread + memory.distortion / self.dim)
+        return float(self.assign.slope(memory, self.dim)), 1.0 / (2.0 * largest)
 
     def _revive(self, sketch: Sketch) -> Int64[Tensor, " r"]:
         book = self.codebook
         none = torch.empty(0, dtype=torch.int64, device=book.step.device)
         if float(book.window_counts.sum()) < self.revival.window * self.codebook_size:
             return none
-        generator = torch.Generator().manual_seed(int(book.step_salt()))
-        revived = self.revival.revive(book.state(), book.window_counts, sketch.filled(), generator)
-        book.write_(revived.state)
+        window = book.window_counts.clone()
         book.window_counts.zero_()
+        if bool(book.frozen):
+            return none
+        generator = torch.Generator().manual_seed(int(book.step_salt()))
+        revived = self.revival.revive(book.state(), window, sketch.filled(), generator)
+        book.write_(revived.state)
         return revived.rows
 
     def _losses(self, z: Tensor, chosen: Tensor, valid: Tensor) -> dict[str, Tensor]:
@@ -190,15 +255,44 @@ class VectorQuantizer(Quantizer):
             losses["codebook"] = mean_square(z.detach() - chosen)
         return losses
 
-    def _stats(self, z: Tensor, indices: Tensor, valid: Tensor, non_finite: Tensor) -> CodeStats:
-        counts, sums = search.assignment_sums(z, indices, self.codebook_size)
-        sketch = Sketch.of(z.detach().float(), valid, self.revival.candidates, self.codebook.step_salt())
-        return CodeStats(counts, sums, non_finite, sketch)
+    def _stats(
+        self,
+        z: Tensor,
+        codewords: Tensor,
+        indices: Tensor,
+        memory: Memory,
+        squared_error: Tensor,
+        non_finite: Tensor,
+    ) -> CodeStats:
+        counts, sums = self.assign.statistics(z, codewords, indices, memory)
+        hits = counts
+        if isinstance(self.assign, assigns.Soft):
+            hits = torch.zeros_like(counts).scatter_add_(0, indices.clamp_min(0), (indices >= 0).to(counts))
+        sketch = Sketch.of(z.detach().float(), indices >= 0, self.revival.candidates, memory.salt)
+        return CodeStats(counts, sums, hits, squared_error, non_finite, sketch)
 
     def extra_repr(self) -> str:
         return (
             f"dim={self.dim}, codebook_size={self.codebook_size}, assign={self.assign}, "
-            f"estimator={self.estimator}, update={self.update}, revival={self.revival}"
+            f"estimator={self.estimator}, update={self.update}, revival={self.revival}, form={self.codebook.form}"
+        )
+
+
+def _check_together(
+    assign: Assign, estimator: Estimator, update: Update, revival: Revival, form: Form
+) -> None:
+    """Refuse choices that need each other and aren't together."""
+    pairs = [
+        ("assign=Gumbel", assign, assigns.Gumbel, "estimator=Gumbel", estimator, estimators.Gumbel),
+        ("assign=Soft", assign, assigns.Soft, "update=BlahutArimoto", update, BlahutArimoto),
+    ]
+    for one, a, kind_a, other, b, kind_b in pairs:
+        if isinstance(a, kind_a) != isinstance(b, kind_b):
+            raise InputError(f"{one} and {other} need each other; got {a} with {b}")
+    if isinstance(form, Linear) and not (update.trains and isinstance(revival, Never)):
+        raise InputError(
+            f"form=Linear() needs update=Gradient() and revival=Never(): no codeword can be moved alone; "
+            f"got {update} with {revival}"
         )
 
 

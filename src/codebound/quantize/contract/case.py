@@ -174,6 +174,7 @@ def expect_same_stats(
     for i, (a, b) in enumerate(zip(got, wanted, strict=True)):
         expect_equal(a.counts, b.counts, f"{what}, stats[{i}].counts")
         expect_equal(a.sums, b.sums, f"{what}, stats[{i}].sums", exact=False)
+        expect_equal(a.hits, b.hits, f"{what}, stats[{i}].hits")
         if exact:
             expect_equal(a.sketch.keys, b.sketch.keys, f"{what}, stats[{i}].sketch.keys")
 
