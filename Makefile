@@ -32,6 +32,10 @@ test-slow: $(READY)  ## run the tests that take minutes
 	$(PYTEST) -m "slow and untyped" || test $$? -eq 5
 
 bench: $(READY)  ## time the code against named baselines
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/search.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/layer.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kmeans.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training.py
 
 lint: $(READY)  ## ruff, pyright and import-linter
