@@ -2,8 +2,8 @@
 
 from importlib.metadata import version
 
-from codebound.quantize import VectorQuantizer, check_quantizer
+from codebound.quantize import BSQ, FSQ, LFQ, VectorQuantizer, check_quantizer
 
 __version__ = version("codebound")
 
-__all__ = ["VectorQuantizer", "__version__", "check_quantizer"]
+__all__ = ["BSQ", "FSQ", "LFQ", "VectorQuantizer", "__version__", "check_quantizer"]

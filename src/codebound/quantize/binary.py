@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from codebound.errors import InputError
@@ -12,6 +13,7 @@ from codebound.quantize.code_entropy import codebook_entropy, sample_entropy
 from codebound.quantize.scalar import ScalarQuantizer
 
 MAX_BITS = 62
+TINY = 1e-6  # the largest coordinate of vectors without a direction
 MAX_GROUP_BITS = 20  # 2^20 mean probabilities: 4 MB
 
 
@@ -78,9 +80,7 @@ class BinaryQuantizer(ScalarQuantizer):
     def _logits(self, soft: Tensor) -> Tensor:
         return soft * (4.0 * self.scale / self.temperature)
 
-    def _quantize(
-        self, z: Tensor, sample: bool, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
+    def _quantize(self, z: Tensor, sample: bool, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         soft = self._soft(z)
         return soft, self._index(z > 0)  # z's sign and not soft's, which may underflow
 
@@ -145,18 +145,17 @@ class LFQ(BinaryQuantizer):
         group_bits: int = 18,
         stochastic: bool = False,
     ) -> None:
-        super().__init__(
-            bits, scale, entropy_weight, diversity, commitment_weight, temperature, group_bits
-        )
+        super().__init__(bits, scale, entropy_weight, diversity, commitment_weight, temperature, group_bits)
         self.stochastic = stochastic
 
-    def _quantize(
-        self, z: Tensor, sample: bool, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
+    def _quantize(self, z: Tensor, sample: bool, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         if not (sample and self.stochastic):
             return super()._quantize(z, sample, generator)
         uniform = torch.rand(z.shape, dtype=z.dtype, device=z.device, generator=generator)
         return z, self._index(uniform < self._logits(z.detach()).sigmoid())
+
+    def declared_jacobian(self, z: Float[Tensor, "n D"]) -> Float[Tensor, "n D D"]:
+        return torch.eye(self.dim, dtype=z.dtype, device=z.device).expand(z.shape[0], -1, -1)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, stochastic={self.stochastic}"
@@ -201,8 +200,15 @@ class BSQ(BinaryQuantizer):
     def _soft(self, z: Tensor) -> Tensor:
         largest = z.detach().abs().amax(-1, keepdim=True)
         # A constant factor changes neither u nor its gradient, and keeps |z|² from over- and underflow.
-        y = torch.where(largest < 1e-6, z.detach(), z) / torch.where(largest > 0, largest, 1.0)
+        y = torch.where(largest < TINY, z.detach(), z) / torch.where(largest > 0, largest, 1.0)
         return y * y.square().sum(-1, keepdim=True).clamp_min(1.0).rsqrt()
+
+    def declared_jacobian(self, z: Float[Tensor, "n D"]) -> Float[Tensor, "n D D"]:
+        length = z.norm(dim=-1)[:, None, None]
+        u = self._soft(z)
+        across = torch.eye(self.dim, dtype=z.dtype, device=z.device) - u.unsqueeze(-1) * u.unsqueeze(-2)
+        tiny = z.abs().amax(-1)[:, None, None] < TINY
+        return torch.where(tiny, 0.0, across / torch.where(tiny, 1.0, length))
 
 
 def _between(name: str, value: int, most: int) -> None:

@@ -72,6 +72,9 @@ class ScalarQuantizer(Quantizer):
         """Terms of the loss by name, unweighted: none, unless a subclass has some."""
         return {}
 
+    @abstractmethod
+    def declared_jacobian(self, z: Float[Tensor, "n D"]) -> Float[Tensor, "n D D"]: ...
+
     def codewords(self) -> Float[Tensor, "K D"]:
         """All codewords in the order of their indices.
 
@@ -105,7 +108,8 @@ class ScalarQuantizer(Quantizer):
         stats: tuple[CodeStats, ...] = ()
         if self.training:
             present = finite if mask is None else finite | ~mask.reshape(-1)
-            stats = (self._stats(tokens, indices, (~present).sum()),)
+            error = torch.where(valid.unsqueeze(-1), (soft - chosen).detach(), 0.0).square()
+            stats = (self._stats(indices, error.sum(dtype=torch.float64), (~present).sum()),)
         return Quantized(z_q.view(z.shape).to(z.dtype), indices.view(*z.shape[:-1], 1), loss, losses, stats)
 
     def encode(self, z: Float[Tensor, "*b D"]) -> Int64[Tensor, "*b 1"]:
@@ -148,7 +152,7 @@ class ScalarQuantizer(Quantizer):
                 "update_ needs the results of forwards in training mode; in eval they carry no statistic"
             )
         stats = sync.joined(CodeStats.merge(tuple(r.stats[0] for r in results)))
-        self.window_counts += stats.counts.to(torch.int64)
+        self.window_counts += stats.hits.to(torch.int64)
         tokens = self.window_counts.sum()
         share = self.window_counts.double() / tokens.clamp_min(1)
         usage, perplexity = math.nan, math.nan
@@ -158,20 +162,25 @@ class ScalarQuantizer(Quantizer):
         if float(tokens) >= WINDOW * self.codebook_size:
             self.window_counts.zero_()
         return UpdateReport(
-            tokens=int(stats.counts.sum()),
+            tokens=int(stats.hits.sum()),
             non_finite=int(stats.non_finite),
-            revived=(torch.empty(0, dtype=torch.int64, device=stats.counts.device),),
+            revived=(torch.empty(0, dtype=torch.int64, device=stats.hits.device),),
             window_usage=(usage,),
             window_perplexity=(perplexity,),
         )
 
-    def _stats(self, z: Tensor, indices: Tensor, non_finite: Tensor) -> CodeStats:
-        valid = indices >= 0
-        cell = torch.where(valid, indices, 0) if self.codebook_size <= TRACKED_CODES else indices * 0
-        counts = torch.zeros(self.window_counts.shape[0], dtype=torch.float64, device=z.device)
-        counts = counts.index_add(0, cell, valid.to(torch.float64))
-        nothing = Sketch(z.detach()[:0], indices[:0])  # nobody revives a code that can't die
-        return CodeStats(counts, counts.new_zeros(counts.shape[0], 0), non_finite, nothing)
+    def _stats(self, indices: Tensor, squared_error: Tensor, non_finite: Tensor) -> CodeStats:
+        valid = (indices >= 0).to(torch.float64)
+        cell = indices.clamp_min(0) if self.codebook_size <= TRACKED_CODES else torch.zeros_like(indices)
+        hits = valid.new_zeros(self.window_counts.shape[0]).index_add(0, cell, valid)
+        return CodeStats(
+            counts=hits,
+            sums=hits.new_zeros(hits.shape[0], 0),  # no codeword moves
+            hits=hits,
+            squared_error=squared_error,
+            non_finite=non_finite,
+            sketch=Sketch(hits.new_zeros(0, self.dim), indices[:0]),  # nor dies
+        )
 
 
 class FSQ(ScalarQuantizer):
@@ -222,9 +231,7 @@ class FSQ(ScalarQuantizer):
         shift = torch.where(levels > 2, offset / half, 0.0).atanh()
         return torch.tanh(z + shift) * half - offset
 
-    def _quantize(
-        self, z: Tensor, sample: bool, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
+    def _quantize(self, z: Tensor, sample: bool, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         bounded, half_width = self.bound(z), self._levels // 2
         digits = bounded.detach().round().to(torch.int64) + half_width
         # From L = 1001 on, (1 + ε) reaches beyond the outer codes.
@@ -235,6 +242,12 @@ class FSQ(ScalarQuantizer):
         half_width = self._levels // 2
         digits = indices.unsqueeze(-1) // self._radix % self._levels
         return (digits - half_width).to(torch.float32) / half_width
+
+    def declared_jacobian(self, z: Float[Tensor, "n D"]) -> Float[Tensor, "n D D"]:
+        levels = self._levels.to(z.dtype)
+        half = (levels - 1) * (1 + self.EPSILON) / 2
+        tanh = (self.bound(z) + torch.where(levels % 2 == 0, 0.5, 0.0).to(z.dtype)) / half
+        return torch.diag_embed((1 - tanh.square()) * half / (self._levels // 2))
 
     def extra_repr(self) -> str:
         return f"levels={list(self.levels)}, codebook_size={self.codebook_size}"
