@@ -179,28 +179,28 @@ class Soft(AssignBase):
         hard = super().statistics(z, codewords, indices, memory)
         # Before the first update there is no running distortion: that batch is counted hard.
         soft = self.is_soft(memory) & (memory.distortion > 0)
-        slope = self.slope(memory, z.shape[-1]).nan_to_num(posinf=0.0).to(torch.float32)
-        counts, sums = self._soft_sums(z.detach().float(), codewords.detach(), indices, memory, slope)
+        slope = self.slope(memory, z.shape[-1]).nan_to_num(posinf=0.0)
+        # In float64, so that the sums do not depend on how a batch was divided.
+        counts, sums = self._soft_sums(z.detach().double(), codewords.detach().double(), indices, memory, slope)
         return torch.where(soft, counts, hard[0]), torch.where(soft, sums, hard[1])
 
     def _soft_sums(
         self, z: Tensor, codewords: Tensor, indices: Tensor, memory: Memory, slope: Tensor
     ) -> tuple[Tensor, Tensor]:
-        prior = (memory.counts / memory.counts.sum()).clamp_min(1e-12).log() * self.gamma
+        prior = (memory.counts.double() / memory.counts.sum()).clamp_min(1e-12).log() * self.gamma
         valid = (indices >= 0).to(z.dtype).unsqueeze(-1)
-        counts = torch.zeros(codewords.shape[0], dtype=torch.float64, device=z.device)
-        sums = torch.zeros(codewords.shape, dtype=torch.float64, device=z.device)
+        counts, sums = codewords.new_zeros(codewords.shape[0]), torch.zeros_like(codewords)
         for part, weight in zip(_chunks(z, codewords), _chunks(valid, codewords), strict=True):
             q = (prior + slope * _scores(part, codewords)).softmax(-1) * weight
-            counts = counts + q.sum(0, dtype=torch.float64)
-            sums = sums + (q.T @ part).double()
+            counts = counts + q.sum(0)
+            sums = sums + q.T @ part
         return counts, sums
 
 
 Assign = Nearest | Cosine | Stochastic | Gumbel | EntropyConstrained | Soft
 
 
-def _positive(name: str, value: float) -> None:
+def _positive(name: str, value: float | int) -> None:
     if not (value > 0 and math.isfinite(value)):
         raise InputError(f"{name} must be positive; got {value}")
 

@@ -63,7 +63,8 @@ class Codebook(nn.Module):
     def codewords(self) -> Float[Tensor, "K D"]:
         """The codewords as they are searched and returned."""
         if isinstance(self.form, Linear):
-            return self.table @ self.map.T
+            with torch.autocast(self.table.device.type, enabled=False):
+                return self.table @ self.map.T
         return nn.functional.normalize(self.table, dim=-1) if isinstance(self.form, Unit) else self.table
 
     def state(self) -> CodebookState:

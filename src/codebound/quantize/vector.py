@@ -171,6 +171,7 @@ class VectorQuantizer(Quantizer):
             )
         stats = sync.joined(CodeStats.merge(tuple(r.stats[0] for r in results)))
         book, memory = self.codebook, self._memory(None)
+        slope, critical = self._slopes(memory)
         tokens = stats.hits.sum()
         if not bool(book.frozen):
             book.write_(self.update.step(book.state(), stats.counts, stats.sums, memory))
@@ -179,7 +180,6 @@ class VectorQuantizer(Quantizer):
         book.window_counts += stats.hits
         used = book.window_counts / book.window_counts.sum().clamp_min(1.0)
         revived = self._revive(stats.sketch)
-        slope, critical = self._slopes(memory)
         book.step += 1
         return UpdateReport(
             tokens=int(tokens),

@@ -248,7 +248,7 @@ def declared_jacobian(case: Case) -> None:
     direction = torch.randn(z.shape, generator=torch.Generator().manual_seed(case.seed), dtype=torch.float64)
     gradient = _gradient(z, (quantizer(z).z_q * direction).sum())
     wanted = (direction.unsqueeze(-2) @ declared).squeeze(-2)
-    worst = float((gradient - wanted).abs().max() / wanted.abs().max().clamp_min(1.0))
+    worst = float((gradient - wanted).detach().abs().max() / wanted.abs().max().clamp_min(1.0))
     expect(worst < 1e-5, f"∂z_q/∂z differs from the declared Jacobian by {worst:.1e} (relative)")
 
 
