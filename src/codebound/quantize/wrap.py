@@ -1,0 +1,205 @@
+"""Quantizers that map the vectors before and after another quantizer: `Projected`, `Scaled`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from codebound.errors import InputError
+from codebound.quantize.base import Quantized, Quantizer, UpdateReport
+from codebound.quantize.compose import as_rows, codebook_parameters
+
+
+class Wrapped(Quantizer):
+    """One inner quantizer between two maps: `_into` its space and `_back`."""
+
+    def __init__(self, inner: Quantizer, dim: int) -> None:
+        super().__init__()
+        if not isinstance(inner, Quantizer):
+            raise InputError(f"inner must be a quantizer; got {type(inner).__name__}")
+        self.inner, self.dim = inner, dim
+        self.codebook_sizes = inner.codebook_sizes
+
+    def _into(self, rows: Float[Tensor, "n D"]) -> Float[Tensor, "n d"]:
+        raise NotImplementedError
+
+    def _back(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n D"]:
+        raise NotImplementedError
+
+    def codebook_parameters(self) -> list[nn.Parameter]:
+        """What an optimizer moves in the codebooks (not the maps)."""
+        return codebook_parameters(self)
+
+    def forward(
+        self,
+        z: Float[Tensor, "*b D"],
+        *,
+        mask: Bool[Tensor, "*b"] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Quantized:
+        self.check_input(z, mask)
+        flat = None if mask is None else mask.reshape(-1)
+        with torch.autocast(z.device.type, enabled=False):
+            rows, finite = self._inside(z, flat)
+            result = self.inner(rows, mask=flat, generator=generator)
+            valid = finite if flat is None else finite & flat
+            z_q = torch.where(valid.unsqueeze(-1), self._back(result.z_q), 0.0)
+        indices = result.indices.view(*z.shape[:-1], len(self.codebook_sizes))
+        return result._replace(z_q=z_q.view(z.shape).to(z.dtype), indices=indices)
+
+    @torch.no_grad()
+    def encode(self, z: Float[Tensor, "*b D"]) -> Int64[Tensor, "*b Q"]:
+        self.check_input(z, None)
+        with torch.autocast(z.device.type, enabled=False):
+            indices = self.inner.encode(self._inside(z, None)[0])
+        return indices.view(*z.shape[:-1], len(self.codebook_sizes))
+
+    def decode(
+        self, indices: Int64[Tensor, "*b Q"], *, mask: Bool[Tensor, "*b"] | None = None
+    ) -> Float[Tensor, "*b D"]:
+        self.check_indices(indices, mask)
+        flat = None if mask is None else mask.reshape(-1)
+        with torch.autocast(indices.device.type, enabled=False):
+            z_q = self._back(self.inner.decode(indices.reshape(-1, indices.shape[-1]), mask=flat))
+        z_q = z_q if flat is None else torch.where(flat.unsqueeze(-1), z_q, 0.0)
+        return z_q.view(*indices.shape[:-1], self.dim)
+
+    @torch.no_grad()
+    def init_(self, z: Float[Tensor, "*b D"], *, generator: torch.Generator | None = None) -> None:
+        """The inner quantizer's `init_`, in its own space."""
+        self.check_input(z, None)
+        self.inner.init_(self._inside(z, None)[0], generator=generator)
+
+    @torch.no_grad()
+    def update_(self, *results: Quantized) -> UpdateReport:
+        """The inner quantizer's update."""
+        return self.inner.update_(*results)
+
+    def _inside(self, z: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Rows in the inner space, NaN where `z` is not finite so that the inner quantizer counts them."""
+        rows = as_rows(z)
+        finite = rows.isfinite().all(-1)
+        valid = finite if mask is None else finite & mask
+        # Zeros go through the map: 0·NaN would reach the gradient of its weights.
+        inside = self._into(torch.where(valid.unsqueeze(-1), rows, 0.0))
+        return torch.where(finite.unsqueeze(-1), inside, math.nan), finite
+
+
+class Projected(Wrapped):
+    """Linear maps around a quantizer of another dimension, mostly a lower one.
+
+        z ── W_in z + b_in ── (normalise) ── inner ── W_out e + b_out ── z_q
+
+    Few dimensions make near codewords and high usage: 32 in ViT-VQGAN (Yu et al. 2022, §3.2), 8 with cosine codes
+    in DAC (Kumar et al. 2023, §3.2). `frozen` with `normalise` is the random-projection quantizer of BEST-RQ (Chiu
+    et al. 2022, eq. 1). The inner losses are in the inner space; gradients of z_q reach both maps.
+
+    Args:
+        inner: quantizer of the projected vectors.
+        dim: D, the size of the vectors outside.
+        normalise: projected vectors are divided by their length.
+        orthogonal: W_in begins with orthonormal rows (columns where it is taller than wide) and W_out as its
+            transpose; else both as `nn.Linear`'s, U(±1/√inputs), with biases.
+        frozen: the maps are buffers, orthogonal, W_out = W_inᵀ, without biases.
+        seed: of the maps.
+
+    Raises:
+        InputError: `dim` under 1.
+    """
+
+    weight_in: Tensor
+    bias_in: Tensor
+    weight_out: Tensor
+    bias_out: Tensor
+
+    def __init__(
+        self,
+        inner: Quantizer,
+        dim: int,
+        *,
+        normalise: bool = False,
+        orthogonal: bool = False,
+        frozen: bool = False,
+        seed: int = 0,
+    ) -> None:
+        if dim < 1:
+            raise InputError(f"dim must be at least 1; got {dim}")
+        super().__init__(inner, dim)
+        self.normalise, self.orthogonal, self.frozen, self.seed = normalise, orthogonal, frozen, seed
+        generator = torch.Generator().manual_seed(seed)
+        shapes = {"weight_in": (inner.dim, dim), "weight_out": (dim, inner.dim)}
+        basis = _orthonormal(inner.dim, dim, generator)
+        if frozen:
+            self.register_buffer("weight_in", basis)
+            return
+        for name, (rows, columns) in shapes.items():
+            bound = 1 / math.sqrt(columns)
+            weight = torch.empty(rows, columns).uniform_(-bound, bound, generator=generator)
+            bias = torch.empty(rows).uniform_(-bound, bound, generator=generator)
+            if orthogonal:
+                weight, bias = basis if name == "weight_in" else basis.T.contiguous(), torch.zeros(rows)
+            self.register_parameter(name, nn.Parameter(weight))
+            self.register_parameter(name.replace("weight", "bias"), nn.Parameter(bias))
+
+    def _into(self, rows: Tensor) -> Tensor:
+        bias = None if self.frozen else self.bias_in.to(rows)
+        inside = F.linear(rows, self.weight_in.to(rows), bias)
+        if not self.normalise:
+            return inside
+        # F.normalize has a gradient of 1/ε at the origin; here a vector without direction stays as it is.
+        length = inside.norm(dim=-1, keepdim=True)
+        return torch.where(length > 1e-6, inside / length.clamp_min(1e-6), inside)
+
+    def _back(self, rows: Tensor) -> Tensor:
+        if self.frozen:
+            return F.linear(rows, self.weight_in.to(rows).T)
+        return F.linear(rows, self.weight_out.to(rows), self.bias_out.to(rows))
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, normalise={self.normalise}, frozen={self.frozen}"
+
+
+class Scaled(Wrapped):
+    """A quantizer at another scale: z_q = scale · inner(z / scale). What residual FSQ and LFQ stages are made of.
+
+    Args:
+        inner: quantizer of z / scale; its losses are in those units.
+        scale: one positive number, or one per dimension.
+
+    Raises:
+        InputError: a scale that is not positive, or as many as `inner.dim`.
+    """
+
+    factor: Tensor
+
+    def __init__(self, inner: Quantizer, scale: float | Sequence[float]) -> None:
+        super().__init__(inner, inner.dim)
+        self.scale = float(scale) if isinstance(scale, int | float) else tuple(float(s) for s in scale)
+        factor = torch.tensor(self.scale, dtype=torch.float32)
+        if factor.ndim and factor.shape[0] != inner.dim:
+            raise InputError(f"scale must be one number or {inner.dim}; got {factor.shape[0]}")
+        if not bool(((factor > 0) & factor.isfinite()).all()):
+            raise InputError(f"scale must be positive; got {scale}")
+        self.register_buffer("factor", factor, persistent=False)
+
+    def _into(self, rows: Tensor) -> Tensor:
+        return rows / self.factor.to(rows.dtype)
+
+    def _back(self, rows: Tensor) -> Tensor:
+        return rows * self.factor.to(rows.dtype)
+
+    def extra_repr(self) -> str:
+        return f"scale={self.scale}"
+
+
+def _orthonormal(rows: int, columns: int, generator: torch.Generator) -> Tensor:
+    """Uniformly random with orthonormal rows, or columns where it is tall (Mezzadri 2007)."""
+    gaussian = torch.randn(max(rows, columns), min(rows, columns), generator=generator, dtype=torch.float64)
+    q, r = torch.linalg.qr(gaussian)
+    q = (q * r.diagonal().sign()).float()
+    return (q if rows >= columns else q.T).contiguous()
