@@ -82,6 +82,11 @@ class VectorQuantizer(Quantizer):
         """K."""
         return self.codebook_sizes[0]
 
+    @property
+    def form(self) -> Form:
+        """How codewords derive from the table."""
+        return self.codebook.form
+
     def forward(
         self,
         z: Float[Tensor, "*b D"],
@@ -90,11 +95,30 @@ class VectorQuantizer(Quantizer):
         generator: torch.Generator | None = None,
     ) -> Quantized:
         self.check_input(z, mask)
+        return self._quantized(z, mask, generator, None)
+
+    def quantize_as(
+        self,
+        z: Float[Tensor, "*b D"],
+        indices: Int64[Tensor, "*b 1"],
+        *,
+        mask: Bool[Tensor, "*b"] | None = None,
+    ) -> Quantized:
+        """`forward` with the codewords chosen elsewhere, as a beam search does; −1 only where there is no token."""
+        self.check_input(z, mask)
+        return self._quantized(z, mask, None, indices)
+
+    def _quantized(
+        self, z: Tensor, mask: Tensor | None, generator: torch.Generator | None, given: Tensor | None
+    ) -> Quantized:
         with torch.autocast(z.device.type, enabled=False):
             tokens, valid, finite = _tokens(z, mask)
             codewords, memory = self.codebook.codewords(), self._memory(generator)
             choose = self.assign if self.training else self.assign.encode
-            indices = choose(tokens, codewords, memory)
+            if given is None:
+                indices = choose(tokens, codewords, memory)
+            else:
+                indices = given.reshape(-1).clamp_min(0)
             chosen = codewords.index_select(0, indices).to(tokens.dtype)
             indices = torch.where(valid, indices, -1)
             z_q = self.estimator(tokens, chosen, self._choice(codewords, memory))
