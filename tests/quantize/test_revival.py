@@ -8,8 +8,8 @@ from codebound import VectorQuantizer
 from codebound.errors import InputError
 from codebound.quantize import UpdateReport
 from codebound.quantize.init import KMeans
-from codebound.quantize.revival import Never, Resample, Revival, Split
 from codebound.quantize.noise import mix
+from codebound.quantize.revival import Never, Resample, Revival, Split
 from codebound.quantize.sketch import EMPTY, Sketch
 from codebound.quantize.update import CodebookState
 from codebound.search import distortion, nearest
