@@ -7,14 +7,17 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 
 from codebound.errors import InputError
-from codebound.quantize.base import Quantized, Quantizer
+from codebound.quantize.assign import Nearest
+from codebound.quantize.base import Quantized, Quantizer, UpdateReport
+from codebound.quantize.beam import beam_search
 from codebound.quantize.compose import Composed, as_rows
 from codebound.quantize.estimator import Choice, Estimator, Gumbel, SoftmaxAll, StraightThrough
 from codebound.quantize.noise import mix, token_keys, uniform
 from codebound.quantize.update import Memory
+from codebound.quantize.vector import VectorQuantizer
 from codebound.quantize.wrap import Projected
 
 
@@ -125,6 +128,8 @@ class Residual(Composed):
             raise InputError(f"depth must be in 1 … {len(self.stages)}; got {depth}")
         with torch.autocast(z.device.type, enabled=False):
             residual, found = as_rows(z), []
+            if self.beam_width > 1:
+                return self._beam(residual, None, depth).view(*z.shape[:-1], depth)
             for stage in self.stages[:depth]:
                 found.append(stage.encode(residual))
                 residual = residual - _codewords(stage, found[-1]).to(residual)
@@ -163,7 +168,7 @@ class Residual(Composed):
                 member.init_(torch.cat(inputs), generator=generator)
 
     @torch.no_grad()
-    def update_(self, *results: Quantized):
+    def update_(self, *results: Quantized) -> UpdateReport:
         """Each codebook's update, once; see `Quantizer.update_`."""
         report = super().update_(*results)
         self.step += 1
@@ -191,10 +196,15 @@ class Residual(Composed):
     ) -> tuple[list[Quantized], Tensor]:
         """The stages' results and the sum of their codewords (of their reproductions, without an estimator)."""
         residual, results, parts = tokens, [], []
+        path = self._beam(tokens, depths) if self.beam_width > 1 else None
         for q, stage in enumerate(self.stages):
             # Leaving a stage out is masking all its tokens: no branch that depends on data.
             active = mask if depths is None else depths > q if mask is None else mask & (depths > q)
-            results.append(stage(residual, mask=active, generator=generator))
+            if path is None:
+                results.append(stage(residual, mask=active, generator=generator))
+            else:
+                assert isinstance(stage, VectorQuantizer)
+                results.append(stage.quantize_as(residual, path[:, q : q + 1], mask=active))
             if self.estimator is None:
                 parts.append(results[-1].z_q)
                 residual = residual - parts[-1]
@@ -202,6 +212,10 @@ class Residual(Composed):
                 parts.append(_codewords(stage, results[-1].indices))
                 residual = residual - parts[-1].detach().to(residual)
         return results, _sum(parts)
+
+    def _beam(self, tokens: Tensor, depths: Tensor | None, stages: int | None = None) -> Tensor:
+        beamed = [stage for stage in self.stages[:stages] if isinstance(stage, VectorQuantizer)]
+        return beam_search(beamed, tokens, self.beam_width, depths)
 
     def _depths(self, z: Tensor, mask: Tensor | None, salt: Tensor) -> Tensor | None:
         """How many stages each row of `z` uses; None for all."""
@@ -247,3 +261,6 @@ def _choice(total: Tensor, salt: Tensor) -> Choice:
 def _check_beam(beam_width: int, stages: Sequence[Quantizer]) -> None:
     if beam_width < 1:
         raise InputError(f"beam_width must be at least 1; got {beam_width}")
+    plain = all(isinstance(s, VectorQuantizer) and isinstance(s.assign, Nearest) for s in stages)
+    if beam_width > 1 and not plain:
+        raise InputError("beam_width over 1 needs stages that are VectorQuantizers with assign=Nearest()")

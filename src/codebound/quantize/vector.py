@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -21,7 +22,7 @@ from codebound.quantize.init import Init, KMeans
 from codebound.quantize.noise import mix
 from codebound.quantize.revival import Never, Resample, Revival
 from codebound.quantize.sketch import Sketch
-from codebound.quantize.update import EMA, BlahutArimoto, Memory, Update
+from codebound.quantize.update import EMA, BlahutArimoto, Frozen, Memory, Update
 
 LOSSES = {"commitment": 0.25, "codebook": 1.0}
 
@@ -69,6 +70,9 @@ class VectorQuantizer(Quantizer):
             )
         if unknown := set(loss_weights) - set(LOSSES):
             raise InputError(f"loss_weights knows {sorted(LOSSES)}; got {sorted(unknown)}")
+        for name, weight in loss_weights.items():
+            if not (math.isfinite(weight) and weight >= 0):
+                raise InputError(f"loss_weights[{name!r}] must be finite and not negative; got {weight}")
         _check_together(assign, estimator, update, revival, form)
         self.dim, self.codebook_sizes = dim, (codebook_size,)
         self.assign, self.estimator, self.update = assign, estimator, update
@@ -115,10 +119,8 @@ class VectorQuantizer(Quantizer):
             tokens, valid, finite = _tokens(z, mask)
             codewords, memory = self.codebook.codewords(), self._memory(generator)
             choose = self.assign if self.training else self.assign.encode
-            if given is None:
-                indices = choose(tokens, codewords, memory)
-            else:
-                indices = given.reshape(-1).clamp_min(0)
+            free = given is None
+            indices = choose(tokens, codewords, memory) if free else given.reshape(-1).clamp_min(0)
             chosen = codewords.index_select(0, indices).to(tokens.dtype)
             indices = torch.where(valid, indices, -1)
             z_q = self.estimator(tokens, chosen, self._choice(codewords, memory))
@@ -313,6 +315,8 @@ def _check_together(
     for one, a, kind_a, other, b, kind_b in pairs:
         if isinstance(a, kind_a) != isinstance(b, kind_b):
             raise InputError(f"{one} and {other} need each other; got {a} with {b}")
+    if isinstance(update, Frozen) and not isinstance(revival, Never):
+        raise InputError(f"update=Frozen() needs revival=Never(): revival moves codewords; got {revival}")
     if isinstance(form, Linear) and not (update.trains and isinstance(revival, Never)):
         raise InputError(
             f"form=Linear() needs update=Gradient() and revival=Never(): no codeword can be moved alone; "

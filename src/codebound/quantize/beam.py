@@ -1,0 +1,76 @@
+"""Beam search over sums of codewords, one from each stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from codebound import search
+from codebound.quantize.vector import VectorQuantizer
+
+CHUNK = 2**20  # numbers that exist at a time: 4 MB
+
+
+@torch.no_grad()
+def beam_search(
+    stages: Sequence[VectorQuantizer],
+    z: Float[Tensor, "n D"],
+    width: int,
+    depths: Int64[Tensor, " n"] | None = None,
+) -> Int64[Tensor, "n Q"]:
+    """Indices of Σ_q c_q near z, the best of `width` partial sums kept at every stage (Babenko & Lempitsky 2014,
+    "Additive quantization", §3.2).
+
+    The greedy sum always keeps its place in the beam, so the result is never worse. Where `depths` is less than Q
+    the best sum of so many stages is returned, with −1 after it; a row that is not finite gets −1.
+    """
+    finite = z.isfinite().all(-1)
+    clean = torch.where(finite.unsqueeze(-1), z, 0.0)
+    depths = torch.full_like(finite, len(stages), dtype=torch.int64) if depths is None else depths
+    books = [stage.codebook.codewords().detach().to(z.dtype) for stage in stages]
+    largest = max(max(book.shape[0] for book in books), width * z.shape[1])
+    size = max(1, CHUNK // (width * largest))
+    parts = [
+        _search(books, rows, width, depth)
+        for rows, depth in zip(clean.split(size), depths.split(size), strict=True)
+    ]
+    return torch.where(finite.unsqueeze(-1), torch.cat(parts), -1)
+
+
+def _search(books: Sequence[Tensor], z: Tensor, width: int, depths: Tensor) -> Tensor:
+    n, dim = z.shape
+    left = z.unsqueeze(1)  # [n, beam, D]
+    paths = depths.new_zeros(n, 1, 0)
+    best = depths.new_full((n, len(books)), -1)
+    for q, codewords in enumerate(books):
+        few = min(width, codewords.shape[0])
+        found = _nearest_few(left.reshape(-1, dim), codewords, few).view(n, left.shape[1], few)
+        # The first place is the greedy sum's; it goes on with the exact search's codeword, and always stays.
+        found[:, 0, 0] = search.nearest(left[:, 0], codewords)
+        rest = (left.unsqueeze(2) - codewords[found]).flatten(1, 2)
+        error = rest.square().sum(-1)
+        ranked = error.clone()
+        ranked[:, 0] = -1.0
+        kept = ranked.topk(min(width, ranked.shape[1]), largest=False).indices
+        grown = torch.cat([paths.repeat_interleave(few, 1), found.flatten(1).unsqueeze(-1)], dim=-1)
+        left, paths, error = _take(rest, kept), _take(grown, kept), error.gather(1, kept)
+        winner = _take(paths, error.argmin(1, keepdim=True)).squeeze(1)
+        so_far = torch.nn.functional.pad(winner, (0, len(books) - q - 1), value=-1)
+        best = torch.where((depths == q + 1).unsqueeze(-1), so_far, best)
+    return best
+
+
+def _nearest_few(z: Tensor, codewords: Tensor, few: int) -> Tensor:
+    """About the `few` nearest codewords of each row: candidates, so rounding may swap equals."""
+    centre = codewords.mean(0)
+    c = codewords - centre
+    scores = torch.addmm(-0.5 * c.square().sum(-1), z - centre, c.T)
+    return scores.topk(few, dim=-1).indices
+
+
+def _take(x: Tensor, at: Tensor) -> Tensor:
+    """Entries `at` of axis 1."""
+    return x.gather(1, at.unsqueeze(-1).expand(-1, -1, x.shape[-1]))

@@ -1,0 +1,266 @@
+"""Quantizers as data: a JSON-able description, and a file that holds it with the state.
+
+A leaf is described by its constructor's arguments, which it keeps as attributes of the same names; so a new
+argument is described without a line here. pydantic reads descriptions back, told apart by `kind`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from codebound import files
+from codebound.errors import InputError
+from codebound.quantize import init as inits
+from codebound.quantize.assign import Assign
+from codebound.quantize.base import Quantizer
+from codebound.quantize.binary import BSQ, LFQ
+from codebound.quantize.compose import Product
+from codebound.quantize.estimator import Estimator
+from codebound.quantize.form import Form
+from codebound.quantize.residual import Residual
+from codebound.quantize.revival import Revival
+from codebound.quantize.scalar import FSQ
+from codebound.quantize.update import Update
+from codebound.quantize.vector import VectorQuantizer
+from codebound.quantize.wrap import Projected, Scaled
+
+METADATA = "codebound.quantizer"  # where the description stands in a safetensors file
+LEAVES: dict[str, type[Quantizer]] = {"vector": VectorQuantizer, "fsq": FSQ, "lfq": LFQ, "bsq": BSQ}
+_CONFIG = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+_Init = (
+    inits.Uniform
+    | inits.Normal
+    | inits.Xavier
+    | inits.Sample
+    | inits.KMeans
+    | inits.RateDistortion
+    | inits.Synthetic
+    | inits.Lattice
+)
+
+
+class _Best(BaseModel):
+    """`init.Best`, whose candidates are a protocol and no union that could be read back."""
+
+    model_config = ConfigDict(extra="forbid", from_attributes=True)
+    kind: Literal["best"] = "best"
+    candidates: tuple[Annotated[_Init, Field(discriminator="kind")], ...]
+    held_out: float
+
+    def build(self) -> inits.Best:
+        return inits.Best(self.candidates, self.held_out)
+
+
+CHOICES: dict[str, Any] = {
+    "assign": Annotated[Assign, Field(discriminator="kind")],
+    "estimator": Annotated[Estimator, Field(discriminator="kind")],
+    "update": Annotated[Update, Field(discriminator="kind")],
+    "revival": Annotated[Revival, Field(discriminator="kind")],
+    "form": Annotated[Form, Field(discriminator="kind")],
+    "init": Annotated[_Init | _Best, Field(discriminator="kind")],
+    "loss_weights": dict[str, float],
+}
+
+
+def _leaf(kind: str, leaf: type[Quantizer]) -> type[BaseModel]:
+    """The description of a leaf: its constructor's arguments, all required unless they have a default."""
+    hints = get_type_hints(leaf.__init__)
+    fields: dict[str, Any] = {"kind": (Literal[kind], ...)}
+    for name, parameter in inspect.signature(leaf.__init__).parameters.items():
+        if name != "self":
+            required = parameter.default is inspect.Parameter.empty
+            fields[name] = (CHOICES.get(name, hints[name]), ... if required else None)
+    return create_model(f"{leaf.__name__}Spec", __config__=_CONFIG, **fields)
+
+
+_LEAF_SPECS = {kind: _leaf(kind, leaf) for kind, leaf in LEAVES.items()}
+
+
+class _Spec(BaseModel):
+    model_config = _CONFIG
+
+
+class _Placed(_Spec):
+    """`order` says which of the described modules stands in each place: shared ones are described once."""
+
+    order: tuple[int, ...] | None = None
+
+    def places(self, described: tuple[Any, ...]) -> list[Quantizer]:
+        order = range(len(described)) if self.order is None else self.order
+        if set(order) != set(range(len(described))):
+            raise InputError(f"order must name each of {len(described)} quantizers; got {list(order)}")
+        built = [_build(spec) for spec in described]
+        return [built[i] for i in order]
+
+    def share(self) -> bool:
+        return self.order is not None and len(set(self.order)) < len(self.order)
+
+
+class _ResidualSpec(_Placed):
+    kind: Literal["residual"]
+    stages: tuple[AnySpec, ...]
+    depth_dropout: float = 0.0
+    beam_width: int = 1
+    estimator: Annotated[Estimator, Field(discriminator="kind")] | None
+    seed: int = 0
+
+    def build(self) -> Residual:
+        return Residual(
+            self.places(self.stages),
+            depth_dropout=self.depth_dropout,
+            beam_width=self.beam_width,
+            estimator=self.estimator,
+            share=self.share(),
+            seed=self.seed,
+        )
+
+
+class _ProductSpec(_Placed):
+    kind: Literal["product"]
+    parts: tuple[AnySpec, ...]
+
+    def build(self) -> Product:
+        return Product(self.places(self.parts), share=self.share())
+
+
+class _ProjectedSpec(_Spec):
+    kind: Literal["projected"]
+    inner: AnySpec
+    dim: int
+    normalise: bool = False
+    orthogonal: bool = False
+    frozen: bool = False
+    seed: int = 0
+
+    def build(self) -> Projected:
+        arguments = {name: getattr(self, name) for name in ("normalise", "orthogonal", "frozen", "seed")}
+        return Projected(_build(self.inner), self.dim, **arguments)
+
+
+class _ScaledSpec(_Spec):
+    kind: Literal["scaled"]
+    inner: AnySpec
+    scale: float | tuple[float, ...]
+
+    def build(self) -> Scaled:
+        return Scaled(_build(self.inner), self.scale)
+
+
+_LEAF_UNION = _LEAF_SPECS["vector"] | _LEAF_SPECS["fsq"] | _LEAF_SPECS["lfq"] | _LEAF_SPECS["bsq"]
+AnySpec = Annotated[
+    _LEAF_UNION | _ResidualSpec | _ProductSpec | _ProjectedSpec | _ScaledSpec,
+    Field(discriminator="kind"),
+]
+for _model in (_ResidualSpec, _ProductSpec, _ProjectedSpec, _ScaledSpec):
+    _model.model_rebuild()
+_ADAPTER: TypeAdapter[Any] = TypeAdapter(AnySpec)
+
+
+def to_spec(quantizer: Quantizer) -> dict[str, Any]:
+    """A JSON-able description from which `from_spec` builds the same quantizer, without its state.
+
+    Raises:
+        InputError: a quantizer or a strategy from outside the package.
+    """
+    values = _values(quantizer)
+    return _validated(values).model_dump(mode="json")
+
+
+def from_spec(spec: Mapping[str, Any]) -> Quantizer:
+    """The quantizer that a description describes, as constructed (not initialised).
+
+    Raises:
+        InputError: an unknown kind or field, a missing one, or a value that is not accepted.
+    """
+    return _build(_validated(dict(spec)))
+
+
+def save(quantizer: Quantizer, path: str | Path) -> None:
+    """Write description and state to one safetensors file, whole or not at all.
+
+    Raises:
+        InputError: what `to_spec` refuses.
+    """
+    metadata = {METADATA: json.dumps(to_spec(quantizer)), "format": "pt"}
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in quantizer.state_dict().items()}
+    with files.replacing(Path(path)) as temporary:
+        save_file(state, temporary, metadata=metadata)
+
+
+def load(path: str | Path) -> Quantizer:
+    """The quantizer of a file that `save` wrote, with its state, in eval, on the CPU.
+
+    Raises:
+        InputError: no such file, not a file of `save`, or a state that does not fit its description.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            spec = (file.metadata() or {}).get(METADATA)
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} can't be read as a safetensors file: {error}") from None
+    if spec is None:
+        raise InputError(f"{path} holds no quantizer: {METADATA!r} is not in its metadata")
+    quantizer = from_spec(json.loads(spec))
+    try:
+        quantizer.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(f"the state in {path} does not fit its description: {error}") from None
+    return quantizer.eval()
+
+
+def _values(quantizer: Quantizer) -> dict[str, Any]:
+    """The fields of the description, quantizers inside it described too."""
+    kind = type(quantizer)
+    for name, leaf in LEAVES.items():
+        if kind is leaf:
+            arguments = list(inspect.signature(leaf.__init__).parameters)[1:]
+            return {"kind": name, **{a: _plain(getattr(quantizer, a)) for a in arguments}}
+    if isinstance(quantizer, Residual | Product) and kind in (Residual, Product):
+        members = [_values(member) for member in quantizer.members if isinstance(member, Quantizer)]
+        order = quantizer.order if len(members) < len(quantizer.order) else None
+        if isinstance(quantizer, Product):
+            return {"kind": "product", "parts": members, "order": order}
+        names = ("depth_dropout", "beam_width", "estimator", "seed")
+        values = {name: getattr(quantizer, name) for name in names}
+        return {"kind": "residual", "stages": members, "order": order, **values}
+    if kind is Projected and isinstance(quantizer, Projected):
+        names = ("dim", "normalise", "orthogonal", "frozen", "seed")
+        values = {name: getattr(quantizer, name) for name in names}
+        return {"kind": "projected", "inner": _values(quantizer.inner), **values}
+    if kind is Scaled and isinstance(quantizer, Scaled):
+        return {"kind": "scaled", "inner": _values(quantizer.inner), "scale": quantizer.scale}
+    raise InputError(f"a {kind.__name__} has no spec: it is not a quantizer of this package")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, inits.Best):
+        return {"kind": "best", "candidates": value.candidates, "held_out": value.held_out}
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _validated(values: Mapping[str, Any]) -> BaseModel:
+    try:
+        return _ADAPTER.validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "spec"
+        raise InputError(f"spec: {where}={first['input']!r} is not accepted: {first['msg']}") from None
+
+
+def _build(spec: Any) -> Quantizer:
+    """The quantizer of a validated description."""
+    if isinstance(spec, _ResidualSpec | _ProductSpec | _ProjectedSpec | _ScaledSpec):
+        return spec.build()
+    given = {name: getattr(spec, name) for name in spec.model_fields_set if name != "kind"}
+    arguments = {name: v.build() if isinstance(v, _Best) else v for name, v in given.items()}
+    return LEAVES[spec.kind](**arguments)
