@@ -4,23 +4,32 @@
 """
 
 from codebound.quantize.base import CodeStats, Quantized, Quantizer, UpdateReport
-from codebound.quantize.binary import BSQ, LFQ
 from codebound.quantize.codebook import Codebook
+from codebound.quantize.compose import Product, codebook_parameters, quantizers
 from codebound.quantize.contract import check_quantizer
-from codebound.quantize.scalar import FSQ
+from codebound.quantize.residual import Residual
+from codebound.quantize.spec import from_spec, load, save, to_spec
 from codebound.quantize.vector import VectorQuantizer
+from codebound.quantize.wrap import Projected, Scaled
 from codebound.search import nearest
 
 __all__ = [
-    "BSQ",
-    "FSQ",
-    "LFQ",
     "CodeStats",
     "Codebook",
+    "Product",
+    "Projected",
     "Quantized",
     "Quantizer",
+    "Residual",
+    "Scaled",
     "UpdateReport",
     "VectorQuantizer",
     "check_quantizer",
+    "codebook_parameters",
+    "from_spec",
+    "load",
     "nearest",
+    "quantizers",
+    "save",
+    "to_spec",
 ]

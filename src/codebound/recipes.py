@@ -1,0 +1,179 @@
+"""Quantizers with the settings of the papers that made them known.
+
+Each function returns a `Quantizer`; arguments are what one changes first. Settings that a paper does not give are
+named as ours. What belongs to training (learning rates, schedules, the networks) is not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from codebound.errors import InputError
+from codebound.quantize.assign import Cosine
+from codebound.quantize.binary import BSQ
+from codebound.quantize.form import Linear, Unit
+from codebound.quantize.init import KMeans, Normal, Sample
+from codebound.quantize.residual import Residual
+from codebound.quantize.revival import Never, Resample
+from codebound.quantize.scalar import FSQ
+from codebound.quantize.update import EMA, Frozen, Gradient
+from codebound.quantize.vector import VectorQuantizer
+from codebound.quantize.wrap import Projected
+
+
+def vqvae2017(dim: int = 64, codebook_size: int = 512, *, ema: bool = False) -> VectorQuantizer:
+    """VQ-VAE (van den Oord, Vinyals & Kavukcuoglu 2017).
+
+    K = 512 and β = 0.25 (§4.1, §3.2); codebook by its own loss, or by EMA of decay 0.99 (appendix A.1). No revival. D
+    = 64 and the start from the batch are ours (the authors' code: uniform, D = 64).
+    """
+    return VectorQuantizer(
+        dim,
+        codebook_size,
+        update=EMA(decay=0.99) if ema else Gradient(),
+        revival=Never(),
+        init=Sample(),
+        loss_weights={"commitment": 0.25, "codebook": 1.0},
+    )
+
+
+def vit_vqgan(dim: int = 768, codebook_size: int = 8192, *, code_dim: int = 32) -> Projected:
+    """ViT-VQGAN (Yu et al. 2022).
+
+    Codes of 32 dimensions on the unit sphere, K = 8192, β = 0.25 (§3.2, table 4); D = 768 is the base model's
+    (table 2). The start, N(0, I) on the sphere, is ours.
+    """
+    inner = VectorQuantizer(
+        code_dim,
+        codebook_size,
+        form=Unit(),
+        update=Gradient(),
+        revival=Never(),
+        init=Normal(),
+        loss_weights={"commitment": 0.25, "codebook": 1.0},
+    )
+    return Projected(inner, dim, normalise=True)
+
+
+def encodec(bandwidth: float = 24.0, *, dim: int = 128, depth_dropout: float = 1.0) -> Residual:
+    """EnCodec at 24 kHz (Défossez, Copet, Synnaeve & Adi 2022).
+
+    75 frames a second and K = 1024 give 0.75 kbps per stage: 2, 4, 8, 16 or 32 stages for 1.5, 3, 6, 12 or 24 kbps
+    (§3.2). EMA of decay 0.99, k-means start, dead codewords from the batch (§3.2). In training all samples are cut
+    (§3.2: a bandwidth drawn per batch; ours uniformly over depths, per sample). Revival is ours: relative, not under
+    2 hits of a decayed count. The commitment has weight 1 (§3.4, λ_w) as a mean over stages and dimensions (authors'
+    code), so 1/(Q·D) of our sums.
+
+    Args:
+        bandwidth: kilobits per second.
+
+    Raises:
+        InputError: a bandwidth that is no whole number of stages.
+    """
+    stages = round(bandwidth / 0.75)
+    if stages < 1 or abs(stages * 0.75 - bandwidth) > 1e-9:
+        raise InputError(f"bandwidth must be a multiple of 0.75 kbps (one stage); got {bandwidth}")
+    return Residual(
+        [
+            VectorQuantizer(
+                dim,
+                1024,
+                update=EMA(decay=0.99),
+                init=KMeans(iterations=50),
+                revival=Resample(),
+                loss_weights={"commitment": 1.0 / (stages * dim)},
+                seed=seed,
+            )
+            for seed in range(stages)
+        ],
+        depth_dropout=depth_dropout,
+    )
+
+
+def dac(dim: int = 1024, *, stages: int = 9, codebook_size: int = 1024, code_dim: int = 8) -> Residual:
+    """Descript audio codec at 44.1 kHz (Kumar, Seetharaman, Luebs, Kumar & Kumar 2023).
+
+    9 stages of K = 1024 in 8 dimensions, found by cosine similarity (§3.2, table 1); depth dropout with probability
+    0.5 (§3.3); commitment 0.25 and codebook 1.0 by gradient (§4.1) as means over the 8 dimensions (authors' code), so
+    an eighth of our sums. D = 1024 is the encoder's (§4.1). The start, N(0, I), is PyTorch's `Embedding`.
+    """
+    return Residual(
+        [
+            Projected(
+                VectorQuantizer(
+                    code_dim,
+                    codebook_size,
+                    assign=Cosine(),
+                    update=Gradient(),
+                    revival=Never(),
+                    init=Normal(),
+                    loss_weights={"commitment": 0.25 / code_dim, "codebook": 1.0 / code_dim},
+                    seed=seed,
+                ),
+                dim,
+                seed=seed,
+            )
+            for seed in range(stages)
+        ],
+        depth_dropout=0.5,
+        estimator=None,
+    )
+
+
+def simvq(dim: int = 128, codebook_size: int = 65536) -> VectorQuantizer:
+    """SimVQ (Zhu et al. 2024): a trained linear map of a frozen Gaussian table.
+
+    K = 65,536, D = 128, N(0, 1/D) codewords (§4.1 and the authors' code); commitment 0.25, codebook 1.0 (eq. 2).
+    """
+    return VectorQuantizer(
+        dim,
+        codebook_size,
+        form=Linear(),
+        update=Gradient(),
+        revival=Never(),
+        init=Normal(std=dim**-0.5),
+        loss_weights={"commitment": 0.25, "codebook": 1.0},
+    )
+
+
+FSQ_LEVELS: dict[int, tuple[int, ...]] = {
+    8: (8, 6, 5),
+    10: (8, 5, 5, 5),
+    12: (7, 5, 5, 5, 5),
+    14: (8, 8, 8, 6, 5),
+    16: (8, 8, 8, 5, 5, 5),
+}
+
+
+def fsq(bits: int = 10, *, dim: int | None = None, levels: Sequence[int] | None = None) -> FSQ | Projected:
+    """Finite scalar quantization (Mentzer, Minnen, Agustsson & Tschannen 2023): the levels of table 1 for about 2^bits
+    codes, with linear maps around them where `dim` is given.
+
+    Raises:
+        InputError: bits that table 1 does not have, and no levels.
+    """
+    if levels is None and bits not in FSQ_LEVELS:
+        raise InputError(f"bits must be one of {sorted(FSQ_LEVELS)}, or give levels; got {bits}")
+    inner = FSQ(FSQ_LEVELS[bits] if levels is None else levels)
+    return inner if dim is None else Projected(inner, dim)
+
+
+def bsq(dim: int = 768, bits: int = 18) -> Projected:
+    """Binary spherical quantization (Zhao, Xiong & Krähenbühl 2024): 18 or 36 bits behind linear maps (§4.1; D = 768
+    is the ViT-B encoder's).
+
+    Entropy weights and temperature are `BSQ`'s defaults, the authors' settings as named there.
+    """
+    return Projected(BSQ(bits), dim)
+
+
+def best_rq(dim: int = 512, codebook_size: int = 8192, *, code_dim: int = 16) -> Projected:
+    """BEST-RQ (Chiu, Qin, Zhang, Yu & Wu 2022): targets from a frozen random projection and a frozen codebook.
+
+    K = 8192, 16 dimensions, both sides on the unit sphere (§3.2, §4.1). The projection is orthonormal where the
+    paper's is Xavier-uniform; normalised, they choose alike. Latents are to be standardised before.
+    """
+    inner = VectorQuantizer(
+        code_dim, codebook_size, form=Unit(), update=Frozen(), revival=Never(), init=Normal()
+    )
+    return Projected(inner, dim, normalise=True, frozen=True)
