@@ -2,8 +2,29 @@
 
 from importlib.metadata import version
 
-from codebound.quantize import BSQ, FSQ, LFQ, VectorQuantizer, check_quantizer
+from codebound.quantize import (
+    BSQ,
+    FSQ,
+    LFQ,
+    Product,
+    Projected,
+    Residual,
+    VectorQuantizer,
+    check_quantizer,
+    quantizers,
+)
 
 __version__ = version("codebound")
 
-__all__ = ["BSQ", "FSQ", "LFQ", "VectorQuantizer", "__version__", "check_quantizer"]
+__all__ = [
+    "BSQ",
+    "FSQ",
+    "LFQ",
+    "Product",
+    "Projected",
+    "Residual",
+    "VectorQuantizer",
+    "__version__",
+    "check_quantizer",
+    "quantizers",
+]

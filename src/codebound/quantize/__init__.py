@@ -4,16 +4,21 @@
 """
 
 from codebound.quantize.base import CodeStats, Quantized, Quantizer, UpdateReport
+from codebound.quantize.binary import BSQ, LFQ
 from codebound.quantize.codebook import Codebook
 from codebound.quantize.compose import Product, codebook_parameters, quantizers
 from codebound.quantize.contract import check_quantizer
 from codebound.quantize.residual import Residual
+from codebound.quantize.scalar import FSQ
 from codebound.quantize.spec import from_spec, load, save, to_spec
 from codebound.quantize.vector import VectorQuantizer
 from codebound.quantize.wrap import Projected, Scaled
 from codebound.search import nearest
 
 __all__ = [
+    "BSQ",
+    "FSQ",
+    "LFQ",
     "CodeStats",
     "Codebook",
     "Product",
