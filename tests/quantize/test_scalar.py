@@ -253,9 +253,10 @@ def test_saturated_and_tiny_latents_have_finite_gradients(quantizer: LFQ | BSQ) 
 
 def test_bsq_at_the_ends_of_float32() -> None:
     quantizer = BSQ(4)
-    z = torch.tensor([[0.0, 0, 0, 0], [1e-40, -1e-40, 0, 0], [3e38, -3e38, 3e38, 3e38]], requires_grad=True)
+    rows = [[0.0, 0, 0, 0], [1e-40, -1e-40, 0, 0], [3e38, -3e38, 3e38, 3e38], [3e38, 1e-10, -1e-10, 0]]
+    z = torch.tensor(rows, requires_grad=True)
     result = quantizer(z)
-    assert (result.z_q.sign() == torch.tensor([[-1, -1, -1, -1], [1, -1, -1, -1], [1, -1, 1, 1]])).all()
+    assert torch.equal(result.z_q > 0, z > 0)
     (gradient,) = torch.autograd.grad(result.z_q[:, 0].sum(), z)
     assert (gradient[:2] == 0).all()
     assert gradient.isfinite().all()
@@ -307,7 +308,7 @@ def test_the_entropy_loss_spreads_codes(kind: type) -> None:
         optimizer.step()
     after = quantizer(z)
     assert len(after.indices.unique()) > 20
-    assert after.losses["entropy_codebook"] > before.losses["entropy_codebook"] + 0.5
+    assert after.losses["entropy_codebook"] > 3.3  # of 5 ln 2 = 3.466
 
 
 def test_random_bits() -> None:
