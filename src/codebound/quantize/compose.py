@@ -169,10 +169,8 @@ class Product(Composed):
         pieces = self._split(z)
         for i, member in enumerate(self.members):
             assert isinstance(member, Quantizer)
-            mine = [
-                piece.reshape(-1, member.dim) for piece, o in zip(pieces, self.order, strict=True) if o == i
-            ]
-            member.init_(torch.cat(mine), generator=generator)
+            mine = [piece for piece, o in zip(pieces, self.order, strict=True) if o == i]
+            member.init_(token_major(mine), generator=generator)
 
     def _split(self, z: Tensor) -> tuple[Tensor, ...]:
         # A token that is not finite in one slice is lost in all: NaN tells every part, and each counts it.
@@ -205,6 +203,12 @@ def as_rows(z: Float[Tensor, "*b D"]) -> Float[Tensor, "n D"]:
     """Rows in float32 (float64 stays), whatever is not finite as it came."""
     rows = z.reshape(-1, z.shape[-1])
     return rows if rows.dtype == torch.float64 else rows.float()
+
+
+def token_major(places: Sequence[Float[Tensor, "*b D"]]) -> Float[Tensor, "n D"]:
+    """What one module sees in several places, as rows: the places of a token together, so that the rows of two ranks
+    one after the other are those of the joined batch."""
+    return torch.stack(list(places), dim=-2).reshape(-1, places[0].shape[-1])
 
 
 def _nothing(like: Tensor) -> CodeStats:

@@ -13,7 +13,7 @@ from codebound.errors import InputError
 from codebound.quantize.assign import Nearest
 from codebound.quantize.base import Quantized, Quantizer, UpdateReport
 from codebound.quantize.beam import beam_search
-from codebound.quantize.compose import Composed, as_rows
+from codebound.quantize.compose import Composed, as_rows, token_major
 from codebound.quantize.estimator import Choice, Estimator, Gumbel, SoftmaxAll, StraightThrough
 from codebound.quantize.noise import mix, token_keys, uniform
 from codebound.quantize.update import Memory
@@ -165,7 +165,7 @@ class Residual(Composed):
         for member, inputs in zip(self.members, seen, strict=True):
             if len(inputs) > 1:
                 assert isinstance(member, Quantizer)
-                member.init_(torch.cat(inputs), generator=generator)
+                member.init_(token_major(inputs), generator=generator)
 
     @torch.no_grad()
     def update_(self, *results: Quantized) -> UpdateReport:
