@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from codebound.cli import app
@@ -66,6 +67,17 @@ def test_limits_of_data(tmp_path: Path) -> None:
     assert found["gaussian_reference"] == pytest.approx(1.0, abs=0.05)
     assert 1.3 < found["kmeans"] < 1.5  # the converse is 1.34
     assert found["gap_db_low"] <= found["gap_db"] <= found["gap_db_high"]
+
+
+def test_the_limit_of_images_is_that_of_the_held_out_ones(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for i in range(10):  # half of them much flatter: training and held-out images are other distributions
+        pixels = rng.normal(128, 3 if i % 2 else 40, (64, 64, 3)).clip(0, 255).astype("u1")
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+    code, out, errors = call("limits", "data", str(tmp_path), "--codebook-size", "16", "--json")
+    assert code == 0, errors
+    found = json.loads(out)
+    assert found["gap_db_high"] > 0
 
 
 def test_tables_are_printed() -> None:

@@ -15,15 +15,22 @@ and give its path below, or in the environment variable `CODEBOUND_RUN`.""",
     """import os
 from pathlib import Path
 
-from codebound.studies import claims, plots
-from codebound.studies.initialisation import figures, findings, report, summary
+from codebound.studies import plots
+from codebound.studies.claims import Status
+from codebound.studies.initialisation import figures, report
+from codebound.studies.initialisation.findings import findings
+from codebound.studies.initialisation.recommendation import recommendation
+from codebound.studies.initialisation.rundata import load, lookup
+from codebound.studies.initialisation.summary import summarise
+from codebound.studies.initialisation.tables import source_table
 from codebound.studies.statistics import paired_percent
+from codebound.studies.tables import claims_table
 
 OUT = Path(os.environ.get("CODEBOUND_RUN", "runs/demo"))
 if not OUT.exists() and (Path("..") / OUT).exists():  # opened from the notebooks folder
     OUT = Path("..") / OUT
-data = summary.load(OUT)
-table = summary.summarise(data)
+data = load(OUT)
+table = summarise(data)
 print(f"{len(data.cells)} cells, {len(data.missing)} missing; sources: {', '.join(data.sources)}")""",
     """## Every run in one table
 
@@ -34,29 +41,29 @@ data.runs.groupby(["source", "optimizer", "arm"], sort=False)[columns].mean().ro
 
 Change `SOURCE` to any of `data.sources`.""",
     """SOURCE = data.sources[0]
-summary.rich_table(table, SOURCE)""",
+source_table(table, SOURCE)""",
     """plots.picture(figures.distance(table, SOURCE))""",
     """plots.picture(figures.training(data, table, SOURCE))""",
     """plots.picture(figures.utilisation(table, SOURCE))""",
     """## Two arms against each other
 
 Paired by seed: a seed redraws source, samples, initialisation and order, and is shared by all arms.""",
-    """find = summary.lookup(data)
+    """find = lookup(data)
 ONE, OTHER, METRIC = data.settings.arms[0], data.settings.arms[-1], "final_fresh_distortion"
 difference = paired_percent(find(SOURCE, ONE, "adam", METRIC), find(SOURCE, OTHER, "adam", METRIC))
 print(f"{ONE} against {OTHER}: {difference.mean:+.2f} % [{difference.low:+.2f}, {difference.high:+.2f}]")""",
     """## The claims""",
     """verdicts = report.judge(data)
-claims.rich_table(verdicts, every_case=True)""",
+claims_table(verdicts, every_case=True)""",
     """for verdict in verdicts:
-    if verdict.main and verdict.status is claims.Status.REFUTED:
+    if verdict.main and verdict.status is Status.REFUTED:
         print(f"{verdict.claim.statement}\\n    {verdict.reason}")""",
     """## What the report concludes""",
-    """for finding in findings.findings(table, verdicts):
+    """for finding in findings(table, verdicts):
     print(f"{finding.title}\\n    {finding.text}")
     for item in finding.items:
         print(f"    - {item}")
-print(*findings.recommendation(table), sep="\\n")""",
+print(*recommendation(table), sep="\\n")""",
     """## A codebook
 
 Both codebooks of every run are stored: before step 0 and after training.""",

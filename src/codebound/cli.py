@@ -24,11 +24,15 @@ from rich.table import Table
 
 from codebound import __version__, config
 from codebound.errors import InputError
-from codebound.studies import claims, limits_tables
 from codebound.studies import limits as limits_study
+from codebound.studies import limits_tables
 from codebound.studies.folder import read_study
-from codebound.studies.initialisation import report, study, summary
+from codebound.studies.initialisation import report, study
+from codebound.studies.initialisation.rundata import load
 from codebound.studies.initialisation.settings import Settings
+from codebound.studies.initialisation.summary import summarise
+from codebound.studies.initialisation.tables import source_tables
+from codebound.studies.tables import claims_table
 from codebound.theory import gaussian
 
 # Tables need 100 columns; a pipe or a file has no width of its own.
@@ -37,7 +41,7 @@ err = Console(stderr=True)
 
 
 class _Commands(typer.core.TyperGroup):
-    """A command group in which a user's mistake is one line on stderr and exit code 2."""
+    """A command group in which a user's mistake is one line on stderr and exit code 2, and Ctrl-C is 130."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -45,6 +49,8 @@ class _Commands(typer.core.TyperGroup):
         except InputError as error:
             err.print(f"[bold red]Error:[/] {error}", highlight=False, soft_wrap=True)
             raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
 
 
 def _group(text: str) -> typer.Typer:
@@ -118,8 +124,7 @@ def study_init(
             )
     except KeyboardInterrupt:
         err.print(f"Interrupted. What is finished stays in {folder}; the same command goes on from there.")
-        # Not typer.Exit: worker processes may be deep in a cell, and nobody waits for them.
-        raise typer.Exit(130) from None
+        raise
     _show(folder, as_json)
 
 
@@ -224,13 +229,13 @@ def _settings(quick: bool, seeds: int | None, data: str | None, sets: list[str] 
 
 def _show(folder: Path, as_json: bool) -> None:
     page = report.write(folder)
-    data = summary.load(folder)
+    data = load(folder)
     if as_json:
         _plain((folder / "results.json").read_text(encoding="utf-8"))
         return
-    for table in summary.tables(summary.summarise(data)):
+    for table in source_tables(summarise(data)):
         out.print(table)
-    out.print(claims.rich_table(report.judge(data)))
+    out.print(claims_table(report.judge(data)))
     out.print(f"Report: {page.resolve()}", highlight=False, soft_wrap=True)
 
 

@@ -284,17 +284,19 @@ def _recheck(z: Tensor, books: Tensor, indices: Tensor, margins: Tensor, zc: Ten
 @contextmanager
 def _full_precision(device: torch.device) -> Iterator[None]:
     """Matrix products in true float32, under any autocast and any global precision flag."""
-    before = torch.get_float32_matmul_precision()
-    autocast = torch.is_autocast_enabled(device.type)
-    if before == "highest" and not autocast:
+    # Per backend: torch refuses the process-wide flag where a user has set any of these.
+    cuda = device.type == "cuda"
+    backend = torch.backends.cuda.matmul if cuda else torch.backends.mkldnn.matmul  # pyright: ignore
+    before = backend.fp32_precision
+    if before in ("none", "ieee") and not torch.is_autocast_enabled(device.type):
         yield
         return
-    torch.set_float32_matmul_precision("highest")
+    backend.fp32_precision = "ieee"
     try:
         with torch.autocast(device.type, enabled=False):
             yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        backend.fp32_precision = before
 
 
 # NumPy and data-dependent rechecks can't be traced: to torch.compile and torch.export the search is one

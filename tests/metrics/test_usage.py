@@ -35,3 +35,9 @@ def test_geometry_by_hand() -> None:
     found = geometry(torch.tensor([[3.0, 4.0], [0.0, 0.0], [3.0, 0.0]]))
     assert float(found.norm_mean) == pytest.approx(8 / 3)
     assert float(found.pairwise_distance) == pytest.approx((5 + 4 + 3) / 3)
+
+
+def test_no_vector_at_all_uses_nothing() -> None:
+    found = usage(torch.zeros(5))
+    assert float(found.dead) == 5
+    assert float(found.usage_max) == 0

@@ -1,61 +1,16 @@
-"""The choices beyond nearest, straight-through and EMA: each against its definition, all against the contract."""
+"""The choices beyond nearest, straight-through and EMA, each against its definition."""
 
 import math
 
 import pytest
 import torch
+from zoo import NEVER, VECTOR
 
-from codebound import VectorQuantizer, check_quantizer
+from codebound import VectorQuantizer
 from codebound.errors import InputError
 from codebound.quantize import assign, estimator, form, revival, update
-from codebound.quantize.contract import check_two_ranks
 from codebound.quantize.noise import gumbel, normal, token_keys, uniform
 from codebound.quantize.update import Memory
-
-NEVER = {"revival": revival.Never()}
-TRAINED = {"update": update.Gradient(), **NEVER}
-CHOICES = {
-    "rotation": {"estimator": estimator.Rotation()},
-    "projection": {"estimator": estimator.Projection()},
-    "nsvq": {"estimator": estimator.NSVQ(), **TRAINED},
-    "diveq": {"estimator": estimator.DiVeQ(), **TRAINED},
-    "softmax_all": {"estimator": estimator.SoftmaxAll(), **TRAINED},
-    "gumbel, hard": {"assign": assign.Gumbel(), "estimator": estimator.Gumbel(), **TRAINED},
-    "gumbel, soft": {"assign": assign.Gumbel(), "estimator": estimator.Gumbel(hard=False), **TRAINED},
-    "cosine": {"assign": assign.Cosine()},
-    "stochastic": {"assign": assign.Stochastic(0.5)},
-    "entropy_constrained": {"assign": assign.EntropyConstrained(0.2)},
-    "blahut_arimoto": {"assign": assign.Soft(steps=20), "update": update.BlahutArimoto()},
-    "simvq": {"form": form.Linear(), **TRAINED},
-    "unit": {"form": form.Unit(), "assign": assign.Cosine(), **TRAINED},
-}
-TYPED = [
-    "result_form", "decode_inverts_encode", "encode_agrees_with_forward", "leading_shape", "input_dtypes",
-    "autocast", "mask_invariance", "non_finite_tokens", "empty_batch", "decode_refuses_bad_indices",
-    "declared_jacobian", "forward_is_pure", "init_before_update", "init_is_deterministic", "update_reports",
-    "accumulation", "permutation", "state_dict_round_trip", "deep_copy",
-]  # fmt: skip
-
-
-def make(name: str, dim: int = 4, codebook_size: int = 16) -> VectorQuantizer:
-    return VectorQuantizer(dim, codebook_size, **CHOICES[name])
-
-
-@pytest.mark.parametrize("name", CHOICES)
-def test_the_contract(name: str) -> None:
-    report = check_quantizer(make(name), checks=TYPED)
-    assert "declared_jacobian" in report.passed
-
-
-@pytest.mark.untyped
-@pytest.mark.parametrize("name", CHOICES)
-def test_the_contract_with_the_compiler(name: str) -> None:
-    check_quantizer(make(name), checks=["refuses_wrong_input", "compiles", "exports"])
-
-
-@pytest.mark.untyped
-def test_two_ranks_equal_one_process() -> None:
-    check_two_ranks(*(make(name) for name in CHOICES))
 
 
 def memory(codebook_size: int, **values) -> Memory:
@@ -202,13 +157,13 @@ def test_stochastic_codes_follow_the_boltzmann_distribution() -> None:
 
 
 def test_stochastic_is_nearest_in_eval() -> None:
-    quantizer = make("stochastic").eval()
+    quantizer = VECTOR["stochastic"]().eval()
     z = latents(100, 4)
     assert torch.equal(quantizer(z).indices.squeeze(-1), quantizer.distances(z).argmin(-1))
 
 
 def test_a_generator_redraws_the_noise() -> None:
-    quantizer, z = make("stochastic"), latents(500, 4)
+    quantizer, z = VECTOR["stochastic"](), latents(500, 4)
     first, again = quantizer(z).indices, quantizer(z).indices
     assert torch.equal(first, again)  # forward is pure
     other = quantizer(z, generator=torch.Generator().manual_seed(1)).indices
@@ -299,7 +254,7 @@ def test_blahut_arimoto_beats_plain_ema_and_loses_to_ema_with_revival_on_cluster
 
 
 def test_a_linear_form_moves_every_codeword_at_once() -> None:
-    quantizer = make("simvq")
+    quantizer = VECTOR["simvq"]()
     quantizer.init_(latents(200, 4))
     before = quantizer.codebook.codewords().detach().clone()
     optimizer = torch.optim.SGD(quantizer.codebook_parameters(), lr=0.5)
@@ -311,7 +266,7 @@ def test_a_linear_form_moves_every_codeword_at_once() -> None:
 
 
 def test_unit_codewords_have_length_one() -> None:
-    quantizer = make("unit")
+    quantizer = VECTOR["unit"]()
     quantizer.init_(3 * latents(200, 4))
     assert torch.allclose(quantizer(latents(9, 4)).z_q.norm(dim=-1), torch.ones(9))
 
@@ -337,12 +292,22 @@ def test_a_frozen_codebook_stays() -> None:
         ({"assign": assign.Soft()}, "need each other"),
         ({"update": update.BlahutArimoto()}, "need each other"),
         ({"form": form.Linear()}, "update=Gradient"),
-        ({"form": form.Linear(), "update": update.Gradient()}, "revival=Never"),
+        ({"form": form.Linear(), "update": update.Gradient(), "revival": revival.Split()}, "revival=Never"),
+        ({"update": update.Frozen(), "revival": revival.Resample()}, "revival=Never"),
+        ({"loss_weights": {"commitment": float("nan")}}, "commitment"),
+        ({"loss_weights": {"codebook": -1.0}}, "codebook"),
+        ({"loss_weights": {"comitment": 1.0}}, "comitment"),
     ],
 )
 def test_choices_that_need_each_other_are_refused_apart(choices: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         VectorQuantizer(4, 16, **choices)
+
+
+def test_revival_is_off_by_default_where_no_codeword_moves_alone() -> None:
+    assert VectorQuantizer(4, 16).revival == revival.Resample()
+    assert VectorQuantizer(4, 16, update=update.Frozen()).revival == revival.Never()
+    assert VectorQuantizer(4, 16, form=form.Linear(), update=update.Gradient()).revival == revival.Never()
 
 
 @pytest.mark.parametrize(

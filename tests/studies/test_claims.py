@@ -8,6 +8,8 @@ from rich.console import Console
 from codebound.errors import InputError
 from codebound.studies import claims
 from codebound.studies.claims import Case, Claim, NotMeasuredError, Status
+from codebound.studies.formatting import number
+from codebound.studies.tables import claims_table
 
 CASE = Case(source="s", metric="m", label="fresh data")
 
@@ -64,15 +66,22 @@ def test_counts_do_not_reach_below_zero():
     assert one(expect, {"a": [0, 0, 1]}, floor=0).status is Status.CONFIRMED
 
 
-def test_ratio_and_order_are_paired():
+def test_ratios_are_paired():
     steps = {"a": [100, 200, 400], "b": [250, 500, 1000]}
     faster = {"kind": "ratio", "arm": "b", "low": 2, "high": 3, "inverse": True}
     verdict = one(faster, steps)
     assert verdict.status is Status.CONFIRMED
+    assert verdict.interval is not None
     assert verdict.interval.mean == pytest.approx(2.5)
-    smaller = {"kind": "order", "relation": "smaller", "arm": "b"}
-    assert one(smaller, {"a": [1, 5, 9], "b": [1.5, 5.6, 9.5]}).status is Status.CONFIRMED
-    assert one(smaller, {"b": [1, 5, 9], "a": [1.5, 5.6, 9.5]}).status is Status.REFUTED
+
+
+def test_seeds_left_out_decide_nothing():
+    """Those that remain would be chosen by the result."""
+    faster = {"kind": "ratio", "arm": "b", "low": 2, "high": 3, "inverse": True}
+    never = math.inf
+    verdict = one(faster, {"a": [100, 200, 400, never], "b": [250, 500, 1000, never]})
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "1 of 4 seeds" in verdict.reason
 
 
 def test_what_is_missing_is_named():
@@ -125,12 +134,14 @@ def test_the_ledger_of_this_study():
     assert all(c.requires["codebook_size"] == 256 for c in ledger)
     reachable = next(c for c in ledger if c.id == "A10-reachable")
     assert "{converse" in reachable.theory
+    mute = [c.id for c in ledger if not isinstance(c.expect, claims.Untested) and not c.theory]
+    assert mute == [], "a refuted claim is shown with a sentence from theory"
 
 
 def test_the_table_fits_a_hundred_columns():
     verdict = one(VALUE, {"a": [9, 9.1]})
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(claims.rich_table([verdict], every_case=True))
+    console.print(claims_table([verdict], every_case=True))
     text = console.export_text()
     assert "REFUTED" in text
     assert max(map(len, text.splitlines())) <= 100
@@ -148,4 +159,4 @@ def test_the_table_fits_a_hundred_columns():
     ],
 )
 def test_numbers_read_well(x, text):
-    assert claims.number(x) == text
+    assert number(x) == text

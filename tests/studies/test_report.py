@@ -16,8 +16,12 @@ from synthetic import write_run
 
 from codebound.errors import InputError
 from codebound.studies.claims import Status
-from codebound.studies.initialisation import findings, labels, report, settings, summary
-from codebound.studies.initialisation.rundata import steps_table
+from codebound.studies.initialisation import labels, report, settings
+from codebound.studies.initialisation.findings import findings
+from codebound.studies.initialisation.recommendation import ranking, recommendation
+from codebound.studies.initialisation.rundata import from_there_on, load, settled, steps_table
+from codebound.studies.initialisation.summary import Summary, summarise
+from codebound.studies.initialisation.tables import source_tables
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,8 +33,8 @@ def written(run_folder) -> Path:
 
 
 @pytest.fixture(scope="module")
-def table(run_folder) -> summary.Summary:
-    return summary.summarise(summary.load(run_folder))
+def table(run_folder) -> Summary:
+    return summarise(load(run_folder))
 
 
 def test_every_arm_has_a_look_of_its_own():
@@ -40,7 +44,7 @@ def test_every_arm_has_a_look_of_its_own():
 
 
 def test_summary_has_the_means_and_the_gaps(run_folder, table):
-    data = summary.load(run_folder)
+    data = load(run_folder)
     row = table.row("isotropic", "kmeans")
     values = [
         run["final"]["fresh_distortion"]
@@ -81,7 +85,7 @@ def test_steps_to_convergence_by_hand():
 
 
 def test_claims_of_the_synthetic_run(run_folder):
-    verdicts = {v.claim.id: v for v in report.judge(summary.load(run_folder)) if v.main}
+    verdicts = {v.claim.id: v for v in report.judge(load(run_folder)) if v.main}
     assert verdicts["A8-error-uniform"].status is Status.CONFIRMED
     assert verdicts["A8-error-rd"].status is Status.REFUTED
     assert "2.462" in verdicts["A8-error-rd"].reason
@@ -91,7 +95,7 @@ def test_claims_of_the_synthetic_run(run_folder):
 
 def test_another_size_is_not_what_the_claims_are_about(tmp_path):
     out = write_run(tmp_path / "run", seeds=2, sources=("isotropic",), codebook_size=64, evaluate_every=2500)
-    verdicts = report.judge(summary.load(out))
+    verdicts = report.judge(load(out))
     assert {v.status for v in verdicts} == {Status.NOT_TESTABLE}
 
 
@@ -149,7 +153,12 @@ def test_one_seed_and_few_arms(tmp_path):
         evaluate_every=50,
     )
     page = report.write(out).read_text(encoding="utf-8")
-    assert "at least 2 seeds" in page or "NOT TESTABLE" in page
+    assert "an interval needs at least 2 seeds; this run has 1" in page
+    assert "(one seed: no interval)" not in page, "there is no k-means to compare with"
+    found = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    verdicts = {claim["verdict"] for claim in found["claims"] if claim["row"] == "A9"}
+    assert verdicts == {"NOT TESTABLE HERE"}
+    assert all(row["metrics"]["final_gap_db"]["low"] is None for row in found["rows"])
 
 
 def test_not_a_run_is_an_input_error(tmp_path):
@@ -162,22 +171,58 @@ def test_not_a_run_is_an_input_error(tmp_path):
 
 
 def test_the_sentences_follow_the_numbers(table, run_folder):
-    verdicts = report.judge(summary.load(run_folder))
-    by_title = {f.title: f for f in findings.findings(table, verdicts)}
+    verdicts = report.judge(load(run_folder))
+    by_title = {f.title: f for f in findings(table, verdicts)}
     uniform = next(f for t, f in by_title.items() if "uniform" in t)
     assert "rise from 61 to 17" in uniform.text
     question = by_title["Can rate-distortion theory choose a better start than k-means?"]
-    assert "worse on 2" in question.text
-    assert "lattice" in question.items[0] or "best of" in question.items[0]
-    ranks = findings.ranking(table)
+    rule, corrected = question.text.split("; ")
+    assert "is worse on 2, not distinguishable on 1 of 3" in rule
+    assert "water-filled spectrum is level on 1, not distinguishable on 2 of 3" in corrected
+    assert "“lattice” ends best" in question.items[0]
+    assert "widened" in question.items[0]
+    distance = by_title["How far from the limit everything stays"]
+    assert (
+        "(lattice, before training)" in distance.items[0] or "(best of several, before" in distance.items[0]
+    )
+    assert "2.462" in distance.items[0]
+    assert "Gaussian of equal covariance" in distance.items[2]
+    assert "too few scenes" in distance.items[2]
+    undone = by_title["Where training undoes a good start"]
+    assert any("lattice: 2.52" in item for item in undone.items)
+    assert not any("k-means, batch" in item for item in undone.items)
+
+
+def test_the_recommendation_is_the_safest_arm_that_a_layer_can_use(table):
+    ranks = ranking(table)
     assert ranks[-1].arm == "uniform"
     assert ranks[0].worst_end < 0.5
-    assert labels.look(ranks[0].arm).name in findings.recommendation(table)[0]
+    words = recommendation(table)
+    assert labels.look(ranks[0].arm).name in words[0]
+    assert "VectorQuantizer(8, 256, init=init." in words[1]
+    assert labels.look("kmeans_all").name not in " ".join(words)
+
+
+def test_gaps_to_an_estimated_bound_carry_its_uncertainty(table):
+    known, estimated = (table.row(s, "kmeans").metrics["final_gap_db"] for s in ("isotropic", "photos"))
+    assert known.high - known.low < 0.1
+    assert estimated.low < estimated.mean - 0.2
+    assert estimated.high > estimated.mean + 0.2
+
+
+def test_convergence_is_for_good_and_a_moving_curve_has_no_end():
+    steps = np.arange(0, 500, 50)
+    there = np.array([False, True, False, True, True, True, True, True, True, True])
+    assert from_there_on(steps, there) == 150
+    assert from_there_on(steps, np.append(there[:-1], False)) == math.inf
+    flat, falling = np.full(10, 2.0), np.linspace(4, 2, 10)
+    assert settled(steps, flat, 1)
+    assert not settled(steps, falling, 1)
 
 
 def test_terminal_tables_fit_eighty_columns(table):
     console = Console(width=80, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
-    for one in summary.tables(table):
+    for one in source_tables(table):
         console.print(one)
     text = console.export_text()
     assert "…" not in text

@@ -6,7 +6,6 @@ import pytest
 from codebound.studies.statistics import (
     mean_interval,
     median_interval,
-    paired_difference,
     paired_percent,
     paired_ratio,
     quantity_interval,
@@ -42,13 +41,30 @@ def test_floor_cuts_the_interval_and_infinity_is_refused():
         mean_interval([1.0, math.inf])
 
 
-def test_paired_difference_is_narrower_than_the_spread_of_seeds():
-    noise = np.random.default_rng(1).normal(0, 10, 8)
-    a = {i: 5 + x for i, x in enumerate(noise)}
-    b = {i: 4 + x + 0.01 * (i % 2) for i, x in enumerate(noise)}
-    found = paired_difference(a, b)
-    assert found.mean == pytest.approx(0.995)
-    assert found.high - found.low < 0.02
+def test_pairs_are_narrower_than_the_spread_of_seeds():
+    noise = np.random.default_rng(1).normal(0, 0.5, 8)
+    b = {i: 4 * math.exp(x) for i, x in enumerate(noise)}
+    a = {i: 1.25 * v + 0.001 * (i % 2) for i, v in b.items()}
+    found = paired_percent(a, b)
+    assert found.mean == pytest.approx(25, abs=0.05)
+    assert found.high - found.low < 0.1
+
+
+def test_intervals_of_seeds_that_share_rows_are_wider():
+    x = [1.0, 2.0, 3.0, 4.0]
+    alone, shared = mean_interval(x), mean_interval(x, overlap=0.25)
+    assert shared.mean == alone.mean
+    assert (shared.high - shared.mean) / (alone.high - alone.mean) == pytest.approx(math.sqrt(2))
+
+
+def test_the_best_of_several_has_a_wider_interval():
+    """Of 4 arms that do not differ the best seems to in far more than 5 % of studies; widened, it does not."""
+    draws = np.random.default_rng(2).normal(size=(2000, 4, 8))
+    best = [min(map(mean_interval, study), key=lambda f: f.mean) for study in draws]
+    assert np.mean([f.high < 0 for f in best]) > 0.07
+    assert np.mean([f.widened(4).high < 0 for f in best]) < 0.04
+    with pytest.raises(ValueError, match="median"):
+        median_interval([1, 2, 3]).widened(2)
 
 
 def test_pairs_are_the_shared_seeds():

@@ -3,10 +3,12 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +103,7 @@ def test_a_killed_process_leaves_a_run_that_resumes(finished: Path, tmp_path: Pa
     deadline = time.monotonic() + 120
     while not list(out.glob("cells/*.json")) and time.monotonic() < deadline:
         time.sleep(0.02)
+    assert list(out.glob("cells/*.json"))
     process.send_signal(signal.SIGKILL)
     process.wait()
     study.run(out, small())
@@ -118,13 +121,12 @@ def test_ctrl_c_keeps_what_is_finished_and_exits_130(tmp_path: Path) -> None:
     deadline = time.monotonic() + 120
     while not list(out.glob("cells/*.json")) and time.monotonic() < deadline:
         time.sleep(0.02)
+    assert list(out.glob("cells/*.json"))
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors.decode()
     assert b"What is finished stays" in errors
     assert b"Traceback" not in errors
-    assert list(out.glob("cells/*.json"))
-    assert not list(out.rglob(".*.json"))
 
 
 def test_other_settings_in_the_same_folder_are_refused_by_name(finished: Path) -> None:
@@ -176,6 +178,32 @@ def test_the_users_vectors(tmp_path: Path) -> None:
     assert cell["fresh_samples"] == 200
 
 
+def test_other_data_under_the_same_name_are_refused(tmp_path: Path) -> None:
+    rng, path, out = np.random.default_rng(0), tmp_path / "z.npy", tmp_path / "out"
+    np.save(path, rng.standard_normal((1000, 6)).astype("f4"))
+    study.run(out, user_settings(path, "seeds=1"))
+    sources._load.cache_clear()
+    np.save(path, rng.standard_normal((1000, 6)).astype("f4"))
+    with pytest.raises(InputError, match="data: "):
+        study.run(out, user_settings(path, "seeds=1"))
+    sources._load.cache_clear()
+
+
+def test_another_version_does_not_resume(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "old"
+    shutil.copytree(finished, out)
+    text = (out / "study.json").read_text()
+    (out / "study.json").write_text(text.replace(f'"torch": "{version("torch")}"', '"torch": "1.0"'))
+    with pytest.raises(InputError, match=r"torch: '1\.0' →"):
+        study.run(out, small())
+
+
+@pytest.mark.parametrize("jobs", [0, -2])
+def test_a_number_of_processes_that_is_none_is_refused(jobs: int, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="jobs"):
+        study.run(tmp_path / "out", small(), jobs=jobs)
+
+
 @pytest.mark.parametrize(
     ("values", "overrides", "message"),
     [
@@ -184,6 +212,7 @@ def test_the_users_vectors(tmp_path: Path) -> None:
         (np.random.default_rng(0).standard_normal((1000, 3)), [], r"dim=4 .* 3 columns"),
         (np.random.default_rng(0).standard_normal((1000, 1)) * np.ones(6), [], r"singular: 1 direction"),
         (np.random.default_rng(0).standard_normal((1000, 6)), ["codebook_size=1"], r"codebook_size=1"),
+        (np.random.default_rng(0).integers(0, 2, (1000, 6)), ["dim=6"], r"discrete|repeats|distinct"),
     ],
 )
 def test_data_that_cannot_be_used_is_refused_before_anything_is_written(
@@ -193,3 +222,30 @@ def test_data_that_cannot_be_used_is_refused_before_anything_is_written(
     with pytest.raises(InputError, match=message):
         study.run(tmp_path / "out", user_settings(tmp_path / "z.npy", *overrides))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_what_the_study_finds(tmp_path: Path) -> None:
+    """The issue's own bars, at the documents' settings and 8 seeds (minutes)."""
+    arms = "arms=[kmeans, sample_lloyd, rd_gaussian, water_filling, finite, synthetic, lattice, best]"
+    settings = config.with_overrides(Settings(), ["sources=[isotropic, anisotropic]", arms, "tuned_arms=[]"])
+    study.run(tmp_path, settings, jobs=-1)
+    cells = [json.loads(path.read_text()) for path in sorted((tmp_path / "cells").iterdir())]
+
+    def mean(source: str, arm: str, when: str, metric: str = "fresh_distortion") -> float:
+        runs = [run for cell in cells if cell["source"] == source for run in cell["runs"]]
+        return float(np.mean([run[when][metric] for run in runs if run["arm"] == arm]))
+
+    assert mean("anisotropic", "water_filling", "initial") < 1.03 * mean("anisotropic", "kmeans", "initial")
+    assert mean("anisotropic", "water_filling", "initial", "fresh_dead") < 1
+    assert mean("anisotropic", "water_filling", "final") < mean("anisotropic", "kmeans", "final")
+    assert mean("anisotropic", "rd_gaussian", "initial") > 1.5 * mean("anisotropic", "kmeans", "initial")
+    assert mean("anisotropic", "rd_gaussian", "final", "fresh_dead") > 30
+    for source in settings.sources:
+        candidates = ("kmeans", "sample_lloyd", "synthetic", "lattice", "finite")
+        best = min(mean(source, arm, "initial") for arm in candidates)
+        assert mean(source, "best", "initial") < 1.01 * best
+    for cell in cells:
+        for run in cell["runs"]:
+            floor = cell["limits"]["converse"] or cell["limits"]["shannon"]
+            assert min(run[when]["fresh_distortion"] for when in ("initial", "final")) > floor

@@ -147,7 +147,7 @@ def test_refuses_discrete_data():
 def test_refuses_singular_data_naming_the_rank():
     rng = np.random.default_rng(10)
     z = rng.standard_normal((1000, 3))
-    with pytest.raises(InputError, match="singular .rank 3 of 5."):
+    with pytest.raises(InputError, match=r"singular .rank 3 of 5."):
         differential_entropy(z @ rng.standard_normal((3, 5)))
     with pytest.raises(InputError, match="rank 3"):
         differential_entropy(np.concatenate([z, np.ones((1000, 1))], axis=1))

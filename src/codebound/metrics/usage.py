@@ -32,8 +32,11 @@ class Geometry(NamedTuple):
 
 
 def usage(counts: Shaped[Tensor, "*m K"], dead_below: float = DEAD) -> Usage:
-    """Usage statistics from the number of vectors in each cell."""
-    share = counts.double() / counts.sum(-1, keepdim=True)
+    """Usage statistics from the number of vectors in each cell.
+
+    With shares p_j = N_j/ΣN: perplexity exp(−Σ p_j ln p_j). Without any vector all shares are 0.
+    """
+    share = counts.double() / counts.sum(-1, keepdim=True).clamp_min(1)
     nats = torch.special.entr(share).sum(-1)
     return Usage(
         perplexity=nats.exp(),

@@ -181,7 +181,9 @@ class Soft(AssignBase):
         soft = self.is_soft(memory) & (memory.distortion > 0)
         slope = self.slope(memory, z.shape[-1]).nan_to_num(posinf=0.0)
         # In float64, so that the sums do not depend on how a batch was divided.
-        counts, sums = self._soft_sums(z.detach().double(), codewords.detach().double(), indices, memory, slope)
+        counts, sums = self._soft_sums(
+            z.detach().double(), codewords.detach().double(), indices, memory, slope
+        )
         return torch.where(soft, counts, hard[0]), torch.where(soft, sums, hard[1])
 
     def _soft_sums(

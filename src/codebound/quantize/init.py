@@ -87,6 +87,11 @@ class KMeans:
     seeding: Literal["k-means++", "k-means||", "sample"] = "k-means++"
     kind: Literal["kmeans"] = "kmeans"
 
+    def __post_init__(self) -> None:
+        _one_of("seeding", self.seeding, ("k-means++", "k-means||", "sample"))
+        if self.iterations < 0:
+            raise InputError(f"iterations must be at least 0; got {self.iterations}")
+
     def __call__(self, z: Tensor, codebook_size: int, generator: torch.Generator) -> Tensor:
         _require_rows(z, codebook_size)
         seed = {"k-means++": kmeans_plus_plus, "k-means||": kmeans_parallel, "sample": distinct_rows}[
@@ -109,6 +114,9 @@ class RateDistortion:
 
     rule: Literal["isotropic", "water_filling", "finite"] = "water_filling"
     kind: Literal["rate_distortion"] = "rate_distortion"
+
+    def __post_init__(self) -> None:
+        _one_of("rule", self.rule, ("isotropic", "water_filling", "finite"))
 
     def __call__(self, z: Tensor, codebook_size: int, generator: torch.Generator) -> Tensor:
         fit = _fit(z)
@@ -220,6 +228,11 @@ class Best:
         if min(scores) == math.inf:
             raise InputError(f"no candidate can initialise {codebook_size} codewords: {'; '.join(refusals)}")
         return self.candidates[scores.index(min(scores))]
+
+
+def _one_of(name: str, value: str, accepted: tuple[str, ...]) -> None:
+    if value not in accepted:
+        raise InputError(f"{name} must be one of {', '.join(accepted)}; got {value!r}")
 
 
 class _Fit(NamedTuple):

@@ -36,7 +36,8 @@ class VectorQuantizer(Quantizer):
         assign: how a vector finds its codeword.
         estimator: how a gradient passes to the encoder.
         update: how codewords move.
-        revival: what becomes of dead codewords.
+        revival: what becomes of dead codewords; `Resample()`, or `Never()` where none can be moved alone
+            (`update=Frozen()`, `form=Linear()`).
         init: how `init_` chooses codewords from a batch.
         form: how codewords derive from the stored table.
         loss_weights: weights of `commitment` ‖z − sg(c)‖² and `codebook` ‖sg(z) − c‖² (present only where the
@@ -55,7 +56,7 @@ class VectorQuantizer(Quantizer):
         assign: Assign = Nearest(),  # noqa: B008  frozen dataclasses: safe to share
         estimator: Estimator = StraightThrough(),  # noqa: B008
         update: Update = EMA(),  # noqa: B008
-        revival: Revival = Resample(),  # noqa: B008
+        revival: Revival | None = None,
         init: Init = KMeans(),  # noqa: B008
         form: Form = Table(),  # noqa: B008
         loss_weights: Mapping[str, float] = LOSSES,
@@ -70,6 +71,9 @@ class VectorQuantizer(Quantizer):
             )
         if unknown := set(loss_weights) - set(LOSSES):
             raise InputError(f"loss_weights knows {sorted(LOSSES)}; got {sorted(unknown)}")
+        if revival is None:
+            alone = not isinstance(update, Frozen) and not isinstance(form, Linear)
+            revival = Resample() if alone else Never()
         for name, weight in loss_weights.items():
             if not (math.isfinite(weight) and weight >= 0):
                 raise InputError(f"loss_weights[{name!r}] must be finite and not negative; got {weight}")
@@ -123,9 +127,11 @@ class VectorQuantizer(Quantizer):
             indices = choose(tokens, codewords, memory) if free else given.reshape(-1).clamp_min(0)
             chosen = codewords.index_select(0, indices).to(tokens.dtype)
             indices = torch.where(valid, indices, -1)
-            z_q = self.estimator(tokens, chosen, self._choice(codewords, memory))
-            if not self.training:
-                z_q = chosen.detach() + (z_q - z_q.detach())
+            z_q = chosen.detach()
+            # In eval an estimator is worth its cost only to latents that want a gradient.
+            if self.training or tokens.requires_grad:
+                estimate = self.estimator(tokens, chosen, self._choice(codewords, memory))
+                z_q = estimate if self.training else z_q + (estimate - estimate.detach())
             z_q = torch.where(valid.unsqueeze(-1), z_q, 0.0)
             losses = self._losses(tokens, chosen, valid)
             loss = sum(

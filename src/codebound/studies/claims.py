@@ -5,7 +5,8 @@ A claim is data (YAML beside its study). Its expectation is a range [low, high] 
 
     CONFIRMED               the interval lies wholly inside the range
     REFUTED                 wholly outside
-    INCONCLUSIVE            neither, or too few seeds for an interval
+    INCONCLUSIVE            neither; or too few seeds for an interval; or seeds that had to be left out, since
+                            which ones those are depends on the result
     NOT TESTABLE HERE       this run lacks what the claim is about; the reason is given
 """
 
@@ -18,15 +19,9 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-from rich.table import Table
 
 from codebound.errors import InputError
-from codebound.studies.statistics import (
-    Interval,
-    paired_difference,
-    paired_ratio,
-    quantity_interval,
-)
+from codebound.studies.statistics import Interval, paired_ratio, quantity_interval
 
 Lookup = Callable[[str, str, str, str], Mapping[int, float | int]]
 """(source, arm, optimizer, metric) -> value per seed. Raises `NotMeasuredError` where the run has none."""
@@ -100,22 +95,6 @@ class Ratio(_Frozen):
         return _range_text(self.low, self.high) + " ×"
 
 
-class Order(_Frozen):
-    """The claimed arm's quantity is smaller (or larger) than that of `arm`, paired by seed."""
-
-    kind: Literal["order"]
-    relation: Literal["smaller", "larger"]
-    arm: str
-
-    @property
-    def range(self) -> tuple[float, float]:
-        return _open(None, 0.0) if self.relation == "smaller" else _open(0.0, None)
-
-    @property
-    def text(self) -> str:
-        return f"{self.relation} than {self.arm}"
-
-
 class Untested(_Frozen):
     """A statement this study has no measurement for; `why` says where it is settled, if anywhere."""
 
@@ -131,7 +110,7 @@ class Untested(_Frozen):
         return "–"
 
 
-Expectation = Annotated[Value | Range | Ratio | Order | Untested, Field(discriminator="kind")]
+Expectation = Annotated[Value | Range | Ratio | Untested, Field(discriminator="kind")]
 
 
 class Case(_Frozen):
@@ -151,7 +130,6 @@ class Claim(_Frozen):
     statement: str
     arm: str = "any"  # "any": the best (smallest) over all runs of the source
     optimizer: str = "adam"
-    unit: str = ""
     floor: float = float("-inf")  # what the quantity can't be below: 0 for counts
     expect: Expectation
     cases: tuple[Case, ...] = ()
@@ -243,15 +221,25 @@ def _judge_case(
     except NotMeasuredError as error:
         return untestable(str(error))
     if interval.n < 2:
-        if isinstance(claim.expect, Ratio) and interval.n == 0:
-            return untestable("neither arm reached the target in any seed, so there is no ratio")
+        if isinstance(claim.expect, Ratio) and interval.dropped:
+            return untestable(f"{_left_out(interval)}, so there is no ratio with an interval")
         return untestable(f"an interval needs at least 2 seeds; this run has {interval.n}")
+    if interval.dropped:
+        reason = (
+            f"{_left_out(interval)}; which seeds those are depends on the result, so the others can't decide"
+        )
+        return Verdict(claim, case, Status.INCONCLUSIVE, interval, reason, main)
     if not interval.known:
         reason = "in some seeds the target was never reached, and a median needs 6 seeds for a 95 % interval"
         return Verdict(claim, case, Status.INCONCLUSIVE, interval, f"{reason} (here {interval.n})", main)
     status = _status(interval, claim.expect.range)
     reason = _fill(case.theory or claim.theory, facts) if status is Status.REFUTED else ""
     return Verdict(claim, case, status, interval, reason, main)
+
+
+def _left_out(interval: Interval) -> str:
+    seeds = f"{interval.dropped} of {interval.n + interval.dropped} seeds"
+    return f"{seeds} are left out: neither arm reached the target there, or a curve still moved at the end"
 
 
 def _fill(text: str, facts: Mapping[str, float | int | str]) -> str:
@@ -268,8 +256,6 @@ def _measure(claim: Claim, case: Case, lookup: Lookup) -> Interval:
     if isinstance(expect, Ratio):
         other = lookup(case.source, expect.arm, claim.optimizer, case.metric)
         return paired_ratio(other, own) if expect.inverse else paired_ratio(own, other)
-    if isinstance(expect, Order):
-        return paired_difference(own, lookup(case.source, expect.arm, claim.optimizer, case.metric))
     return quantity_interval(own.values(), floor=claim.floor)
 
 
@@ -296,60 +282,6 @@ def _unmet(requires: Mapping[str, float | int | str], facts: Mapping[str, float 
         if not least and have != wanted:
             return f"this run has {word} {have}; the claim is about {wanted}"
     return ""
-
-
-def rich_table(verdicts: Sequence[Verdict], *, every_case: bool = False) -> Table:
-    """The ledger for a terminal of 100 columns; only the deciding case of each claim unless `every_case`."""
-    table = Table(title="Claims: what the documents say, and what this run measured", expand=False)
-    table.add_column("Row", no_wrap=True)
-    table.add_column("Claim", max_width=44)
-    table.add_column("Claimed", justify="right", no_wrap=True)
-    table.add_column("Measured, 95 %", justify="right", no_wrap=True)
-    table.add_column("Verdict", no_wrap=True)
-    for v in verdicts:
-        if not (v.main or every_case):
-            continue
-        where = f" [dim]({v.case.label})[/dim]" if every_case and v.case else ""
-        measured = "–" if v.interval is None else interval_text(v.interval)
-        style = STYLES[v.status]
-        table.add_row(
-            v.claim.row,
-            v.claim.statement + where,
-            v.claim.expect.text,
-            measured,
-            f"[{style}]{SHORT[v.status]}[/{style}]",
-        )
-    return table
-
-
-STYLES = {
-    Status.CONFIRMED: "green",
-    Status.REFUTED: "red",
-    Status.INCONCLUSIVE: "yellow",
-    Status.NOT_TESTABLE: "dim",
-}
-SHORT = {s: ("NOT TESTABLE" if s is Status.NOT_TESTABLE else s.value) for s in Status}
-
-
-def interval_text(interval: Interval) -> str:
-    """2.672 [2.668, 2.676]; "never" where the centre is infinite."""
-    centre = number(interval.mean)
-    if interval.kind == "median" and interval.mean == float("inf"):
-        return f"never in {interval.never} of {interval.n}"
-    return f"{centre} [{number(interval.low)}, {number(interval.high)}]" if interval.known else centre
-
-
-def number(x: float | int) -> str:
-    """Four significant digits at most, no exponent for ordinary sizes."""
-    if x != x:
-        return "–"
-    if x in (float("inf"), float("-inf")):
-        return "∞" if x > 0 else "−∞"
-    if x != 0 and not 1e-3 <= abs(x) < 1e7:
-        return f"{x:.3g}"
-    magnitude = abs(x)
-    digits = 3 if magnitude < 10 else 2 if magnitude < 100 else 1 if magnitude < 1000 else 0
-    return f"{x:,.{digits}f}" if x != int(x) else f"{x:,.0f}"
 
 
 def _open(low: float | None, high: float | None) -> tuple[float, float]:

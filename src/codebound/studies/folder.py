@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -26,13 +27,19 @@ class RunFolder(Generic[S]):
     settings: S
 
     @classmethod
-    def open(cls, path: Path, study: str, settings: S) -> RunFolder[S]:
-        """Make the folder, or take up an earlier run of exactly these settings.
+    def open(
+        cls, path: Path, study: str, settings: S, inputs: Mapping[str, str] | None = None
+    ) -> RunFolder[S]:
+        """Make the folder, or take up an earlier run of exactly these settings, inputs and versions.
+
+        Args:
+            inputs: what else decides the numbers, by name: a digest of the data, the definition of the arms.
 
         Raises:
             InputError: the folder can't be written, holds something else, or a run with other settings (the
                 differences are named).
         """
+        identity = {**(inputs or {}), **_versions()}
         folder = cls(path, settings)
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -41,20 +48,28 @@ class RunFolder(Generic[S]):
         if not os.access(path, os.W_OK | os.X_OK):
             raise InputError(f"--out {path} is not writable")
         if (path / "config.yaml").exists():
-            folder._check_same(study)
+            folder._check_same(study, identity)
         elif any(entry for entry in path.iterdir() if not entry.name.startswith(".")):
             raise InputError(f"--out {path} holds other files; give a new folder or one of an earlier run")
         else:
-            write_text(path / "study.json", json.dumps(_provenance(study, settings), indent=2) + "\n")
+            write_text(
+                path / "study.json", json.dumps(_provenance(study, settings, identity), indent=2) + "\n"
+            )
             write_text(path / "config.yaml", config.to_yaml(settings))
         return folder
 
-    def _check_same(self, study: str) -> None:
+    def _check_same(self, study: str, identity: Mapping[str, str]) -> None:
         earlier = read_study(self.path)
         if earlier["study"] != study:
             raise InputError(f"--out {self.path} holds a run of study {earlier['study']!r}, not {study!r}")
         before = config.from_yaml(type(self.settings), self.path / "config.yaml")
-        if changed := config.differences(before, self.settings):
+        changed = config.differences(before, self.settings)
+        changed += [
+            f"{name}: {earlier.get('identity', {}).get(name)!r} → {value!r}"
+            for name, value in identity.items()
+            if earlier.get("identity", {}).get(name) != value
+        ]
+        if changed:
             raise InputError(
                 f"--out {self.path} holds a run with other settings ({'; '.join(changed)}); "
                 "give another --out, or the same settings to resume it"
@@ -87,12 +102,18 @@ def read_study(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}/study.json can't be read: {error}") from None
 
 
-def _provenance(study: str, settings: config.Settings) -> dict[str, Any]:
-    packages = ("codebound", "torch", "numpy", "scipy")
+def _provenance(study: str, settings: config.Settings, identity: Mapping[str, str]) -> dict[str, Any]:
     return {
         "study": study,
         "fingerprint": config.fingerprint(settings),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
+        "identity": dict(identity),
+        "versions": {"python": platform.python_version()}
+        | {n: version(n) for n in ("numpy", "scipy")}
+        | _versions(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "command": " ".join(["codebound", *sys.argv[1:]]),
     }
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("codebound", "torch")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from codebound.theory import bounds, finite, gaussian
 from codebound.theory.converse import converse
 from codebound.theory.entropy import differential_entropy
 
-ENTROPY_ROWS = 20_000  # the estimate's time grows with the rows, its uncertainty is small by then
+ENTROPY_ROWS = 10_000  # the estimate's time grows with the rows, its uncertainty is small by then
 KMEANS_ROWS = 100_000
 
 
@@ -93,17 +93,41 @@ def load_covariance(path: Path) -> Float[np.ndarray, "k k"]:
 
 
 @dataclass(frozen=True)
-class DataLimits:
-    """Where k-means stands on a user's vectors; squared errors summed over the vector, in the data's units."""
+class EstimatedLimits:
+    """What samples say of the limit of their source; squared errors summed over the vector."""
 
-    rows: int
-    dim: int
-    rate_bits: float
-    shannon: float  # lower bound on any code's error, from the entropy estimate
+    shannon: float  # Shannon lower bound, from the entropy estimate
     shannon_low: float  # the same at the ends of the estimate's 95 % interval
     shannon_high: float
     entropy_bits: float
     gaussian_reference: float  # the water-filled Gaussian of equal covariance: data may beat it
+
+
+def estimated_limits(z: Float[np.ndarray, "n k"], codebook_size: int) -> EstimatedLimits:
+    """Shannon lower bound and Gaussian reference of the source that `z` are samples of.
+
+    For distortions on held-out rows `z` must follow the same distribution as those rows.
+
+    Raises:
+        InputError: what `differential_entropy` refuses: discrete data, a singular covariance, too few rows.
+    """
+    dim, rate = z.shape[1], math.log2(codebook_size)
+    entropy = differential_entropy(z[:ENTROPY_ROWS])
+    low, value, high = (
+        bounds.shannon_lower_bound(bits, dim, rate) for bits in (entropy.low, entropy.bits, entropy.high)
+    )
+    spectrum = gaussian.spectrum(np.cov(z.T).reshape(dim, dim))
+    reference = gaussian.water_filling(spectrum, rate).distortion
+    return EstimatedLimits(value, low, high, entropy.bits, reference)
+
+
+@dataclass(frozen=True)
+class DataLimits(EstimatedLimits):
+    """Where k-means stands on a user's vectors, in the data's units."""
+
+    rows: int
+    dim: int
+    rate_bits: float
     kmeans: float  # on held-out rows
     kmeans_train: float
     gap_db: float  # k-means on held-out rows to `shannon`
@@ -118,48 +142,49 @@ def data_limits(path: str, codebook_size: int, seed: int = 0) -> DataLimits:
     """Limits and k-means for the vectors in a file or folder.
 
     Raises:
-        InputError: a file that can't be used, fewer training rows than codewords, a singular covariance.
+        InputError: a file that can't be used, fewer training rows than codewords, and what `estimated_limits`
+            refuses.
     """
     _check_size(codebook_size)
     vectors = arrays.load_vectors(path)
+    if vectors.groups is not None:
+        vectors = _dithered(vectors, seed)
     train, held_out = arrays.split(vectors, seed=seed)
     if len(train.values) < codebook_size:
         raise InputError(
             f"{vectors.name} has {len(vectors.values)} rows, {len(train.values)} of them for training: fewer than "
             f"codebook_size={codebook_size}"
         )
-    z = vectors.values.double().numpy()
-    dim, rate = z.shape[1], math.log2(codebook_size)
-    order = np.random.default_rng(seed).permutation(len(z))
-    entropy = differential_entropy(z[order[:ENTROPY_ROWS]])
-    low, shannon, high = (
-        bounds.shannon_lower_bound(bits, dim, rate) for bits in (entropy.low, entropy.bits, entropy.high)
-    )
-    spectrum = gaussian.spectrum(np.cov(z.T).reshape(dim, dim))
-    reference = gaussian.water_filling(spectrum, rate).distortion
+    # Rows are exchangeable, so all of them tell of the held-out ones; other images may be another distribution.
+    same = vectors if vectors.groups is None else held_out
+    order = np.random.default_rng(seed).permutation(len(same.values))
+    limits = estimated_limits(same.values.double().numpy()[order], codebook_size)
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randperm(len(train.values), generator=generator)[:KMEANS_ROWS]
     codebook = KMeans()(train.values[rows], codebook_size, generator)
     indices = search.nearest(held_out.values, codebook)
     reached = float(search.distortion(held_out.values, codebook, indices))
     return DataLimits(
-        rows=len(z),
-        dim=dim,
-        rate_bits=rate,
-        shannon=shannon,
-        shannon_low=low,
-        shannon_high=high,
-        entropy_bits=entropy.bits,
-        gaussian_reference=reference,
+        **asdict(limits),
+        rows=len(vectors.values),
+        dim=vectors.values.shape[1],
+        rate_bits=math.log2(codebook_size),
         kmeans=reached,
         kmeans_train=float(search.distortion(train.values[rows], codebook)),
-        gap_db=gaussian.gap_db(reached, shannon),
-        gap_db_low=gaussian.gap_db(reached, high),
-        gap_db_high=gaussian.gap_db(reached, low),
-        gaussian_reference_db=gaussian.gap_db(reached, reference),
+        gap_db=gaussian.gap_db(reached, limits.shannon),
+        gap_db_low=gaussian.gap_db(reached, limits.shannon_high),
+        gap_db_high=gaussian.gap_db(reached, limits.shannon_low),
+        gaussian_reference_db=gaussian.gap_db(reached, limits.gaussian_reference),
         perplexity=float(usage(torch.bincount(indices, minlength=codebook_size)).perplexity),
         held_out_rows=len(held_out.values),
     )
+
+
+def _dithered(vectors: arrays.Vectors, seed: int) -> arrays.Vectors:
+    """Pixels with uniform noise of one of their 255 levels: 8-bit values have no density of their own."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.rand(vectors.values.shape, generator=generator) - 0.5
+    return replace(vectors, values=vectors.values + noise.to(vectors.values) / 255)
 
 
 def _check_size(codebook_size: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -14,16 +13,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-from scipy import stats
 
 from codebound.files import replacing
+from codebound.studies.statistics import student_half_width
 
 INK, MUTED, GRID, PAPER = "#1b1f24", "#5b6470", "#e3e6ea", "#ffffff"
 DPI = 144
 
-# A bound is a bound in every plot: same colour, same dashes.
+# A limit or reference looks the same in every plot. Shannon and the converse are bounds; the other two are not:
+# the best code known may be improved on, and real data may come under the Gaussian reference.
 Dashes = tuple[float | int, tuple[float | int, ...]] | Literal["-"]
-BOUND_STYLES: dict[str, tuple[str, Dashes]] = {
+LIMIT_STYLES: dict[str, tuple[str, Dashes]] = {
     "shannon": ("#1b1f24", "-"),
     "converse": ("#1b1f24", (0, (6, 2))),
     "best_known": ("#5b6470", (0, (1, 1.5))),
@@ -52,27 +52,43 @@ def style(axes: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> No
         axes.spines[side].set_color(MUTED)
 
 
-def band(axes: Axes, x: np.ndarray, runs: np.ndarray, line: dict[str, Any]) -> None:
-    """Mean over the first axis of nonnegative `runs` [seeds, steps], with its Student-t 95 % band."""
+def band(axes: Axes, x: np.ndarray, runs: np.ndarray, line: dict[str, Any], overlap: float | int = 0) -> None:
+    """Mean over the first axis of nonnegative `runs` [seeds, steps], with its Student-t 95 % band.
+
+    `overlap` as in `statistics`: 0 for independent seeds.
+    """
     mean = runs.mean(0)
     axes.plot(x, mean, **line)
     if len(runs) > 1:
-        half = stats.t.ppf(0.975, len(runs) - 1) * runs.std(0, ddof=1) / np.sqrt(len(runs))
+        half = student_half_width(runs, overlap)
         axes.fill_between(
             x, np.maximum(mean - half, 0), mean + half, color=str(line["color"]), alpha=0.15, linewidth=0
         )
 
 
-def horizontal_bounds(axes: Axes, bounds: Sequence[tuple[str, str, float]]) -> list[Line2D]:
-    """A line per (kind, label, value) across the axes; returns handles for a legend, with the values."""
-    handles = []
-    for kind, label, value in bounds:
-        colour, dashes = BOUND_STYLES[kind]
-        axes.axhline(value, color=colour, linestyle=dashes, linewidth=1.4, zorder=1)
-        handles.append(
-            Line2D([], [], color=colour, linestyle=dashes, linewidth=1.4, label=f"{label}: {value:.3f}")
-        )
-    return handles
+class Limit(NamedTuple):
+    """A line of a plot: a key of `LIMIT_STYLES`, its label, its value, and the value's interval where it has one."""
+
+    kind: str
+    label: str
+    value: float
+    interval: tuple[float, float] | None = None
+
+
+def limit_line(
+    axes: Axes, limit: Limit, direction: Literal["horizontal", "vertical"], unit: str = ""
+) -> Line2D:
+    """Draw a limit across the axes, its interval as a shaded band; returns a handle for a legend, with the value."""
+    colour, dashes = LIMIT_STYLES[limit.kind]
+    line, span = (axes.axhline, axes.axhspan) if direction == "horizontal" else (axes.axvline, axes.axvspan)
+    line(limit.value, color=colour, linestyle=dashes, linewidth=1.4, zorder=1)
+    digits = 2 if unit else 3
+    label = f"{limit.label}: {limit.value:.{digits}f}{unit}"
+    if limit.interval is not None:
+        low, high = limit.interval
+        span(low, high, color=colour, alpha=0.1, linewidth=0, zorder=0)
+        label += f" [{low:.{digits}f}, {high:.{digits}f}]"
+    return Line2D([], [], color=colour, linestyle=dashes, linewidth=1.4, label=label.replace("-", "−"))
 
 
 def step_axis(axes: Axes, last: int, first: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import Literal
 
 from codebound.quantize import init
@@ -18,23 +18,34 @@ class Arm:
     """An initialisation, and whether it sees the init batch or all training latents."""
 
     init: init.Init
-    title: str
     sees: Literal["nothing", "batch", "all"] = "batch"
+
+    @property
+    def code(self) -> str:
+        """The initialisation as one writes it: `KMeans(iterations=1, seeding='sample')`."""
+        given = {
+            f.name: getattr(self.init, f.name)
+            for f in fields(self.init)  # pyright: ignore[reportArgumentType]  # every Init is a dataclass
+            if getattr(self.init, f.name) != f.default and f.default_factory is MISSING
+        }
+        return (
+            f"{type(self.init).__name__}({', '.join(f'{name}={value!r}' for name, value in given.items())})"
+        )
 
 
 ARMS: dict[ArmName, Arm] = {
-    "uniform": Arm(init.Uniform(), "Uniform ±1/n (documents)", sees="nothing"),
-    "kmeans": Arm(init.KMeans(), "k-means on the batch (documents)"),
-    "rd_gaussian": Arm(init.RateDistortion("isotropic"), "R(D) Gaussian, isotropic (documents)"),
-    "water_filling": Arm(init.RateDistortion("water_filling"), "R(D) Gaussian, water-filled"),
-    "finite": Arm(init.RateDistortion("finite"), "Best Gaussian for this n"),
-    "sample": Arm(init.Sample(), "Data samples"),
-    "sample_lloyd": Arm(init.KMeans(1, "sample"), "Data samples, one Lloyd step"),
-    "kmeans_pp": Arm(init.KMeans(0), "k-means++ seeds only"),
-    "kmeans_all": Arm(init.KMeans(), "k-means on all training data", sees="all"),
-    "synthetic": Arm(init.Synthetic(), "Synthetic: Lloyd on the fitted Gaussian"),
-    "lattice": Arm(init.Lattice(), "Lattice (E8 at k = 8)"),
-    "best": Arm(init.Best(), "Best of five, by held-out score"),
+    "uniform": Arm(init.Uniform(), sees="nothing"),
+    "kmeans": Arm(init.KMeans()),
+    "rd_gaussian": Arm(init.RateDistortion("isotropic")),
+    "water_filling": Arm(init.RateDistortion("water_filling")),
+    "finite": Arm(init.RateDistortion("finite")),
+    "sample": Arm(init.Sample()),
+    "sample_lloyd": Arm(init.KMeans(1, "sample")),
+    "kmeans_pp": Arm(init.KMeans(0)),
+    "kmeans_all": Arm(init.KMeans(), sees="all"),
+    "synthetic": Arm(init.Synthetic()),
+    "lattice": Arm(init.Lattice()),
+    "best": Arm(init.Best()),
 }
 
 

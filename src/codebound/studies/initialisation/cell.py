@@ -14,7 +14,7 @@ from torch import Tensor
 
 from codebound import search
 from codebound.files import replacing
-from codebound.metrics import usage as metrics
+from codebound.metrics.usage import geometry, usage
 from codebound.studies.folder import RunFolder
 from codebound.studies.initialisation import arms as arm_table
 from codebound.studies.initialisation import sources
@@ -65,7 +65,7 @@ def _run_cell(folder: RunFolder[Settings], cell: Cell) -> None:
         len(latents.train),
         min(settings.batch_size, len(latents.train)),
         settings.steps,
-        sources.generator(settings, cell.source, cell.seed, "order"),
+        sources.generator(cell.source, cell.seed, "order"),
     )
     fresh = latents.held_out[: settings.fresh_samples]
     history: list[tuple[int, dict[str, Tensor]]] = []
@@ -93,12 +93,12 @@ def initial_codebooks(
     settings: Settings, cell: Cell, train: Float[Tensor, "n k"]
 ) -> dict[ArmName, Float[Tensor, "K k"]]:
     """Each arm's codebook before step 0. All arms see the same batch and begin the same random stream."""
-    stream = sources.generator(settings, cell.source, cell.seed, "init batch")
+    stream = sources.generator(cell.source, cell.seed, "init batch")
     batch = train[torch.randperm(len(train), generator=stream)[: settings.init_batch]]
     books = {}
     for name in settings.arms:
         arm = arm_table.ARMS[name]
-        stream = sources.generator(settings, cell.source, cell.seed, "init")
+        stream = sources.generator(cell.source, cell.seed, "init")
         books[name] = arm.init(train if arm.sees == "all" else batch, settings.codebook_size, stream)
     return books
 
@@ -120,7 +120,7 @@ def measure_all(
     """One row of `metrics.csv`, without its step, for each codebook."""
     row = _measure("train", latents.train, books, latents.train_floor)
     row |= _measure("fresh", fresh, books, latents.held_out_floor)
-    return row | metrics.geometry(books)._asdict()
+    return row | geometry(books)._asdict()
 
 
 def _measure(split: str, z: Float[Tensor, "n k"], books: Tensor, floor: float) -> dict[str, Tensor]:
@@ -131,7 +131,7 @@ def _measure(split: str, z: Float[Tensor, "n k"], books: Tensor, floor: float) -
         "distortion": distortion,
         "distortion_per_dim": distortion / z.shape[1],
         "reconstruction": distortion + floor,
-        **metrics.usage(_counts(indices, books.shape[1]))._asdict(),
+        **usage(_counts(indices, books.shape[1]))._asdict(),
     }
     return {f"{split}_{name}": value for name, value in row.items()}
 

@@ -24,8 +24,6 @@ from codebound.studies.initialisation.summary import Row, Summary
 from codebound.studies.statistics import Interval
 from codebound.theory.gaussian import gap_db
 
-REAL = ("photos", "data")
-
 
 def write_figures(out: Path, data: StudyData, summary: Summary) -> dict[str, dict[str, Path]]:
     """All figures as PNG under `out`; {source: {name: path}}."""
@@ -80,8 +78,8 @@ def training(data: StudyData, summary: Summary, source: str, optimizer: str = "a
         (error, "fresh_distortion", 0.0),
         (reconstruction, "fresh_reconstruction", floor),
     ):
-        lines = [(kind, label, value + lift) for kind, label, value in bounds(summary, source)]
-        handles = plots.horizontal_bounds(ax, lines)
+        lines = [_lifted(limit, lift) for limit in limits(summary, source)]
+        handles = [plots.limit_line(ax, limit, "horizontal") for limit in lines]
         _zoom(ax, summary.select(source, optimizer), column, lines)
         ax.legend(
             handles=handles, fontsize=8.5, loc="lower left", frameon=False, labelspacing=0.25
@@ -112,10 +110,12 @@ def optimizers(data: StudyData, summary: Summary, source: str) -> Figure:
         _curves(ax, data, source, name, "fresh_distortion", arms)
         plots.style(ax, OPTIMIZERS.get(name, name), "training step (log scale)", "")
         plots.step_axis(ax, summary.steps, data.settings.evaluate_every)
-        lines = plots.horizontal_bounds(ax, bounds(summary, source))
+        lines = [plots.limit_line(ax, limit, "horizontal") for limit in limits(summary, source)]
     axes[0].set_ylabel("squared error per vector, fresh data (log)", fontsize=9.5)
     values = [r.metrics[f"{when}_fresh_distortion"].mean for r in rows for when in ("initial", "final")]
-    values += [v for _, _, v in bounds(summary, source)]
+    values += [
+        v for limit in limits(summary, source) for v in (limit.value, *(limit.interval or ())) if v > 0
+    ]
     plots.log_axis(axes[0], min(values) / 1.1, max(values) * 1.1)
     handles = [_handle(arm) for arm in arms] + lines
     figure.legend(handles=handles, loc="outside lower center", ncol=4, fontsize=9, frameon=False)
@@ -155,12 +155,22 @@ def utilisation(summary: Summary, source: str, optimizer: str = "adam") -> Figur
 
 
 def distance(summary: Summary, source: str, optimizer: str = "adam") -> Figure:
-    """Decibels above the Shannon bound at the start and at the end, with the other limits as lines."""
-    rows = [r for r in summary.select(source, optimizer) if "final_gap_db" in r.metrics]
+    """Decibels at the start and at the end, with the other limits as lines.
+
+    Above the Shannon bound; where that is only estimated, to the Gaussian reference, with the bound and its interval
+    as a band.
+    """
+    estimated = summary.estimated(source)
+    name = "gaussian_reference_db" if estimated else "gap_db"
+    rows = [r for r in summary.select(source, optimizer) if f"final_{name}" in r.metrics]
     figure = plots.new_figure(12, 2.3 + 0.4 * len(rows))
     ax = figure.subplots()
-    word = "estimated Shannon lower bound" if source in REAL else "Shannon bound"
-    plots.style(ax, "", f"decibels above the {word}, fresh data (0 = at the bound)")
+    unit = (
+        "decibels to the Gaussian reference, fresh data (0 = what a Gaussian of equal covariance needs; not a bound)"
+        if estimated
+        else "decibels above the Shannon bound, fresh data (0 = at the bound)"
+    )
+    plots.style(ax, "", unit)
     figure.suptitle(
         f"{source_name(source)}: distance from the limit, before and after training "
         f"({_seeds(summary, source)}, bars: 95 % interval)",
@@ -168,28 +178,50 @@ def distance(summary: Summary, source: str, optimizer: str = "adam") -> Figure:
         x=0.01,
         ha="left",
     )
-    points = [(r.arm, r.metrics["initial_gap_db"], r.metrics["final_gap_db"]) for r in rows]
-    lines = _vertical_bounds(ax, summary, source)
+    points = [(r.arm, r.metrics[f"initial_{name}"], r.metrics[f"final_{name}"]) for r in rows]
+    lines = _in_decibels(limits(summary, source), "gaussian_reference" if estimated else "shannon")
+    handles = [plots.limit_line(ax, limit, "vertical", " dB") for limit in lines]
     means = sorted(m.mean for _, *pair in points for m in pair)
-    limit = 1.25 * max([means[int(0.8 * (len(means) - 1))], *(end.mean for _, _, end in points), 0.1])
-    _dumbbells(ax, points, clip=limit)
-    ax.set_xlim(min(-0.03 * limit, *(m - 0.05 * limit for m in means)), limit)
-    _start_end_legend(figure, lines)
+    right = 1.25 * max([means[int(0.8 * (len(means) - 1))], *(end.mean for _, _, end in points), 0.1])
+    _dumbbells(ax, points, clip=right)
+    left = min([*means, *(v for limit in lines for v in (limit.value, *(limit.interval or ())))])
+    ax.set_xlim(left - 0.03 * (right - left), right)
+    _start_end_legend(figure, handles)
     return figure
 
 
-def bounds(summary: Summary, source: str) -> list[tuple[str, str, float]]:
-    """(kind, label, value) of the lines a distortion plot of this source must show."""
-    limits = summary.limits[source]
-    real = source in REAL
+def limits(summary: Summary, source: str) -> list[plots.Limit]:
+    """The lines a distortion plot of this source must show: its bounds, and what else to compare with."""
+    found, estimated = summary.limits[source], summary.estimated(source)
     names = {
-        "shannon": "Shannon lower bound (estimated)" if real else "Shannon bound R(D)",
+        "shannon": "Shannon lower bound (estimated)" if estimated else "Shannon bound R(D)",
         "converse": "Certified converse, this n and k",
         "best_known": "Best code known",
     }
-    if real:
+    if estimated:
         names["gaussian_reference"] = "Gaussian reference (may be beaten)"
-    return [(kind, label, limits[kind].mean) for kind, label in names.items() if kind in limits]
+    lines = [plots.Limit(kind, label, found[kind].mean) for kind, label in names.items() if kind in found]
+    if not estimated:
+        return lines
+    interval = (found["shannon_low"].mean, found["shannon_high"].mean)
+    return [line._replace(interval=interval) if line.kind == "shannon" else line for line in lines]
+
+
+def _lifted(limit: plots.Limit, by: float) -> plots.Limit:
+    ends = limit.interval
+    return limit._replace(value=limit.value + by, interval=ends and (ends[0] + by, ends[1] + by))
+
+
+def _in_decibels(lines: list[plots.Limit], origin: str) -> list[plots.Limit]:
+    """The limits relative to one of them; an end of an interval at zero error has no decibels and is left out."""
+    zero = next((line.value for line in lines if line.kind == origin), 0.0)
+    found = []
+    for line in lines if zero > 0 else []:
+        if line.value > 0:
+            ends = line.interval if line.interval and min(line.interval) > 0 else None
+            decibels = ends and (gap_db(ends[0], zero), gap_db(ends[1], zero))
+            found.append(line._replace(value=gap_db(line.value, zero), interval=decibels))
+    return found
 
 
 def _curves(ax: Axes, data: StudyData, source: str, optimizer: str, column: str, arms: list[str]) -> None:
@@ -197,7 +229,7 @@ def _curves(ax: Axes, data: StudyData, source: str, optimizer: str, column: str,
     curves = only(data.curves, source=source, optimizer=optimizer)
     table = {arm: only(curves, arm=arm).pivot(index="seed", columns="step", values=column) for arm in arms}
     limit, floor = (
-        data.limit(source, "gaussian_reference" if source in REAL else "shannon"),
+        data.limit(source, "gaussian_reference" if data.limit(source, "shannon_low") else "shannon"),
         data.floor(source),
     )
     for i, arm in enumerate(reversed(arms)):
@@ -216,22 +248,22 @@ def _curves(ax: Axes, data: StudyData, source: str, optimizer: str, column: str,
             "linewidth": 2.1 if arm in (*DOCUMENTED, "best") else 1.5,
             "zorder": 3 + i,
         }
-        plots.band(ax, table[arm].columns.to_numpy(), runs, line | _dashes(arm))
+        plots.band(ax, table[arm].columns.to_numpy(), runs, line | _dashes(arm), data.overlap(source))
 
 
-def _zoom(ax: Axes, rows: list[Row], name: str, lines: list[tuple[str, str, float]]) -> None:
+def _zoom(ax: Axes, rows: list[Row], name: str, lines: list[plots.Limit]) -> None:
     """Limit the axis to where most arms can be told apart; say what is outside, with its numbers."""
     starts, ends = ({r.arm: r.metrics[f"{when}_{name}"].mean for r in rows} for when in ("initial", "final"))
     usual_start, usual_end = (sorted(values.values())[(len(values) - 1) // 2] for values in (starts, ends))
     shown = [e for e in ends.values() if e <= 1.8 * usual_end]
     shown += [s for s in starts.values() if s <= 1.3 * usual_start]
-    values = [v for _, _, v in lines]
+    values = [v for limit in lines for v in (limit.value, *(limit.interval or ()))]
     low, high = min(*shown, *values), max(*shown, *values)
     room = 0.06 * (high - low)
     outside = [
         f"{look(a).name}: {starts[a]:.3g} → {ends[a]:.3g}" for a in starts if starts[a] > high + 1.5 * room
     ]
-    # Below the lowest bound there is room for the legend that names the bounds, on top for the note.
+    # Below the lowest limit there is room for the legend that names them, on top for the note.
     above = 1.5 + 0.9 * (len(outside) + 1) * bool(outside)
     ax.set_ylim(low - (1.2 + 0.9 * len(lines)) * room, high + above * room)
     if outside:
@@ -261,20 +293,6 @@ def _dumbbells(ax: Axes, points: list[tuple[str, Interval, Interval]], clip: flo
             )  # fmt: skip
     ax.set_yticks(range(len(points)), [look(arm).name for arm, *_ in points])
     ax.set_ylim(len(points) - 0.4, -0.6)
-
-
-def _vertical_bounds(ax: Axes, summary: Summary, source: str) -> list[Line2D]:
-    found = bounds(summary, source)
-    shannon = {kind: value for kind, _, value in found}.get("shannon")
-    handles = []
-    for kind, label, value in found:
-        if shannon is None:
-            break
-        colour, dashes = plots.BOUND_STYLES[kind]
-        at = gap_db(value, shannon)
-        ax.axvline(at, color=colour, linestyle=dashes, linewidth=1.4, zorder=1)
-        handles.append(Line2D([], [], color=colour, linestyle=dashes, label=f"{label}: {at:.2f} dB"))
-    return handles
 
 
 def _start_end_legend(figure: Figure, lines: list[Line2D]) -> None:

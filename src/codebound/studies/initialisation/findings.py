@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from codebound.studies.claims import Status, Verdict, number
+from codebound.studies.claims import Status, Verdict
+from codebound.studies.formatting import count_text, db_text, number, typeset
 from codebound.studies.initialisation.labels import look, source_name
+from codebound.studies.initialisation.rundata import SPLITS, WHEN
 from codebound.studies.initialisation.settings import DOCUMENTED
 from codebound.studies.initialisation.summary import BASELINE, Row, Summary
 from codebound.studies.statistics import Interval
 
 NEGLIGIBLE = 0.5  # per cent: smaller differences are called level, whatever their interval
+# Judged in the headline, and named before any run: the documents' rule, and that rule with the right spectrum.
+RULE, CORRECTED = "rd_gaussian", "water_filling"
 
 
 @dataclass(frozen=True)
@@ -25,22 +28,6 @@ class Finding:
     items: tuple[str, ...] = ()  # a list after the text
 
 
-@dataclass(frozen=True)
-class Rank:
-    """How far an arm is above the best arm of each source, in per cent of distortion, (start, end)."""
-
-    arm: str
-    excess: dict[str, tuple[float, float]]
-
-    @property
-    def worst_start(self) -> float:
-        return max(start for start, _ in self.excess.values())
-
-    @property
-    def worst_end(self) -> float:
-        return max(end for _, end in self.excess.values())
-
-
 def findings(summary: Summary, verdicts: Sequence[Verdict]) -> list[Finding]:
     """The executive summary, in the order a reader asks."""
     found = [
@@ -48,81 +35,51 @@ def findings(summary: Summary, verdicts: Sequence[Verdict]) -> list[Finding]:
         _distance(summary),
         _ledger(verdicts),
         _collapse(summary),
+        _undone(summary),
         _optimizer(summary),
         _finite_data(summary),
         _formula(summary),
     ]
-    return [Finding(f.title, _typeset(f.text), tuple(map(_typeset, f.items))) for f in found if f is not None]
-
-
-def ranking(summary: Summary, optimizer: str = "adam") -> list[Rank]:
-    """The arms that ran on every source, safest first: smallest worst case after training, then at the start.
-
-    Worst cases that differ by less than 0.2 % count as equal.
-    """
-    tables = {source: {r.arm: r for r in summary.select(source, optimizer)} for source in summary.sources}
-    common = [arm for arm in summary.arms if all(arm in table for table in tables.values())]
-    ranks = []
-    for arm in common:
-        excess = {}
-        for source, table in tables.items():
-            start, end = (_excess(table[arm], list(table.values()), when) for when in ("initial", "final"))
-            excess[source] = (start, end)
-        ranks.append(Rank(arm, excess))
-    return sorted(ranks, key=lambda r: (round(r.worst_end / 0.2), r.worst_start))
-
-
-def recommendation(summary: Summary) -> list[str]:
-    """Which initialisation to use, in sentences."""
-    ranks = ranking(summary)
-    if not ranks:
-        return ["No arm ran on every source, so none can be recommended."]
-    first, where = ranks[0], _plural(len(summary.sources), "source")
-    sentences = [
-        f"Use “{look(first.arm).name}” ({look(first.arm).text}). Over the {where} here it never ends more than "
-        f"{_excess_text(first.worst_end)} above the best arm, nor starts more than "
-        f"{_excess_text(first.worst_start)} above it."
-    ]
-    good = [r for r in ranks[1:] if r.worst_end < 1.0]
-    if good:
-        names = ", ".join(look(r.arm).name for r in good)
-        sentences.append(f"Also within 1 % of the best end on every source: {names}.")
-    # To be worth a warning an arm must be clearly worse than what everybody has already.
-    usual = max((r.worst_end for r in ranks if r.arm == BASELINE), default=0.0)
-    bad = [r for r in ranks if r.worst_end > usual + 5]
-    if bad:
-        names = ", ".join(f"{look(r.arm).name} ({r.worst_end:.0f} %)" for r in reversed(bad))
-        sentences.append(
-            f"Avoid, at least with this optimizer, for their worst case above the best end: {names}."
-        )
-    return [_typeset(sentence) for sentence in sentences]
+    return [Finding(f.title, typeset(f.text), tuple(map(typeset, f.items))) for f in found if f is not None]
 
 
 def _question(summary: Summary) -> Finding | None:
-    """Theory's initialisations against k-means on the batch: the count over sources, then each source."""
-    documented, best, items = [], [], []
+    """The documents' rule and its correction against k-means on the batch: the count, then each source."""
+    words: dict[str, list[str]] = {RULE: [], CORRECTED: []}
+    items = []
     for source in summary.sources:
-        theory = {
-            r.arm: r for r in summary.select(source) if look(r.arm).family == "theory" and r.versus_baseline
-        }
-        rule = summary.row(source, "rd_gaussian")
-        if not theory or rule is None or not rule.versus_baseline:
-            continue
-        leader = min(theory.values(), key=lambda r: r.metrics["final_fresh_distortion"].mean)
-        documented.append(_word(rule.versus_baseline["final_fresh_distortion"]))
-        best.append(_word(leader.versus_baseline["final_fresh_distortion"]))
-        items.append(
-            f"{source_name(source)}: the documents' R(D) Gaussian {_start_end(rule)}. "
-            f"The best start from theory, “{look(leader.arm).name}”, {_start_end(leader)}."
-        )
+        pair = [summary.row(source, arm) for arm in (RULE, CORRECTED)]
+        judged = [row for row in pair if row is not None and row.versus_baseline]
+        for row in judged:
+            words[row.arm].append(_word(row.versus_baseline["final_fresh_distortion"]))
+        if judged:
+            text = "; ".join(f"{look(row.arm).name} {_start_end(row)}" for row in judged)
+            items.append(f"{source_name(source)}: {text}.{_leader(summary, source)}")
     if not items:
         return None
-    text = (
-        f"After training, and against k-means on the batch, the documents' rule is {_count(documented)}; the best of "
-        f"the other starts from theory (the water-filled spectrum, the finite-n correction, synthetic Lloyd, a "
-        f"lattice) is {_count(best)}."
-    )
+    counts = [
+        f"{text} is {_count(words[arm])}"
+        for arm, text in (
+            (RULE, "the documents' rule (one variance for all dimensions)"),
+            (CORRECTED, "the same rule with the water-filled spectrum"),
+        )
+        if words[arm]
+    ]
+    text = f"After training, and against k-means on the batch, {'; '.join(counts)}."
     return Finding("Can rate-distortion theory choose a better start than k-means?", text, tuple(items))
+
+
+def _leader(summary: Summary, source: str) -> str:
+    """The best end among theory's starts; its interval allows for its having been chosen by the result."""
+    theory = [r for r in summary.select(source) if look(r.arm).family == "theory" and r.versus_baseline]
+    if len(theory) < 2:
+        return ""
+    best = min(theory, key=lambda r: r.metrics["final_fresh_distortion"].mean)
+    percent = best.versus_baseline["final_fresh_distortion"].widened(len(theory))
+    return (
+        f" Of theory's {len(theory)} starts “{look(best.arm).name}” ends best, {_against(percent)}"
+        f"{', interval widened for the choice' if percent.known else ''}."
+    )
 
 
 def _word(percent: Interval) -> str:
@@ -135,7 +92,8 @@ def _count(words: list[str]) -> str:
     counts = Counter(words)
     order = ("better", "level", "worse", "not distinguishable")
     return (
-        ", ".join(f"{w} on {counts[w]}" for w in order if counts[w]) + f" of {_plural(len(words), 'source')}"
+        ", ".join(f"{w} on {counts[w]}" for w in order if counts[w])
+        + f" of {count_text(len(words), 'source')}"
     )
 
 
@@ -168,26 +126,50 @@ def _against(percent: Interval) -> str:
 
 
 def _distance(summary: Summary) -> Finding | None:
-    parts = []
+    items = []
     for source in summary.sources:
-        rows = [r for r in summary.select(source) if "final_gap_db" in r.metrics]
-        if not rows:
+        gap_name = "gaussian_reference_db" if summary.estimated(source) else "gap_db"
+        reached = [
+            (row, when, row.metrics[f"{when}_{gap_name}"])
+            for row in summary.select(source)
+            for when in WHEN
+            if f"{when}_{gap_name}" in row.metrics
+        ]
+        if not reached:
             continue
-        best = min(rows, key=lambda r: r.metrics["final_gap_db"].mean)
-        gap, limits = best.metrics["final_gap_db"], summary.limits[source]
-        text = f"{source_name(source)}: the best end ({look(best.arm).name}) is {_db(gap)} above the Shannon bound"
-        if "converse" in limits:
-            value, converse = best.metrics["final_fresh_distortion"].mean, limits["converse"].mean
-            text += (
-                f"; but no codebook of n = {summary.codebook_size}, k = {summary.dim} can have less than "
-                f"{number(converse)} there, and {number(value)} is {100 * (value / converse - 1):.1f} % above that"
-            )
-        elif "final_gaussian_reference_db" in best.metrics and "shannon_low" in limits:
-            reference = best.metrics["final_gaussian_reference_db"].mean
-            side = "below" if reference < 0 else "above"
-            text += f" (an estimate), and {abs(reference):.2f} dB {side} the Gaussian of equal covariance"
-        parts.append(text + ".")
-    return Finding("How far from the limit everything ends", " ".join(parts)) if parts else None
+        row, when, gap = min(reached, key=lambda found: found[2].mean)
+        name = f"{look(row.arm).name}, {'before' if when == 'initial' else 'after'} training"
+        write = _estimated_distance if summary.estimated(source) else _known_distance
+        items.append(f"{source_name(source)}: the closest ({name}) is {write(summary, row, when, gap)}.")
+    title = "How far from the limit everything stays"
+    text = "The least error on fresh data over all starts, before training or after it, beside the limit."
+    return Finding(title, text, tuple(items)) if items else None
+
+
+def _known_distance(summary: Summary, row: Row, when: str, gap: Interval) -> str:
+    text = f"{db_text(gap)} above the Shannon bound"
+    converse = summary.limits[row.source].get("converse")
+    if converse is None:
+        return text
+    value = row.metrics[f"{when}_fresh_distortion"].mean
+    return (
+        f"{text}; but no codebook of n = {summary.codebook_size}, k = {summary.dim} can have less than "
+        f"{number(converse.mean)} there, and {number(value)} is {100 * (value / converse.mean - 1):.1f} % above that"
+    )
+
+
+def _estimated_distance(summary: Summary, row: Row, when: str, reference: Interval) -> str:
+    limits = summary.limits[row.source]
+    low, high = (number(limits[f"shannon_{side}"].mean) for side in ("low", "high"))
+    text = (
+        f"{db_text(reference)} from what a Gaussian of equal covariance needs (negative: less error than that). The "
+        f"Shannon lower bound is only an estimate, {number(limits['shannon'].mean)} [{low}, {high}]"
+    )
+    gap = row.metrics.get(f"{when}_gap_db")
+    text += f", and {db_text(gap)} away" if gap is not None else ""
+    if row.source == "photos":
+        text += "; it speaks for patches of these few photographs only, too few scenes for a density of photographs"
+    return text
 
 
 def _ledger(verdicts: Sequence[Verdict]) -> Finding | None:
@@ -201,7 +183,9 @@ def _ledger(verdicts: Sequence[Verdict]) -> Finding | None:
     held = {v.claim.id for v in verdicts if v.main and v.status is Status.CONFIRMED}
     only = sorted({v.claim.statement for v in apart if v.claim.id in held})
     if only:
-        text += f" {_plural(len(only), 'confirmed one')} fail elsewhere (on fresh data or on the raw source)."
+        text += (
+            f" {count_text(len(only), 'confirmed one')} fail elsewhere (on fresh data or on the raw source)."
+        )
     return Finding("The documents' numbers", text)
 
 
@@ -217,6 +201,27 @@ def _collapse(summary: Summary) -> Finding | None:
     if not parts:
         return None
     return Finding(f"What becomes of the uniform start (n = {summary.codebook_size})", "; ".join(parts) + ".")
+
+
+def _undone(summary: Summary) -> Finding | None:
+    """Starts that the documents' training makes worse on fresh data."""
+    items = []
+    for source in summary.sources:
+        for row in summary.select(source):
+            change = row.metrics["fresh_change_percent"]
+            if change.above(0):
+                fresh, train = (
+                    " → ".join(number(row.metrics[f"{when}_{split}_distortion"].mean) for when in WHEN)
+                    for split in SPLITS
+                )
+                items.append(
+                    f"{source_name(source)}, {look(row.arm).name}: {fresh} ({change.mean:+.1f} %, 95 %: "
+                    f"{change.low:+.1f} to {change.high:+.1f} %); on the training set {train}."
+                )
+    if not items:
+        return None
+    text = "From these starts the error on fresh data is larger after the documents' training than before it:"
+    return Finding("Where training undoes a good start", text, tuple(items))
 
 
 def _optimizer(summary: Summary) -> Finding | None:
@@ -280,30 +285,3 @@ def _formula(summary: Summary) -> Finding | None:
         + "; ".join(parts)
         + "). For a Gaussian source the bound there is the water-filled one.",
     )
-
-
-def _typeset(text: str) -> str:
-    """Numbers keep their units, and minus signs look like minus signs."""
-    return re.sub(r"(?<![\w.])-(?=\d)", "−", re.sub(r"(?<=\d) (?=%|dB)", "\u00a0", text))
-
-
-def _excess(row: Row, rows: Sequence[Row], when: str) -> float:
-    """Per cent above the best arm, from decibels so that redrawn sources weigh equally."""
-    name = f"{when}_gaussian_reference_db"
-    if any(name not in r.metrics for r in rows):
-        name = f"{when}_fresh_distortion"
-        return 100 * (row.metrics[name].mean / min(r.metrics[name].mean for r in rows) - 1)
-    above = row.metrics[name].mean - min(r.metrics[name].mean for r in rows)
-    return 100 * (10 ** (above / 10) - 1)
-
-
-def _excess_text(percent: float) -> str:
-    return "0.1 %" if percent < 0.1 else f"{percent:.1f} %"
-
-
-def _db(gap: Interval) -> str:
-    return f"{gap.mean:.2f} dB" + (f" [{gap.low:.2f}, {gap.high:.2f}]" if gap.known else "")
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" + ("" if count == 1 else "s")

@@ -95,9 +95,13 @@ SOURCES: dict[str, tuple[str, str]] = {
     "photos": (
         "Photographs",
         "8×8 luminance patches of real photographs, projected by PCA and scaled to mean variance 1; trained "
-        "on some photographs, measured on others.",
+        "on some photographs, measured on others. Seeds draw other patches of the same photographs.",
     ),
-    "data": ("Your data", "The vectors given by --data, projected by PCA, split into train and held out."),
+    "data": (
+        "Your data",
+        "The vectors given by --data, projected by PCA and scaled to mean variance 1; each seed splits them "
+        "anew into train and held out.",
+    ),
 }
 
 

@@ -7,7 +7,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.resources import as_file, files
 from itertools import groupby
 from pathlib import Path
@@ -18,9 +18,10 @@ import yaml
 from markupsafe import Markup
 
 from codebound.files import write_text
-from codebound.studies import claims
+from codebound.studies import claims, formatting
 from codebound.studies.claims import Status, Verdict
 from codebound.studies.initialisation import figures, findings, labels
+from codebound.studies.initialisation.recommendation import ranking, recommendation
 from codebound.studies.initialisation.rundata import StudyData, facts, load, lookup
 from codebound.studies.initialisation.summary import BASELINE, Row, Summary, summarise
 from codebound.studies.statistics import Interval
@@ -31,10 +32,6 @@ LIMIT_TEXT = {
     "shannon": (
         "Shannon bound",
         "No code of this rate, however long its blocks, has a smaller error. Water-filled where variances differ.",
-    ),
-    "shannon_range": (
-        "its uncertainty",
-        "The bound rests on an entropy estimated from samples; this is the range of that estimate.",
     ),
     "converse": (
         "Certified converse",
@@ -57,6 +54,13 @@ LIMIT_TEXT = {
         "The documents' formula. A bound only where all variances are equal.",
     ),
 }
+
+
+ESTIMATED_TEXT = (
+    "Shannon lower bound, estimated",
+    "No code of this rate has a smaller error. It rests on an entropy estimated from samples: in brackets the range "
+    "of that estimate.",
+)
 
 
 def write(out: Path) -> Path:
@@ -92,7 +96,7 @@ def results(data: StudyData, summary: Summary, verdicts: Sequence[Verdict]) -> d
         "settings": data.settings.model_dump(mode="json"),
         **summary.to_dict(),
         "findings": [asdict(f) for f in findings.findings(summary, verdicts)],
-        "recommendation": findings.recommendation(summary),
+        "recommendation": recommendation(summary),
         "claims": [v.to_json() for v in verdicts],
     }
 
@@ -104,7 +108,7 @@ def _render(
     environment.filters |= {
         "interval": _interval_html,
         "percent": _percent_html,
-        "number": claims.number,
+        "number": formatting.number,
         "log2": _log2,
     }
     template = environment.from_string(_HERE.joinpath("report.html.j2").read_text(encoding="utf-8"))
@@ -114,8 +118,8 @@ def _render(
         summary=summary,
         baseline=labels.look(BASELINE).name,
         findings=findings.findings(summary, verdicts),
-        recommendation=findings.recommendation(summary),
-        ranks=findings.ranking(summary),
+        recommendation=recommendation(summary),
+        ranks=ranking(summary),
         ledger=_ledger(verdicts),
         counts={s.value: counts[s] for s in Status},
         tiles=_tiles(summary, counts),
@@ -142,29 +146,31 @@ def _tiles(summary: Summary, counts: Counter[Status]) -> list[tuple[str, str]]:
         else []
     )
     for source in summary.sources:
-        gaps = [r.metrics["final_gap_db"].mean for r in summary.select(source) if "final_gap_db" in r.metrics]
+        estimated = summary.estimated(source)
+        name = "final_gaussian_reference_db" if estimated else "final_gap_db"
+        gaps = [r.metrics[name].mean for r in summary.select(source) if name in r.metrics]
         if gaps:
-            bound = "estimated Shannon lower bound" if source in figures.REAL else "Shannon bound"
-            tiles.append((f"{min(gaps):.2f} dB", f"{labels.source_name(source)}: best end above the {bound}"))
+            value = formatting.typeset(f"{min(gaps):+.2f} dB" if estimated else f"{min(gaps):.2f} dB")
+            what = "to the Gaussian of equal covariance" if estimated else "above the Shannon bound"
+            tiles.append((value, f"{labels.source_name(source)}: best end {what}"))
     return tiles
 
 
 def _section(summary: Summary, source: str, pictures: dict[str, Path]) -> dict[str, Any]:
     limits = summary.limits[source]
-    real = source in figures.REAL
-    names = [k for k in LIMIT_TEXT if k in limits and (real or k != "gaussian_reference")]
-    shown = [(*LIMIT_TEXT[k], limits[k]) for k in names]
-    if "shannon_low" in limits and "shannon_high" in limits:
-        low, high = limits["shannon_low"].mean, limits["shannon_high"].mean
-        estimate = Interval((low + high) / 2, low, high, limits["shannon_low"].n)
-        shown.insert(1, (*LIMIT_TEXT["shannon_range"], estimate))
+    estimated = summary.estimated(source)
+    names = [k for k in LIMIT_TEXT if k in limits and (estimated or k != "gaussian_reference")]
+    shown = {k: (*LIMIT_TEXT[k], limits[k]) for k in names}
+    if estimated:
+        low, high = (limits[f"shannon_{side}"].mean for side in ("low", "high"))
+        shown["shannon"] = (*ESTIMATED_TEXT, replace(limits["shannon"], low=low, high=high))
     tuned = [o for o in summary.optimizers(source) if o != "adam"]
     return {
         "source": source,
         "title": labels.source_name(source),
         "text": labels.SOURCES.get(source, ("", ""))[1],
-        "real": real,
-        "limits": shown,
+        "estimated": estimated,
+        "limits": list(shown.values()),
         "rows": summary.select(source),
         "tuned": [(labels.OPTIMIZERS.get(o, o), summary.select(source, o)) for o in tuned],
         "best": _best(summary.select(source)),
@@ -195,7 +201,7 @@ def _interval_html(interval: Interval | None, digits: int | None = None, fixed: 
     """The centre, with the interval in small print under it; `fixed`: none where all seeds agree."""
 
     def show(x: float) -> str:
-        return claims.number(x) if digits is None or abs(x) == float("inf") else f"{x:.{digits}f}"
+        return formatting.number(x) if digits is None or abs(x) == float("inf") else f"{x:.{digits}f}"
 
     if interval is None or interval.n == 0:
         return Markup("–")

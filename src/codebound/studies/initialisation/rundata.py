@@ -25,6 +25,7 @@ from codebound.theory.gaussian import gap_db
 SPLITS = ("fresh", "train")
 WHEN = ("initial", "final")
 PERCENTS = (1, 5)
+RESPLIT = 0.2 / 0.8  # held-out rows over training rows where every seed splits the same rows again
 Values = dict[int, float]  # by seed
 
 
@@ -33,7 +34,8 @@ class StudyData:
     """A run folder, as far as it is finished.
 
     `runs` has a row per (source, seed, arm, optimizer) with `{initial,final}_{fresh,train}_{measure}`, the
-    gaps in dB and the steps to convergence; `curves` a row per evaluation, read when first asked for.
+    gaps in dB, the steps to convergence and the change of the fresh error in training; `curves` a row per
+    evaluation, read when first asked for.
     """
 
     path: Path
@@ -62,6 +64,7 @@ class StudyData:
             {"source": source, "seed": seed, "arm": run["arm"], "optimizer": run["optimizer"]}
             | {f"{when}_{name}": value for when in WHEN for name, value in run[when].items()}
             | _gaps(run, cell["limits"])
+            | {"fresh_change_percent": _change(run)}
             | {"codeword_variance": cell["codeword_variance"].get(run["arm"], math.nan)}
             for (source, seed), cell in self.cells.items()
             for run in cell["runs"]
@@ -76,6 +79,10 @@ class StudyData:
     def seeds(self, source: str) -> list[int]:
         """Finished seeds of a source."""
         return sorted(seed for s, seed in self.cells if s == source)
+
+    def overlap(self, source: str) -> float:
+        """How far the seeds of a source are from independent (`statistics`): 0, but for rows split again."""
+        return RESPLIT if source == "data" else 0.0
 
     def limit(self, source: str, name: str) -> Values:
         """A limit per seed, without the seeds where it is not defined."""
@@ -115,10 +122,11 @@ def load(out: Path) -> StudyData:
 
 
 def steps_table(curves: pd.DataFrame) -> pd.DataFrame:
-    """First evaluated step within 1 % and 5 % of a final distortion, per run; infinite where never.
+    """Evaluated step from which on the distortion stays within 1 % and 5 % of a final one, per run.
 
-    The final distortion is the best over all runs of the same source and seed ("best"), over the documents'
-    three arms under the same optimizer ("documents"; nan where none of them was run), or the run's own ("own").
+    Infinite where it is not there at the end. The final distortion is the best over all runs of the same source
+    and seed ("best"), over the documents' three arms under the same optimizer ("documents"; nan where none of
+    them was run), or the run's own ("own"; nan where the curve has not settled, since its end is then no limit).
     """
     rows: list[dict[str, Any]] = []
     for (source, seed), cell in curves.groupby(["source", "seed"], sort=False):  # pyright: ignore[reportGeneralTypeIssues]
@@ -129,17 +137,33 @@ def steps_table(curves: pd.DataFrame) -> pd.DataFrame:
         for split in SPLITS:
             paths = {key: frame[f"{split}_distortion"].to_numpy() for key, frame in runs.items()}
             for key, goals in _goals({key: float(path[-1]) for key, path in paths.items()}).items():
-                steps = runs[key]["step"].to_numpy()
+                steps, path = runs[key]["step"].to_numpy(), paths[key]
                 for (reference, goal), percent in product(goals.items(), PERCENTS):
-                    step = (
-                        _first(steps, paths[key] <= goal * (1 + percent / 100)) if goal == goal else math.nan
-                    )
+                    known = goal == goal and (reference != "own" or settled(steps, path, percent))
+                    step = from_there_on(steps, path <= goal * (1 + percent / 100)) if known else math.nan
                     found[key][f"steps_{split}_{percent}pct_{reference}"] = step
         rows += [
             {"source": source, "seed": seed, "arm": arm, "optimizer": optimizer, **steps}
             for (arm, optimizer), steps in found.items()
         ]
     return pd.DataFrame(rows)
+
+
+def settled(steps: np.ndarray, path: np.ndarray, percent: float | int) -> bool:
+    """Whether a curve's end may stand for its limit: it moved by at most `percent`/4 % in the last tenth of the run.
+
+    At that rate another `percent` % takes at least four tenths of the run's length.
+    """
+    before = path[np.searchsorted(steps, 0.9 * steps[-1], side="right") - 1]
+    return bool(abs(path[-1] / before - 1) <= percent / 400)
+
+
+def from_there_on(steps: np.ndarray, there: np.ndarray) -> float:
+    """The first step after the last one at which `there` fails; infinite where it fails at the end."""
+    away = np.flatnonzero(~there)
+    if away.size == 0:
+        return float(steps[0])
+    return float(steps[away[-1] + 1]) if away[-1] + 1 < len(steps) else math.inf
 
 
 def _goals(final: dict[Any, float]) -> dict[Any, dict[str, float]]:
@@ -149,10 +173,6 @@ def _goals(final: dict[Any, float]) -> dict[Any, dict[str, float]]:
         three = [v for (a, o), v in final.items() if a in DOCUMENTED and o == optimizer]
         goals[arm, optimizer] = {"best": best, "documents": min(three, default=math.nan), "own": own}
     return goals
-
-
-def _first(steps: np.ndarray, there: np.ndarray) -> float:
-    return float(steps[there.argmax()]) if there.any() else math.inf
 
 
 def lookup(data: StudyData) -> Lookup:
@@ -171,10 +191,14 @@ def lookup(data: StudyData) -> Lookup:
             if frame.empty:
                 raise NotMeasuredError(f"'{arm}' was not trained with '{optimizer}' in this run")
         if metric not in frame or bool(np.isnan(frame[metric].to_numpy(dtype=float)).all()):
+            if metric.startswith("steps_") and metric.endswith("_own"):
+                raise NotMeasuredError(
+                    "the curve still moves when the run stops, so its own end is not where it converges to"
+                )
             raise NotMeasuredError(f"'{metric}' was not measured in this run")
         values: dict[int, float] = {}
         for seed, value in zip(frame["seed"], frame[metric], strict=True):
-            values[int(seed)] = min(float(value), values.get(int(seed), math.inf))
+            values[int(seed)] = float(np.fmin(value, values.get(int(seed), math.nan)))
         return values
 
     return find
@@ -197,14 +221,31 @@ def facts(data: StudyData) -> dict[str, float | int | str]:
 
 
 def _gaps(run: dict[str, Any], limits: dict[str, Any]) -> dict[str, float]:
-    """Decibels to the bound and to the Gaussian reference, on fresh data."""
-    found = {}
-    for name, key in (("gap_db", "shannon"), ("gaussian_reference_db", "gaussian_reference")):
-        limit = limits[key] or math.nan  # nan too where a bound is zero: there is no ratio to it
-        for when in WHEN:
-            value = run[when]["fresh_distortion"]
-            found[f"{when}_{name}"] = gap_db(value, limit) if limit > 0 and value > 0 else math.nan
-    return found
+    """Decibels to the bound and to the Gaussian reference, on fresh data.
+
+    Where the bound is estimated, also to the ends of its interval: `gap_db_low` to the largest bound the estimate
+    allows, `gap_db_high` to the smallest (infinite where that is zero).
+    """
+    names = {"gap_db": "shannon", "gaussian_reference_db": "gaussian_reference"}
+    if limits.get("shannon_low") is not None:
+        names |= {"gap_db_low": "shannon_high", "gap_db_high": "shannon_low"}
+    return {
+        f"{when}_{name}": _db(run[when]["fresh_distortion"], limits[key])
+        for name, key in names.items()
+        for when in WHEN
+    }
+
+
+def _db(value: float, limit: float | None) -> float:
+    if limit is None or value <= 0:
+        return math.nan
+    return gap_db(value, limit) if limit > 0 else math.inf
+
+
+def _change(run: dict[str, Any]) -> float:
+    """Per cent by which the fresh error is larger after training than before."""
+    start, end = (run[when]["fresh_distortion"] for when in WHEN)
+    return 100 * (end / start - 1) if start > 0 else math.nan
 
 
 def _read_cell(path: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -18,17 +18,8 @@ from codebound.data.linear_gaussian import LinearGaussian
 from codebound.errors import InputError
 from codebound.nets.linear import PCA
 from codebound.studies.initialisation.settings import Settings, SourceName
-from codebound.theory import bounds, finite, gaussian
-from codebound.theory.converse import converse
-from codebound.theory.entropy import differential_entropy
-
-TITLES: dict[SourceName, str] = {
-    "isotropic": "Linear-Gaussian, isotropic (unit variances)",
-    "anisotropic": "Linear-Gaussian, Σ = BBᵀ, mean variance 1",
-    "raw": "Linear-Gaussian, Σ = BBᵀ as documented",
-    "photos": "Photograph patches, 8×8 luminance, PCA",
-    "data": "Your data",
-}
+from codebound.studies.limits import estimated_limits, gaussian_limits
+from codebound.theory import gaussian
 
 
 @dataclass(frozen=True)
@@ -62,7 +53,7 @@ class Latents(NamedTuple):
     limits: Limits
 
 
-def generator(settings: Settings, source: str, seed: int, purpose: str) -> torch.Generator:
+def generator(source: str, seed: int, purpose: str) -> torch.Generator:
     """A stream of its own for each purpose: a seed redraws all of them together, and all arms share them."""
     digest = hashlib.sha256(f"{source}/{seed}/{purpose}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
@@ -83,24 +74,32 @@ def draw(settings: Settings, source: SourceName, seed: int) -> Latents:
 
 def _linear_gaussian(settings: Settings, kind: SourceName, seed: int) -> Latents:
     model = LinearGaussian.draw(kind, settings.ambient_dim, settings.dim, settings.noise, seed=seed)
-    stream = generator(settings, kind, seed, "samples")
+    stream = generator(kind, seed, "samples")
     encoder = PCA(torch.from_numpy(np.ascontiguousarray(model.principal_axes)).float())
     train = model.sample(settings.train_samples, generator=stream)
     held_out = model.sample(settings.final_samples, generator=stream)
-    spectrum = np.diag(model.latent_covariance)
-    shannon = gaussian.water_filling(spectrum, math.log2(settings.codebook_size)).distortion
-    limits = _limits(settings, spectrum, shannon=shannon, isotropic=kind == "isotropic")
+    found = gaussian_limits(np.diag(model.latent_covariance), settings.codebook_size)
+    limits = Limits(
+        shannon=found.shannon,
+        shannon_low=None,
+        shannon_high=None,
+        gaussian_reference=found.shannon,
+        isotropic_formula=_isotropic_formula(settings, model.latent_variance),
+        converse=found.converse,
+        random_codebook=found.random_codebook,
+        best_known=found.best_known,
+    )
     return _encode(encoder, train, held_out, 1.0, limits)
 
 
 def _photos(settings: Settings, seed: int) -> Latents:
     train = images.photo_patches(
-        "train", settings.train_samples, generator=generator(settings, "photos", seed, "train")
+        "train", settings.train_samples, generator=generator("photos", seed, "train")
     )
     held_out = images.photo_patches(
-        "held_out", settings.final_samples, generator=generator(settings, "photos", seed, "held_out")
+        "held_out", settings.final_samples, generator=generator("photos", seed, "held_out")
     )
-    return _real(settings, train, held_out)
+    return _real(settings, train, held_out, redrawn=True)
 
 
 def _data(settings: Settings, seed: int) -> Latents:
@@ -108,7 +107,7 @@ def _data(settings: Settings, seed: int) -> Latents:
     rows = {"train": train.values.float(), "held_out": held_out.values.float()}
     wanted = {"train": settings.train_samples, "held_out": settings.final_samples}
     for name, values in rows.items():
-        order = torch.randperm(len(values), generator=generator(settings, "data", seed, name))
+        order = torch.randperm(len(values), generator=generator("data", seed, name))
         rows[name] = values[order[: wanted[name]]]
     return _real(settings, rows["train"], rows["held_out"])
 
@@ -116,6 +115,11 @@ def _data(settings: Settings, seed: int) -> Latents:
 @lru_cache(maxsize=1)
 def _load(path: str) -> arrays.Vectors:
     return arrays.load_vectors(path, count=50_000)
+
+
+def data_digest(settings: Settings) -> str:
+    """SHA-256 of the user's vectors as they were read: a resumed run must see the same."""
+    return hashlib.sha256(_load(settings.data or "").values.numpy().tobytes()).hexdigest()
 
 
 def check_data(settings: Settings) -> None:
@@ -138,25 +142,35 @@ def check_data(settings: Settings) -> None:
             f"{vectors.name} has {rows} rows, {train} of them for training; codebook_size="
             f"{settings.codebook_size} needs {needed}; give --set codebook_size={max(2, train // 4)} or less"
         )
-    PCA.fit(vectors.values.float(), settings.dim)
+    draw(settings, "data", settings.first_seed)  # what only the estimate refuses: discrete data
 
 
-def _real(settings: Settings, train: Tensor, held_out: Tensor) -> Latents:
+def _real(settings: Settings, train: Tensor, held_out: Tensor, *, redrawn: bool = False) -> Latents:
+    """Samples encoded by PCA; `redrawn`: the same place of a photograph may be among them twice."""
     encoder = PCA.fit(train, settings.dim)
     latents = encoder.encode(train)
     # To mean variance 1, so that learning rates mean the same as on the other sources.
     scale = float(latents.var(0).mean().rsqrt())
-    z = (encoder.encode(held_out) * scale).double().numpy()
-    spectrum = np.linalg.eigvalsh(np.cov(z.T).reshape(settings.dim, settings.dim))[::-1].clip(min=0)
-    entropy = differential_entropy(z[: settings.fresh_samples])
-    rate = math.log2(settings.codebook_size)
-    low, value, high = (
-        bounds.shannon_lower_bound(bits, settings.dim, rate)
-        for bits in (entropy.low, entropy.bits, entropy.high)
+    fresh = encoder.encode(held_out) * scale
+    # Elsewhere equal rows are a sign of discrete data, which have no density.
+    z = (torch.unique(fresh, dim=0) if redrawn else fresh).double().numpy()
+    z = z[np.random.default_rng(0).permutation(len(z))]
+    found = estimated_limits(z, settings.codebook_size)
+    limits = Limits(
+        shannon=found.shannon,
+        shannon_low=found.shannon_low,
+        shannon_high=found.shannon_high,
+        gaussian_reference=found.gaussian_reference,
+        isotropic_formula=_isotropic_formula(settings, float(z.var(axis=0, ddof=1).mean())),
+        converse=None,
+        random_codebook=None,
+        best_known=None,
     )
-    limits = _limits(settings, spectrum, shannon=value, isotropic=False)
-    limits = Limits(**{**asdict(limits), "shannon_low": low, "shannon_high": high})
     return _encode(encoder, train, held_out, scale, limits)
+
+
+def _isotropic_formula(settings: Settings, variance: float) -> float:
+    return gaussian.distortion_rate(math.log2(settings.codebook_size), settings.dim, variance)
 
 
 def _encode(encoder: PCA, train: Tensor, held_out: Tensor, scale: float, limits: Limits) -> Latents:
@@ -168,29 +182,3 @@ def _encode(encoder: PCA, train: Tensor, held_out: Tensor, scale: float, limits:
     z, train_floor = both(train)
     fresh, held_out_floor = both(held_out)
     return Latents(z, fresh, train_floor, held_out_floor, float(z.var(0).mean()), limits)
-
-
-def _limits(
-    settings: Settings, spectrum: Float[np.ndarray, " k"], *, shannon: float, isotropic: bool
-) -> Limits:
-    dim, size = settings.dim, settings.codebook_size
-    rate = math.log2(size)
-    variance = float(spectrum.mean())
-    best = bounds.best_known(dim, size, variance) if isotropic else None
-    if isotropic:
-        random = finite.random_codebook_distortion(dim, size, gaussian.reproduction_variance(1.0, rate, dim))
-        random *= variance
-    else:
-        covariance = np.diag(spectrum)
-        codewords = gaussian.reproduction_covariance(covariance, rate)
-        random = finite.random_codebook_distortion_qmc(covariance, codewords, size).value
-    return Limits(
-        shannon=shannon,
-        shannon_low=None,
-        shannon_high=None,
-        gaussian_reference=gaussian.water_filling(spectrum, rate).distortion,
-        isotropic_formula=gaussian.distortion_rate(rate, dim, variance),
-        converse=converse(dim, size, variance).certified if isotropic else None,
-        random_codebook=random,
-        best_known=best.distortion if best else None,
-    )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 from joblib import Parallel, delayed
 
+from codebound.errors import InputError
 from codebound.studies.folder import RunFolder
 from codebound.studies.initialisation import sources
+from codebound.studies.initialisation.arms import ARMS
 from codebound.studies.initialisation.cell import Cell, cells, run_cell
 from codebound.studies.initialisation.settings import Settings
 
@@ -32,9 +35,13 @@ def run(
         InputError: data or a folder that can't be used, before anything is written.
         KeyboardInterrupt: passed on; what is finished stays.
     """
+    if jobs == 0 or jobs < -1:
+        raise InputError(f"jobs must be 1 or more, or −1 for one per core; got {jobs}")
+    inputs = {"arms": hashlib.sha256(repr([ARMS[name] for name in settings.arms]).encode()).hexdigest()[:12]}
     if settings.data is not None:
         sources.check_data(settings)
-    folder = RunFolder.open(out, "init", settings)
+        inputs["data"] = sources.data_digest(settings)
+    folder = RunFolder.open(out, "init", settings, inputs)
     every = cells(settings)
     missing = [cell for cell in every if not folder.finished(cell.name)]
     done = len(every) - len(missing)

@@ -5,36 +5,25 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.box import SIMPLE
-from rich.table import Table
 
-from codebound.studies.claims import number
-from codebound.studies.initialisation.labels import in_order, look, source_name
-from codebound.studies.initialisation.rundata import (
-    SPLITS,
-    WHEN,
-    StudyData,
-    Values,
-    facts,
-    load,
-    lookup,
-    only,
-)
+from codebound.studies.initialisation.labels import in_order
+from codebound.studies.initialisation.rundata import SPLITS, WHEN, StudyData, Values, only
 from codebound.studies.statistics import Interval, mean_interval, paired_percent, quantity_interval
-
-__all__ = ["Row", "StudyData", "Summary", "facts", "load", "lookup", "rich_table", "summarise", "tables"]
 
 BASELINE = "kmeans"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One arm under one optimizer on one source. `metrics` by the names of `StudyData.runs`."""
+    """One arm under one optimizer on one source. `metrics` by the names of `StudyData.runs`.
+
+    Where the bound is estimated, the interval of a `gap_db` covers the estimate's uncertainty as well as the seeds.
+    """
 
     source: str
     arm: str
@@ -70,6 +59,10 @@ class Summary:
     @property
     def sources(self) -> list[str]:
         return list(self.limits)
+
+    def estimated(self, source: str) -> bool:
+        """Whether the source's distribution is unknown, so that its bound is an estimate with an interval."""
+        return "shannon_low" in self.limits[source]
 
     def select(self, source: str, optimizer: str = "adam") -> list[Row]:
         """The rows of a source under one optimizer, in the order of every table."""
@@ -107,14 +100,19 @@ def summarise(data: StudyData) -> Summary:
     names = [c for c in data.runs.columns if c not in ("source", "seed", "arm", "optimizer")]
     rows = []
     for source, arm, optimizer, frame in _groups(data.runs):
+        overlap = data.overlap(source)
         base = only(data.runs, source=source, arm=BASELINE, optimizer=optimizer)
         columns = {name: frame[name].to_numpy(dtype=float) for name in names}
-        metrics = {name: _interval(name, x) for name, x in columns.items() if not np.isnan(x).all()}
-        versus = {} if arm == BASELINE or base.empty else _versus(frame, base)
-        rows.append(Row(source, arm, optimizer, len(frame), metrics, versus))
+        metrics = {n: _interval(n, x, overlap) for n, x in columns.items() if not np.isnan(x).all()}
+        versus = {} if arm == BASELINE or base.empty else _versus(frame, base, overlap)
+        rows.append(Row(source, arm, optimizer, len(frame), metrics | _estimated_gaps(metrics), versus))
     limit_names = list(next(iter(data.cells.values()))["limits"])
     limits = {
-        s: {n: mean_interval(v.values()) for n in limit_names if (v := data.limit(s, n))}
+        s: {
+            n: mean_interval(v.values(), overlap=data.overlap(s))
+            for n in limit_names
+            if (v := data.limit(s, n))
+        }
         for s in data.sources
     }
     first = next(iter(data.cells.values()))
@@ -130,76 +128,34 @@ def summarise(data: StudyData) -> Summary:
     )
 
 
-def _interval(name: str, values: np.ndarray) -> Interval:
-    return quantity_interval(values, floor=-math.inf if name.endswith("_db") else 0.0)
+def _interval(name: str, values: np.ndarray, overlap: float) -> Interval:
+    signed = "_db" in name or name.endswith("_percent")
+    return quantity_interval(values, -math.inf if signed else 0.0, overlap)
 
 
-def _versus(frame: pd.DataFrame, base: pd.DataFrame) -> dict[str, Interval]:
+def _estimated_gaps(metrics: dict[str, Interval]) -> dict[str, Interval]:
+    """The gaps to an estimated bound: from the low end of the nearest to the high end of the farthest it may be."""
+    found = {}
+    for when in WHEN:
+        name = f"{when}_gap_db"
+        if name not in metrics or f"{name}_high" not in metrics:
+            continue
+        near, far = metrics[f"{name}_low"], metrics[f"{name}_high"]
+        low = near.low if near.known else near.mean
+        high = far.high if far.known else far.mean
+        found[name] = replace(metrics[name], low=low, high=high)
+    return found
+
+
+def _versus(frame: pd.DataFrame, base: pd.DataFrame, overlap: float) -> dict[str, Interval]:
     def by_seed(table: pd.DataFrame, column: str) -> Values:
         return dict(zip(table["seed"], table[column], strict=True))
 
     names = [f"{when}_{split}_distortion" for when in WHEN for split in SPLITS]
-    return {name: paired_percent(by_seed(frame, name), by_seed(base, name)) for name in names}
+    return {name: paired_percent(by_seed(frame, name), by_seed(base, name), overlap) for name in names}
 
 
 def _groups(runs: pd.DataFrame) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
     for key, frame in runs.groupby(["source", "arm", "optimizer"], sort=False):
         source, arm, optimizer = key  # pyright: ignore[reportGeneralTypeIssues]
         yield source, arm, optimizer, frame
-
-
-def tables(summary: Summary, optimizer: str = "adam") -> list[Table]:
-    """One table per source."""
-    return [rich_table(summary, source, optimizer) for source in summary.sources]
-
-
-def rich_table(summary: Summary, source: str, optimizer: str = "adam") -> Table:
-    """Error, distance from the bound, dead codes and perplexity of each arm, in 80 columns; the best in bold."""
-    limits = summary.limits[source]
-    shown = [f"{name.replace('_', ' ')} {number(limits[name].mean)}" for name in _LIMITS if name in limits]
-    table = Table(
-        title=f"{source_name(source)}: error on fresh data, {summary.seeds[source]} seed(s)",
-        caption="; ".join(shown) + ". dB: end above Shannon.",
-        box=SIMPLE,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("init", no_wrap=True)
-    for name in ("start", "end", "dB", "end vs k-means", "dead", "perplexity"):
-        table.add_column(name, justify="right", no_wrap=True)
-    rows = summary.select(source, optimizer)
-    best = min((r.metrics["final_fresh_distortion"].mean for r in rows), default=0.0)
-    for row in rows:
-        leading = row.metrics["final_fresh_distortion"].mean == best
-        table.add_row(*_cells(row), style="bold" if leading else "")
-    return table
-
-
-_LIMITS = ("shannon", "converse", "best_known", "gaussian_reference")
-
-
-def percent_text(interval: Interval | None) -> str:
-    """+1.2 ± 0.3 %"""
-    if interval is None:
-        return "–"
-    digits = 1 if abs(interval.mean) < 100 else 0
-    half = f" ± {(interval.high - interval.low) / 2:.{digits}f}" if interval.known else ""
-    return f"{interval.mean:+.{digits}f}{half} %"
-
-
-def change_text(row: Row, name: str, digits: int = 0) -> str:
-    """start → end of a measure."""
-    start, end = (row.metrics[f"{when}_{name}"].mean for when in ("initial", "final"))
-    return f"{start:.{digits}f} → {end:.{digits}f}"
-
-
-def _cells(row: Row) -> list[str]:
-    gap = row.metrics.get("final_gap_db")
-    return [
-        look(row.arm).name,
-        number(row.metrics["initial_fresh_distortion"].mean),
-        number(row.metrics["final_fresh_distortion"].mean),
-        "–" if gap is None else f"{gap.mean:.2f}",
-        percent_text(row.versus_baseline.get("final_fresh_distortion")),
-        change_text(row, "fresh_dead"),
-        change_text(row, "fresh_perplexity"),
-    ]

@@ -1,0 +1,1 @@
+"""Whole models: an encoder, a quantizer, a decoder."""
