@@ -31,13 +31,28 @@ def beam_search(
     clean = torch.where(finite.unsqueeze(-1), z, 0.0)
     depths = torch.full_like(finite, len(stages), dtype=torch.int64) if depths is None else depths
     books = [stage.codebook.codewords().detach().to(z.dtype) for stage in stages]
+    return torch.where(finite.unsqueeze(-1), _beam_op(books, clean, width, depths), -1)
+
+
+def _chunked(books: list[Tensor], z: Tensor, width: int, depths: Tensor) -> Tensor:
     largest = max(max(book.shape[0] for book in books), width * z.shape[1])
     size = max(1, CHUNK // (width * largest))
-    parts = [
-        _search(books, rows, width, depth)
-        for rows, depth in zip(clean.split(size), depths.split(size), strict=True)
-    ]
-    return torch.where(finite.unsqueeze(-1), torch.cat(parts), -1)
+    parts = zip(z.split(size), depths.split(size), strict=True)
+    return torch.cat([_search(books, rows, width, depth) for rows, depth in parts])
+
+
+# An operator to the compiler: a traced loop over chunks would hold for one number of tokens.
+_beam_op = torch.library.custom_op(
+    "codebound::beam_search",
+    _chunked,
+    mutates_args=(),
+    schema="(Tensor[] books, Tensor z, int width, Tensor depths) -> Tensor",
+)
+
+
+@_beam_op.register_fake
+def _(books: list[Tensor], z: Tensor, width: int, depths: Tensor) -> Tensor:
+    return depths.new_empty(z.shape[0], len(books))
 
 
 def _search(books: Sequence[Tensor], z: Tensor, width: int, depths: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -148,7 +149,7 @@ class Projected(Wrapped):
 
     def _into(self, rows: Tensor) -> Tensor:
         bias = None if self.frozen else self.bias_in.to(rows)
-        inside = F.linear(rows, self.weight_in.to(rows), bias)
+        inside = _linear(rows, self.weight_in.to(rows), bias)
         if not self.normalise:
             return inside
         # F.normalize has a gradient of 1/ε at the origin; here a vector without direction stays as it is.
@@ -157,8 +158,8 @@ class Projected(Wrapped):
 
     def _back(self, rows: Tensor) -> Tensor:
         if self.frozen:
-            return F.linear(rows, self.weight_in.to(rows).T)
-        return F.linear(rows, self.weight_out.to(rows), self.bias_out.to(rows))
+            return _linear(rows, self.weight_in.to(rows).T, None)
+        return _linear(rows, self.weight_out.to(rows), self.bias_out.to(rows))
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, normalise={self.normalise}, frozen={self.frozen}"
@@ -195,6 +196,35 @@ class Scaled(Wrapped):
 
     def extra_repr(self) -> str:
         return f"scale={self.scale}"
+
+
+class _Linear(torch.autograd.Function):
+    """x Wᵀ + b, summed in float64 and rounded once; backward in the input's precision."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None):
+        ctx.save_for_backward(x, weight)
+        ctx.biased = bias is not None
+        return F.linear(x.double(), weight.double(), None if bias is None else bias.double()).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor):
+        x, weight = ctx.saved_tensors
+        g = gradients[0]
+        by_x, by_weight = ctx.needs_input_grad[:2]
+        return (
+            g @ weight if by_x else None,
+            g.T @ x if by_weight else None,
+            g.sum(0) if ctx.biased else None,
+        )
+
+
+def _linear(
+    x: Float[Tensor, "n i"], weight: Float[Tensor, "o i"], bias: Tensor | None
+) -> Float[Tensor, "n o"]:
+    """A linear map of a row that does not depend on how many rows come along: a float32 product's last bits do,
+    and a token's noise and its chance to revive a codeword hang on its every bit."""
+    return _Linear.apply(x, weight, bias)  # pyright: ignore[reportReturnType]
 
 
 def _orthonormal(rows: int, columns: int, generator: torch.Generator) -> Tensor:

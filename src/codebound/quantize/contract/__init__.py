@@ -17,7 +17,7 @@ from torch import Tensor
 
 from codebound.errors import InputError
 from codebound.quantize.base import Quantizer
-from codebound.quantize.contract import forward, machinery, update
+from codebound.quantize.contract import forward, layout, machinery, update
 from codebound.quantize.contract.case import Case, Check, ContractError, Skipped
 
 __all__ = ["CHECKS", "ContractError", "ContractReport", "check_quantizer", "check_two_ranks"]
@@ -27,7 +27,9 @@ CHECKS: tuple[Check, ...] = (
     forward.result_form,
     forward.decode_inverts_encode,
     forward.encode_agrees_with_forward,
-    forward.leading_shape,
+    layout.leading_shape,
+    layout.channels_first,
+    layout.variable_lengths,
     forward.input_dtypes,
     forward.autocast,
     forward.mask_invariance,
@@ -43,6 +45,7 @@ CHECKS: tuple[Check, ...] = (
     update.accumulation,
     update.permutation,
     update.state_dict_round_trip,
+    update.safetensors_round_trip,
     update.deep_copy,
     machinery.compiles,
     machinery.exports,
@@ -69,13 +72,11 @@ def check_quantizer(
     """Check that a quantizer keeps the contract: what `Quantizer` promises, and what users rely on.
 
     Args:
-        quantizer: an instance as constructed, before `init_`, or a function that makes one. It is copied,
-        never
+        quantizer: an instance as constructed, before `init_`, or a function that makes one. It is copied, never
             changed.
         checks: names out of `CHECKS`; all by default. `compiles`, `exports` and `two_ranks` take seconds.
         z: float32 latents `[n, dim]` to initialise from and to quantize; Gaussian by default.
-        exact: False allows rounding where batches of different shape are compared, for quantizers that
-        compute
+        exact: False allows rounding where batches of different shape are compared, for quantizers that compute
             (multiply by a matrix, say) before they search.
         seed: of the data.
 

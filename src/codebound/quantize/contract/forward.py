@@ -54,33 +54,6 @@ def index_form(case: Case) -> None:
         )
 
 
-def leading_shape(case: Case) -> None:
-    """Any leading axes, also none, also of a non-contiguous tensor: same values in the same places."""
-    quantizer, z = case.ready(), case.z
-    rows = quantizer(z)
-    depth = len(quantizer.codebook_sizes)
-    column_major = z.t().contiguous().t()
-    shaped = {
-        "[D]": z[7],
-        "[a, b, D]": z.view(5, 12, -1),
-        "not contiguous": column_major,
-        "[1, n, D]": z[None],
-    }
-    for name, value in shaped.items():
-        result = quantizer(value)
-        source = slice(7, 8) if name == "[D]" else slice(None)
-        for got, wanted, what in ((result.z_q, rows.z_q, "z_q"), (result.indices, rows.indices, "indices")):
-            expected = wanted[source].reshape(*value.shape[:-1], wanted.shape[-1])
-            expect_equal(got, expected, f"{what} for z {name}", case.exact or what == "indices")
-        encoded = quantizer.encode(value)
-        expect_equal(encoded, rows.indices[source].reshape(*value.shape[:-1], depth), f"encode for z {name}")
-        decoded = quantizer.decode(encoded)
-        expect(
-            decoded.shape == value.shape,
-            f"decode for z {name}: expected shape {list(value.shape)}; got {list(decoded.shape)}",
-        )
-
-
 def result_form(case: Case) -> None:
     """Statistics in training only; `loss` is a finite scalar, the weighted sum of the dict `losses`."""
     quantizer = case.ready()
@@ -105,25 +78,33 @@ def input_dtypes(case: Case) -> None:
         if training:
             case.need_deterministic()
         for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
-            z = case.z.to(dtype)
+            z = case.z.to(dtype, copy=True).requires_grad_()
             result = quantizer(z)
             expect(result.z_q.dtype == dtype, f"z_q for {dtype} z: expected {dtype}; got {result.z_q.dtype}")
             expect(
                 bool(result.loss.isfinite()), f"loss for {dtype} z: expected finite; got {result.loss.item()}"
             )
+            gradient = _gradient(z, result.z_q.float().sum() + result.loss)
+            expect(bool(gradient.isfinite().all()), f"{dtype} z: expected finite gradients")
             if dtype.itemsize < 4:
-                expect_equal(result.indices, quantizer(z.float()).indices, f"indices for {dtype} z")
+                expect_equal(result.indices, quantizer(z.detach().float()).indices, f"indices for {dtype} z")
 
 
 def autocast(case: Case) -> None:
-    """Autocast changes no index, no value and no loss."""
-    quantizer = case.ready()
+    """Autocast changes no index, no value, no loss and no statistic."""
     z = torch.cat(case.batches(6, tokens=300))  # many: bfloat16 may be right on a few
-    wanted = quantizer(z)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        got, encoded = quantizer(z), quantizer.encode(z)
-    expect_same_result(got, wanted, "under autocast", case.exact)
-    expect_equal(encoded, wanted.indices, "encode under autocast")
+    for training in (False, True):
+        if training:
+            case.need_deterministic()
+        quantizer = case.ready(training)
+        wanted = quantizer(z)
+        for dtype in (torch.bfloat16, torch.float16):
+            with torch.autocast("cpu", dtype=dtype):
+                got, encoded = quantizer(z), quantizer.encode(z)
+            what = f"under autocast to {dtype}, {'training' if training else 'eval'}"
+            expect_same_result(got, wanted, what, case.exact)
+            if not training:
+                expect_equal(encoded, wanted.indices, f"encode {what}")
 
 
 def mask_invariance(case: Case) -> None:
@@ -250,7 +231,7 @@ def declared_jacobian(case: Case) -> None:
     z = case.z[:64].double().requires_grad_()
     direction = torch.randn(z.shape, generator=torch.Generator().manual_seed(case.seed), dtype=torch.float64)
     gradient = _gradient(z, (quantizer(z).z_q * direction).sum())
-    wanted = (direction.unsqueeze(-2) @ declared).squeeze(-2)
+    wanted = (direction.unsqueeze(-2) @ declared.detach()).squeeze(-2)
     worst = float((gradient - wanted).detach().abs().max() / wanted.abs().max().clamp_min(1.0))
     expect(worst < 1e-5, f"∂z_q/∂z differs from the declared Jacobian by {worst:.1e} (relative)")
 
