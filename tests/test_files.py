@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from codebound.files import replacing, write_text
+from codebound.files import replacing, sweep, write_text
 
 
 def test_an_error_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
@@ -20,3 +20,13 @@ def test_an_error_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
         half_way()
     assert path.read_text() == "old"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_sweep_removes_what_a_killed_process_left(tmp_path: Path) -> None:
+    (tmp_path / "kept.json").touch()
+    (tmp_path / ".hidden").touch()
+    writing = replacing(tmp_path / "deep" / "half.json")
+    left = writing.__enter__()  # and the process dies
+    assert left.exists()
+    sweep(tmp_path)
+    assert sorted(p.name for p in tmp_path.rglob("*")) == [".hidden", "deep", "kept.json"]

@@ -1,7 +1,6 @@
 """The converse is a bound: every test tries to break one part of its proof or of its arithmetic."""
 
 import math
-import time
 
 import numpy as np
 import pytest
@@ -203,9 +202,7 @@ def test_falls_with_the_codebook_and_never_below_shannon():
 
 
 def test_result_is_shared_and_cannot_be_written():
-    started = time.perf_counter()
     result = converse(4, 16)
-    assert time.perf_counter() - started < 5
     assert converse(4, 16) is result
     with pytest.raises(ValueError, match="read-only"):
         result.thresholds[0] = 1.0

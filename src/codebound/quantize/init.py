@@ -30,7 +30,13 @@ class Init(Protocol):
 
     def __call__(
         self, z: Float[Tensor, "n D"], codebook_size: int, generator: torch.Generator
-    ) -> Float[Tensor, "K D"]: ...
+    ) -> Float[Tensor, "K D"]:
+        """Codewords in the dtype and on the device of `z`; equal generators give equal codewords.
+
+        Raises:
+            InputError: too few rows for this many codewords.
+        """
+        ...
 
 
 @dataclass(frozen=True)

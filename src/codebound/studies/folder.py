@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from codebound import config
 from codebound.errors import InputError
-from codebound.files import write_text
+from codebound.files import sweep, write_text
 
 S = TypeVar("S", bound=config.Settings)
 
@@ -49,6 +49,7 @@ class RunFolder(Generic[S]):
             raise InputError(f"--out {path} is not writable")
         if (path / "config.yaml").exists():
             folder._check_same(study, identity)
+            sweep(path)
         elif any(entry for entry in path.iterdir() if not entry.name.startswith(".")):
             raise InputError(f"--out {path} holds other files; give a new folder or one of an earlier run")
         else:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from codebound import config
+from codebound.quantize.init import Best
 
 SourceName = Literal["isotropic", "anisotropic", "raw", "photos", "data"]
 ArmName = Literal[
@@ -80,9 +82,9 @@ class Settings(config.Settings):
             f"codebook_size={self.codebook_size} needs at least as many rows; init_batch={self.init_batch}",
         )
         _require(
-            "best" not in self.arms or self.codebook_size <= 0.75 * self.init_batch,
-            f"arm 'best' holds out a quarter of init_batch={self.init_batch}, which leaves too few rows for "
-            f"codebook_size={self.codebook_size}; give a larger init_batch or leave 'best' out of arms",
+            self.rows_needed <= self.init_batch,
+            f"arm 'best' holds out a part of init_batch={self.init_batch}, which leaves too few rows for "
+            f"codebook_size={self.codebook_size}; give at least {self.rows_needed} or leave 'best' out of arms",
         )
         _require(
             self.batch_size <= self.train_samples,
@@ -93,6 +95,12 @@ class Settings(config.Settings):
             f"fresh_samples={self.fresh_samples} are the first of final_samples={self.final_samples}",
         )
         return self
+
+    @property
+    def rows_needed(self) -> int:
+        """Latents that every arm can begin a codebook from."""
+        kept = 1.0 - Best().held_out if "best" in self.arms else 1.0
+        return math.ceil(self.codebook_size / kept)
 
 
 def _require(condition: bool, message: str) -> None:

@@ -136,11 +136,11 @@ def check_data(settings: Settings) -> None:
             f"give --set dim={columns} or less"
         )
     train = len(arrays.split(vectors, seed=settings.first_seed)[0].values)
-    needed = math.ceil(settings.codebook_size / (0.75 if "best" in settings.arms else 1.0))
-    if train < needed:
+    if train < settings.rows_needed:
         raise InputError(
             f"{vectors.name} has {rows} rows, {train} of them for training; codebook_size="
-            f"{settings.codebook_size} needs {needed}; give --set codebook_size={max(2, train // 4)} or less"
+            f"{settings.codebook_size} needs {settings.rows_needed}; "
+            f"give --set codebook_size={max(2, train // 4)} or less"
         )
     draw(settings, "data", settings.first_seed)  # what only the estimate refuses: discrete data
 
