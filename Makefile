@@ -31,12 +31,12 @@ test-slow: $(READY)  ## run the tests that take minutes
 	$(PYTEST) -m "slow and not untyped" $(TYPED)
 	$(PYTEST) -m "slow and untyped" || test $$? -eq 5
 
-bench: $(READY)  ## time the code against named baselines
+bench: $(READY)  ## time the code against named baselines, into docs/benchmarks.md
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/search.py
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/layer.py
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kmeans.py
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/search.py --write
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/layer.py --write
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kmeans.py --write
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training.py --write
 
 choosing: $(READY)  ## measure which quantizer to choose, into docs/choosing.md (ten minutes on two cores)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/choosing.py
