@@ -162,6 +162,14 @@ class StoresTwice(VectorQuantizer):
         self.register_buffer("again", self.codebook.table)
 
 
+class ForgetsWindow(VectorQuantizer):
+    """What revival counts in is not saved."""
+
+    def __init__(self, *args, **choices):
+        super().__init__(*args, **choices)
+        self.codebook.register_buffer("window_counts", self.codebook.window_counts, persistent=False)
+
+
 BROKEN = {
     UpdatesInForward: "forward_is_pure",
     InitialisesInForward: "forward_is_pure",
@@ -181,6 +189,7 @@ BROKEN = {
     AutocastTraining: "autocast",
     ForgetsPadding: "variable_lengths",
     CountsCalls: "forward_is_pure",
+    ForgetsWindow: "state_dict_round_trip",
     StoresTwice: "safetensors_round_trip",
 }
 

@@ -91,18 +91,22 @@ def input_dtypes(case: Case) -> None:
 
 
 def autocast(case: Case) -> None:
-    """Autocast changes no index, no value, no loss and no statistic."""
+    """Autocast changes no index, no value, no loss, no statistic and no gradient."""
     z = torch.cat(case.batches(6, tokens=300))  # many: bfloat16 may be right on a few
     for training in (False, True):
         if training:
             case.need_deterministic()
         quantizer = case.ready(training)
-        wanted = quantizer(z)
+        leaf = z.clone().requires_grad_()
+        wanted = quantizer(leaf)
+        gradient = _gradient(leaf, wanted.z_q.square().sum() + wanted.loss)
         for dtype in (torch.bfloat16, torch.float16):
             with torch.autocast("cpu", dtype=dtype):
-                got, encoded = quantizer(z), quantizer.encode(z)
+                got, encoded = quantizer(leaf), quantizer.encode(z)
             what = f"under autocast to {dtype}, {'training' if training else 'eval'}"
             expect_same_result(got, wanted, what, case.exact)
+            found = _gradient(leaf, got.z_q.square().sum() + got.loss)
+            expect_equal(found, gradient, f"gradient {what}", exact=False)
             if not training:
                 expect_equal(encoded, wanted.indices, f"encode {what}")
 

@@ -140,7 +140,8 @@ def safetensors_round_trip(case: Case) -> None:
 
 
 def _round_trip(case: Case, travel: Callable[[dict[str, Tensor]], dict[str, Tensor]], what: str) -> None:
-    first, last = case.batches(4)[:2], case.batches(4)[2:]
+    batches = case.batches(6)
+    first, last = batches[:3], batches[3:]  # in the midst of a window
     quantizer = case.ready(training=True)
     train(quantizer, first, case.seed)
     loaded = case.fresh()
