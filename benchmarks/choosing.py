@@ -168,7 +168,7 @@ def main() -> None:
     if arguments.quick:
         arguments.steps, arguments.seeds = 30, 2
     torch.set_num_threads(1)
-    began = time.perf_counter()
+    began, machine = time.perf_counter(), timing.machine()
     parallel = joblib.Parallel(n_jobs=arguments.jobs, batch_size=1)  # pyright: ignore[reportArgumentType]
 
     def results(todo: Sequence[Run]) -> dict[Run, Found]:
@@ -182,7 +182,7 @@ def main() -> None:
     found = results(runs(tuned, arguments.steps, arguments.seeds))
     minutes = (time.perf_counter() - began) / 60
     text = [
-        f"Written by `make choosing` in {minutes:.0f} minutes on {timing.machine()}. "
+        f"Written by `make choosing` in {minutes:.0f} minutes on {machine}. "
         f"{arguments.steps} steps of {BATCH} vectors, {arguments.seeds} seeds; ± is the 95 % interval of the mean over "
         "seeds. Time of a step: the quantizer alone, forward, backward and update, against plain VQ of 10 bits; one "
         f"table of 16 bits takes {relative['VQ, EMA', 16]:.0f} and was not trained.",
