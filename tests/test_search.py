@@ -89,16 +89,18 @@ def test_exact_under_global_flags_which_are_restored(source: str) -> None:
     assert torch.get_float32_matmul_precision() == "highest"
 
 
-def test_products_run_at_full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("kernel", "small"), [("_lead", 0), ("_nearest_small", 2**16)])
+def test_products_run_at_full_precision(monkeypatch: pytest.MonkeyPatch, kernel: str, small: int) -> None:
     """Not every CPU computes differently under these flags; so what counts is what the products see."""
     seen = []
-    lead = search._lead
+    inner = getattr(search, kernel)
+    monkeypatch.setattr(search, "SMALL_SCORES", small)
 
-    def spy(*arguments: Tensor) -> tuple[Tensor, Tensor]:
+    def spy(*arguments: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         seen.append((torch.backends.mkldnn.matmul.fp32_precision, torch.is_autocast_enabled("cpu")))
-        return lead(*arguments)
+        return inner(*arguments)
 
-    monkeypatch.setattr(search, "_lead", spy)
+    monkeypatch.setattr(search, kernel, spy)
     torch.set_float32_matmul_precision("medium")
     try:
         with torch.autocast("cpu", dtype=torch.bfloat16):

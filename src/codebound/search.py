@@ -28,6 +28,7 @@ from codebound.errors import InputError
 
 TILE_SCORES = 2**20  # scores per tile: 4 MB of float32, reused, which stay in the L3 cache
 TILE_CODEWORDS = 2048
+SMALL_SCORES = 2**16  # fewer than these: calls cost more than arithmetic
 CUDA_TILE_SCORES = 2**24
 _buffers = threading.local()
 
@@ -85,14 +86,15 @@ def assignment_sums(
     """
     runs, n, dim = indices.shape[:-1], indices.shape[-1], z.shape[-1]
     m = math.prod(runs)
-    flat = indices.reshape(m, n)  # −1 would be ambiguous for n = 0
     bins = codebook_size + 1  # the extra bin swallows what is masked
-    offset = torch.arange(m, device=z.device).unsqueeze(1) * bins
-    target = (torch.where(flat < 0, codebook_size, flat) + offset).reshape(-1, 1)
-    ones = z.new_ones(*z.shape[:-1], 1, dtype=torch.float64)
-    rows = torch.cat([z.detach().to(torch.float64), ones], dim=-1)
+    target = torch.where(indices < 0, codebook_size, indices).reshape(m, n)  # −1 would be ambiguous for n = 0
+    if m > 1:
+        target = target + torch.arange(0, m * bins, bins, device=z.device).unsqueeze(1)
+    rows = z.new_empty(*z.shape[:-1], dim + 1, dtype=torch.float64)
+    rows[..., :dim], rows[..., dim] = z.detach(), 1.0
     rows = rows.expand(*runs, n, dim + 1).reshape(m * n, dim + 1)
-    table = rows.new_zeros(m * bins, dim + 1).scatter_add_(0, target.expand(-1, dim + 1), rows)
+    table = rows.new_zeros(m * bins, dim + 1)
+    table.scatter_add_(0, target.view(-1, 1).expand(-1, dim + 1), rows)
     table = table.view(*runs, bins, dim + 1)[..., :codebook_size, :]
     return table[..., dim], table[..., :dim]
 
@@ -146,6 +148,8 @@ def _nearest(z: Tensor, books: Tensor, certify: bool) -> Tensor:
     if z.shape[0] == 0:
         return torch.empty(m, 0, dtype=torch.int64, device=z.device)
     with _full_precision(z.device):
+        if m == 1 and z.device.type == "cpu" and z.shape[0] * k <= SMALL_SCORES and z.dtype == torch.float32:
+            return _nearest_small(z, books[0], certify and k > 1)
         centre = books.mean(dim=(0, 1)).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)  # the mean may overflow
         zc, cc = z - centre, books - centre
         certify = certify and z.dtype == torch.float32 and k > 1
@@ -153,6 +157,30 @@ def _nearest(z: Tensor, books: Tensor, certify: bool) -> Tensor:
         if certify:
             _recheck(z, books, indices, margins, zc, cc)
     return indices
+
+
+def _nearest_small(z: Tensor, book: Tensor, certify: bool) -> Tensor:
+    """`_nearest` for one small codebook in one tile, in as few calls as possible: same bounds, same recheck."""
+    centre = book.mean(0).nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
+    zc, cc = z - centre, book - centre
+    half = torch.linalg.vecdot(cc, cc).mul_(0.5)
+    tile = _buffer(z.dtype, len(z) * len(book))[: len(z) * len(book)].view(len(z), len(book))
+    scores = torch.addmm(half, zc, cc.t(), beta=-1, out=tile).numpy()
+    best = scores.argmax(1)
+    if certify:
+        flat = scores.reshape(-1)
+        at = best + np.arange(0, flat.size, book.shape[0])
+        score = flat[at]
+        flat[at] = -np.inf
+        with np.errstate(all="ignore"):  # rows that are not finite
+            margins = score - tile.amax(1).numpy()
+            longest = 2 * half.numpy().max()
+            length = np.sqrt(torch.linalg.vecdot(zc, zc).numpy() * longest) + 0.5 * longest
+            doubtful = ~(margins > (z.shape[1] + 4) * np.finfo(np.float32).eps * length)
+        if doubtful.any():
+            rows = torch.from_numpy(doubtful.nonzero()[0])
+            best[doubtful] = _lead(z[rows].double(), book.double().unsqueeze(0))[0][0].numpy()
+    return torch.from_numpy(best).unsqueeze(0)
 
 
 def _lead(z: Tensor, books: Tensor, lead: bool = False) -> tuple[Tensor, Tensor]:

@@ -124,8 +124,8 @@ class Codebook(nn.Module):
             self.freeze_(not before)
 
     def step_salt(self) -> Int64[Tensor, ""]:
-        """A hash of (seed, step): the same on every rank."""
-        return mix(self.salt ^ self.step)
+        """A number for each (seed, step), the same on every rank; whoever draws noise from it mixes it."""
+        return self.salt ^ self.step
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Codebook:
         return super()._apply(lambda t: _same_dtype(fn, t), recurse)

@@ -41,7 +41,7 @@ class Memory(NamedTuple):
     counts: Float[Tensor, " K"]  # the masses behind the codewords
     step: Int64[Tensor, ""]  # number of updates so far
     distortion: Float[Tensor, ""]  # running hard squared error per token; 0 before the first update
-    salt: Int64[Tensor, ""]  # hash of (seed, step): where this step's noise begins
+    salt: Int64[Tensor, ""]  # one for each (seed, step): where this step's noise begins
     annealing: Bool[Tensor, ""]  # whether a soft assignment is still in its soft phase
 
 
@@ -149,7 +149,7 @@ class BlahutArimoto:
             return EMA(self.hard_decay).step(state, counts, sums)
         soft = EMA(self.decay).step(state, counts, sums)
         rows, dim = soft.codewords.shape
-        keys = mix(memory.salt ^ torch.arange(rows, device=memory.salt.device))
+        keys = mix(mix(memory.salt) ^ torch.arange(rows, device=memory.salt.device))
         shake = normal(keys, dim) * (self.jitter * (memory.distortion / dim).sqrt())
         codewords = soft.codewords + shake.to(soft.codewords)
         return CodebookState(codewords, soft.counts, codewords * soft.counts.unsqueeze(-1))

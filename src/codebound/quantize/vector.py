@@ -133,7 +133,8 @@ class VectorQuantizer(Quantizer):
                 estimate = self.estimator(tokens, chosen, self._choice(codewords, memory))
                 z_q = estimate if self.training else z_q + (estimate - estimate.detach())
             z_q = torch.where(valid.unsqueeze(-1), z_q, 0.0)
-            losses = self._losses(tokens, chosen, valid)
+            squares = torch.where(valid, (tokens - chosen.detach()).square().sum(-1), 0.0)
+            losses = self._losses(squares, tokens, chosen, valid)
             loss = sum(
                 (self.loss_weights[name] * value for name, value in losses.items()), tokens.new_zeros(())
             )
@@ -141,9 +142,7 @@ class VectorQuantizer(Quantizer):
         stats = ()
         if self.training:
             # Summed in float64, as the counts and sums are: ranks must agree to the last bit.
-            error = torch.where(valid, (tokens - chosen).detach().square().sum(-1), 0.0).sum(
-                dtype=torch.float64
-            )
+            error = squares.detach().sum(dtype=torch.float64)
             stats = (self._stats(tokens, codewords, indices, memory, error, (~present).sum()),)
         return Quantized(z_q.view(z.shape).to(z.dtype), indices.view(*z.shape[:-1], 1), loss, losses, stats)
 
@@ -276,15 +275,13 @@ class VectorQuantizer(Quantizer):
         book.write_(revived.state)
         return revived.rows
 
-    def _losses(self, z: Tensor, chosen: Tensor, valid: Tensor) -> dict[str, Tensor]:
+    def _losses(self, squares: Tensor, z: Tensor, chosen: Tensor, valid: Tensor) -> dict[str, Tensor]:
+        """Means over valid tokens; `squares` are the latents' errors, codewords held."""
         tokens = valid.sum().clamp_min(1)
-
-        def mean_square(error: Tensor) -> Tensor:
-            return torch.where(valid, error.square().sum(-1), 0.0).sum() / tokens
-
-        losses = {"commitment": mean_square(z - chosen.detach())}
+        losses = {"commitment": squares.sum() / tokens}
         if self.update.trains:
-            losses["codebook"] = mean_square(z.detach() - chosen)
+            squares = torch.where(valid, (z.detach() - chosen).square().sum(-1), 0.0)
+            losses["codebook"] = squares.sum() / tokens
         return losses
 
     def _stats(
