@@ -161,7 +161,15 @@ def test_vectors_without_a_limit_are_refused(values: np.ndarray, message: str, t
     assert message in errors, errors
 
 
-def test_help_has_examples() -> None:
+def test_help_has_examples_and_defaults_with_their_brackets() -> None:
     code, out, _ = call("study", "init", "--help")
     assert code == 0
     assert "codebound study init --quick" in out
+    assert '--set "sources=[isotropic]" --set "arms=[kmeans, best]"' in out
+    assert "runs/init; with --quick runs/init-quick" in out
+
+
+def test_an_error_keeps_its_brackets(tmp_path: Path) -> None:
+    code, _, errors = call("limits", "data", str(tmp_path / "p[q].npy"), "--codebook-size", "4")
+    assert code == 2
+    assert "p[q].npy" in errors

@@ -12,6 +12,7 @@ import numpy as np
 import typer
 import typer.core
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -47,7 +48,7 @@ class _Commands(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            err.print(f"[bold red]Error:[/] {error}", highlight=False, soft_wrap=True)
+            err.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
@@ -85,7 +86,10 @@ def _root(
 def study_init(
     quick: Annotated[bool, typer.Option("--quick", help="3 seeds instead of 8: a few minutes.")] = False,
     seeds: Annotated[int | None, typer.Option(help="Number of seeds (default 8).")] = None,
-    folder: Annotated[Path | None, typer.Option("--out", help="Run folder [default: runs/init].")] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--out", help="Run folder (default runs/init; with --quick runs/init-quick)."),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -99,7 +103,7 @@ def study_init(
     jobs: Annotated[int, typer.Option(help="Processes; −1: one per core. Changes no number.")] = -1,
     as_json: AsJson = False,
 ) -> None:
-    """Is a codebook initialisation good? Twelve of them, judged before and after training, next to their limits.
+    r"""Is a codebook initialisation good? Twelve of them, judged before and after training, next to their limits.
 
     Sources × arms × seeds. Interrupt it when you like: the same command goes on where it stopped.
 
@@ -109,7 +113,7 @@ def study_init(
 
       codebound study init --quick --data latents.npy --out runs/mine
 
-      codebound study init --set steps=1000 --set "sources=[isotropic]" --set "arms=[kmeans, best]"
+      codebound study init --set steps=1000 --set "sources=\[isotropic]" --set "arms=\[kmeans, best]"
     """
     settings = _settings(quick, seeds, data, sets)
     folder = folder or Path("runs/init-quick" if quick else "runs/init")
@@ -123,7 +127,9 @@ def study_init(
                 progress=lambda done, of: progress.update(task, completed=done, total=of),
             )
     except KeyboardInterrupt:
-        err.print(f"Interrupted. What is finished stays in {folder}; the same command goes on from there.")
+        err.print(
+            f"Interrupted. What is finished stays in {escape(str(folder))}; the same command goes on from there."
+        )
         raise
     _show(folder, as_json)
 
@@ -236,7 +242,7 @@ def _show(folder: Path, as_json: bool) -> None:
     for table in source_tables(summarise(data)):
         out.print(table)
     out.print(claims_table(report.judge(data)))
-    out.print(f"Report: {page.resolve()}", highlight=False, soft_wrap=True)
+    out.print(f"Report: {escape(str(page.resolve()))}", highlight=False, soft_wrap=True)
 
 
 def _spectrum(dim: int | None, spectrum: str | None, covariance: Path | None) -> np.ndarray:
