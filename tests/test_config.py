@@ -39,6 +39,12 @@ def test_what_is_not_accepted_is_named(override: str, message: str) -> None:
         config.with_overrides(Settings(), [override])
 
 
+def test_settings_that_do_not_fit_together_are_one_sentence() -> None:
+    with pytest.raises(InputError) as refused:
+        config.with_overrides(Settings(), ["dim=65"])
+    assert str(refused.value) == "dim=65 latent dimensions are more than ambient_dim=64"
+
+
 def test_yaml_round_trip_and_fingerprint(tmp_path: Path) -> None:
     settings = Settings(steps=7)
     (tmp_path / "c.yaml").write_text(config.to_yaml(settings), encoding="utf-8")

@@ -37,7 +37,9 @@ def build(kind: type[S], values: dict[str, Any]) -> S:
         return kind(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "settings"
+        where = ".".join(str(part) for part in first["loc"])
+        if not where:  # settings that don't fit together: the input would be all of them
+            raise InputError(first["msg"].removeprefix("Value error, ")) from None
         raise InputError(f"setting {where}={first['input']!r} is not accepted: {first['msg']}") from None
 
 
