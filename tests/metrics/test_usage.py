@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from codebound.errors import InputError
 from codebound.metrics.usage import geometry, usage
 
 
@@ -41,3 +42,9 @@ def test_no_vector_at_all_uses_nothing() -> None:
     found = usage(torch.zeros(5))
     assert float(found.dead) == 5
     assert float(found.usage_max) == 0
+
+
+@pytest.mark.parametrize("counts", [[], [-1, 2]])
+def test_what_no_vectors_can_have_counted_is_refused(counts: list[int]) -> None:
+    with pytest.raises(InputError, match="counts"):
+        usage(torch.tensor(counts))

@@ -213,6 +213,7 @@ def test_result_is_shared_and_cannot_be_written():
     [
         ((0, 4), "dim is 0"),
         ((2, 0), "codebook_size is 0"),
+        ((2, 10**400), r"codebook_size is 2\^1329"),
         ((2, 4, 0.0), "variance"),
         ((2, 4, math.nan), "variance"),
     ],

@@ -166,6 +166,26 @@ def test_refuses_bad_arguments():
         differential_entropy(z)
 
 
+@pytest.mark.untyped  # with the jaxtyping hook the annotation refuses it first
+def test_refuses_what_is_no_matrix():
+    with pytest.raises(InputError, match=r"z has shape \(50,\)"):
+        differential_entropy(np.random.default_rng(0).standard_normal(50))
+
+
+def test_refuses_a_negative_seed():
+    with pytest.raises(InputError, match="seed is -1"):
+        differential_entropy(np.random.default_rng(0).standard_normal((50, 2)), seed=-1)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scale", [1e200, 1e-200, [1.0, 1e-200], 1.7e308])
+def test_refuses_a_scale_whose_squares_are_no_floats(scale):
+    z = np.random.default_rng(0).uniform(-1, 1, (50, 2)) * scale
+    with pytest.raises(InputError, match="scale of z is out of range"):
+        differential_entropy(z)
+    assert math.isfinite(differential_entropy(z / scale * 1e140).bits)
+
+
 def test_ten_thousand_rows_of_eight_take_seconds():
     z, _ = gaussian(np.random.default_rng(12), 10_000, 8)
     started = time.process_time()

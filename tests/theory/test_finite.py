@@ -258,6 +258,7 @@ def test_dead_codes_by_enumeration_and_threshold():
             lambda: finite.random_codebook_distortion_qmc(np.eye(2), np.eye(2), 4, scramblings=1),
             "scramblings",
         ),
+        (lambda: finite.random_codebook_distortion_qmc(np.eye(2), np.eye(2), 4, seed=-1), "seed"),
         (lambda: finite.expected_dead_codes(np.array([0.7, 0.7]), 3), "cell_probabilities"),
         (lambda: finite.expected_dead_codes(np.array([0.7, -0.1]), 3), "cell_probabilities"),
         (lambda: finite.expected_dead_codes(np.array([1.0]), -1), "samples"),

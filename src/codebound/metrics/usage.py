@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from codebound.errors import InputError
+
 DEAD = 1e-4  # mission row A6: dead is a codeword with less than this share of the vectors
 
 
@@ -35,7 +37,15 @@ def usage(counts: Shaped[Tensor, "*m K"], dead_below: float = DEAD) -> Usage:
     """Usage statistics from the number of vectors in each cell.
 
     With shares p_j = N_j/ΣN: perplexity exp(−Σ p_j ln p_j). Without any vector all shares are 0.
+
+    Raises:
+        InputError: no codeword, or a count below 0.
     """
+    if counts.shape[-1] == 0 or bool((counts < 0).any()):
+        raise InputError(
+            f"counts must be 0 or more, for at least one codeword; got shape {list(counts.shape)} with "
+            f"{int((counts < 0).sum())} below 0"
+        )
     share = counts.double() / counts.sum(-1, keepdim=True).clamp_min(1)
     nats = torch.special.entr(share).sum(-1)
     return Usage(

@@ -26,6 +26,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import optimize, sparse, special
 
+from codebound.errors import InputError
 from codebound.theory._checks import count, number
 
 # Relative allowance, per evaluation, for rounding in the special functions (their own errors are near 1e-14).
@@ -69,7 +70,7 @@ def converse(dim: int, codebook_size: int, variance: float | int = 1.0) -> Conve
     vector. Isotropic Gaussian only. Half a second at (8, 256), a few at worst; kept in memory per (dim,
     codebook_size). At rates above some 6 bits per dimension the program is not attempted and Shannon's
     bound stands alone. Raises `InputError` unless dim >= 1, codebook_size >= 1 and variance is positive and
-    finite.
+    finite, and where the distortion is too small for a float64.
     """
     dim, n = count("dim", dim), count("codebook_size", codebook_size)
     variance = number("variance", variance, above=0.0)
@@ -94,6 +95,10 @@ def converse(dim: int, codebook_size: int, variance: float | int = 1.0) -> Conve
 @functools.lru_cache(maxsize=256)
 def _unit_converse(dim: int, n: int) -> Converse:
     shannon = dim * 2.0 ** (-2.0 * math.log2(n) / dim)
+    if shannon == 0:
+        raise InputError(
+            f"codebook_size is 2^{math.log2(n):.0f}; one whose distortion is a float64 above 0 is accepted"
+        )
     low, high = _radius_range(dim, shannon)
     resolution = (high - low) / math.sqrt(shannon)  # how many typical cells fit in the range of radii
     none = _frozen(np.zeros(0))

@@ -12,6 +12,7 @@ from codebound.errors import InputError
 from codebound.theory._checks import count
 
 _REPEATS_ACCEPTED = 0.01
+_LARGEST = 1e145  # squares of larger values, and of spreads under its inverse, leave float64
 # The drift is extrapolated by its leading power of n alone; a cube in 16 dimensions needs 1.6 times that.
 _MORE_TERMS = 2.0
 # Neighbouring rows share distances, so the terms are dependent. Measured: up to 1.15 in 8 dimensions.
@@ -50,15 +51,15 @@ def differential_entropy(
     common case), gives `trend_bits`.
 
     At most `max_samples` rows, drawn by `seed`, are used: a second or two for 10,000 x 8, some ten times
-    more in 32 dimensions. Raises `InputError` for non-finite values, too few rows, a singular covariance
-    (naming its rank), and discrete data, whose differential entropy is minus infinity: more than 1 %
-    repeated rows, or a column in which fewer than half of the values are distinct. Fewer repeated rows are
-    dropped and counted in the result.
+    more in 32 dimensions. Raises `InputError` for values that are not finite or whose squares leave float64,
+    fewer rows than `least_rows`, a negative seed, a singular covariance (naming its rank), and discrete data,
+    whose differential entropy is minus infinity: more than 1 % repeated rows, or a column in which fewer than
+    half of the values are distinct. Fewer repeated rows are dropped and counted in the result.
     """
     neighbours = count("neighbours", neighbours)
-    least = 8 * (neighbours + 1)
-    max_samples = count("max_samples", max_samples, least=least)
-    rows, dropped = _distinct_rows(np.asarray(z, dtype=np.float64), least)
+    max_samples = count("max_samples", max_samples, least=least_rows(1, neighbours))
+    seed = count("seed", seed, least=0)
+    rows, dropped = _distinct_rows(np.asarray(z, dtype=np.float64), neighbours)
     rng = np.random.default_rng(seed)
     # Shuffled in any case: the blocks below must be alike when rows come ordered by class or time.
     rows = rows[rng.permutation(len(rows))[:max_samples]]
@@ -83,6 +84,11 @@ def differential_entropy(
     )
 
 
+def least_rows(dim: int, neighbours: int = 4) -> int:
+    """The fewest rows that `differential_entropy` accepts: 8 (m + 1), and 2 k for the covariance."""
+    return max(8 * (neighbours + 1), 2 * dim)
+
+
 @functools.lru_cache(maxsize=64)
 def _gaussian_error(n: int, k: int, neighbours: int) -> tuple[float, float, float]:
     """The estimator's mean error on n Gaussian rows, whole and in quarters, and the first's noise.
@@ -102,15 +108,22 @@ def _gaussian_error(n: int, k: int, neighbours: int) -> tuple[float, float, floa
     return float(full), float(quarter), float(np.std(runs, axis=0, ddof=1)[0] / 2)
 
 
-def _distinct_rows(z: np.ndarray, least: int) -> tuple[np.ndarray, int]:
+def _distinct_rows(z: np.ndarray, neighbours: int) -> tuple[np.ndarray, int]:
     """The rows of `z` without repeats, and how many were dropped; InputError where there is no density."""
+    if z.ndim != 2:
+        raise InputError(f"z has shape {z.shape}; [n, k] is accepted")
     n, k = z.shape
-    if k < 1 or n < max(least, 2 * k):
-        raise InputError(
-            f"z has shape {z.shape}; {max(least, 2 * k)} rows and 1 column are the least accepted"
-        )
+    least = least_rows(k, neighbours)
+    if k < 1 or n < least:
+        raise InputError(f"z has shape {z.shape}; {least} rows and 1 column are the least accepted")
     if not np.isfinite(z).all():
         raise InputError(f"z has {(~np.isfinite(z)).sum()} values that are not finite; none is accepted")
+    largest, spread = np.abs(z).max(), z.max(0) / 2 - z.min(0) / 2  # halved: the difference may overflow
+    if largest > _LARGEST or ((spread > 0) & (spread < 1 / _LARGEST)).any():
+        raise InputError(
+            f"the scale of z is out of range: up to {largest:.3g}, one column within {spread.min():.3g} of its middle; at most "
+            f"{_LARGEST:g} and at least {1 / _LARGEST:g} are accepted: multiply by a constant"
+        )
     hint = "the data look discrete or quantized, and their differential entropy is minus infinity"
     rows = np.unique(z, axis=0)
     repeats = n - len(rows)

@@ -165,6 +165,7 @@ def random_codebook_distortion_qmc(
     """
     codebook_size = _checks.count("codebook_size", codebook_size)
     scramblings = _checks.count("scramblings", scramblings, least=2)
+    seed = _checks.count("seed", seed, least=0)
     chosen = max(2 * codebook_size, 4096) if pool is None else pool
     chosen = _checks.count("pool", chosen, least=codebook_size)
     lambda_x, basis_x = eigensystem(source_covariance, "source_covariance")
@@ -247,7 +248,7 @@ def best_codeword_covariance(
     minimisation (Nelder-Mead) sees a smooth function; derived for this project.
     Raises InputError for what `spectrum` refuses or a count below 1.
     """
-    codebook_size = _checks.count("codebook_size", codebook_size)
+    codebook_size, seed = _checks.count("codebook_size", codebook_size), _checks.count("seed", seed, least=0)
     variances, axes = eigensystem(source_covariance, "source_covariance")
     level = water_filling(variances, math.log2(codebook_size)).level
     if codebook_size == 1 or level == 0:
