@@ -73,7 +73,9 @@ def peer_bytes(shape: Shape, training: bool) -> int:
 
 def too_big(needed: int, limit_gib: float) -> str | None:
     """What the table says where memory does not suffice."""
-    return f"does not fit: {needed / GIB:.0f} GiB" if needed > limit_gib * GIB else None
+    if needed <= limit_gib * GIB:
+        return None
+    return f"not run: {needed / GIB:.0f} GiB, over the limit of {limit_gib:g}"
 
 
 def medians(
