@@ -103,6 +103,7 @@ def test_show_config_teaches_what_set_changes() -> None:
         (["limits", "gaussian", "--spectrum", "1,-2", "--codebook-size", "4"], "not negative"),
         (["limits", "gaussian", "--covariance", "nowhere.npy", "--codebook-size", "4"], "nowhere.npy"),
         (["limits", "data", "nowhere.npy", "--codebook-size", "4"], "nowhere.npy"),
+        (["limits", "data", "x.npy", "--codebook-size", "4", "--seed", "-1"], "seed must be"),
         (["study", "init", "--set", "stepps=4"], "did you mean 'steps'"),
         (["study", "init", "--data", "nowhere.npy"], "nowhere.npy"),
         (["study", "report", "nowhere"], "nowhere"),
@@ -150,6 +151,10 @@ def test_a_singular_covariance_has_limits_too(tmp_path: Path) -> None:
     [
         (np.full((50, 3), np.inf), "50"),
         (np.random.default_rng(0).standard_normal((10, 3)), "10 rows"),
+        (
+            np.random.default_rng(0).standard_normal((30, 3)),
+            "z.npy has 30 rows; estimating their limit needs 40",
+        ),
         (np.random.default_rng(0).standard_normal((500, 1)) * np.ones(3), "singular"),
         (np.random.default_rng(0).integers(0, 3, (500, 3)), "discrete"),
     ],

@@ -123,6 +123,8 @@ def with_value(value, *rows):
         (X + 1j, "complex128.* store real and imaginary parts"),
         (np.full((5, 2), 3.5), "all 5 rows are equal"),
         (X.astype(str), "real numbers are accepted"),
+        (X * 1e200, "scale is out of range"),
+        (X * 1e-200, "scale is out of range"),
         (X.astype("datetime64[s]"), "real numbers are accepted"),
     ],
 )

@@ -209,6 +209,11 @@ def test_a_number_of_processes_that_is_none_is_refused(jobs: int, tmp_path: Path
     [
         (np.full((1000, 6), np.nan), [], r"1000 .*row"),
         (np.random.default_rng(0).standard_normal((15, 6)), [], r"15 rows"),
+        (
+            np.random.default_rng(0).standard_normal((100, 6)),
+            [],
+            r"z\.npy has 100 rows, 20 of them held out; .* needs 40 held out, some 200 rows",
+        ),
         (np.random.default_rng(0).standard_normal((1000, 3)), [], r"dim=4 .* 3 columns"),
         (np.random.default_rng(0).standard_normal((1000, 1)) * np.ones(6), [], r"singular: 1 direction"),
         (np.random.default_rng(0).standard_normal((1000, 6)), ["codebook_size=1"], r"codebook_size=1"),

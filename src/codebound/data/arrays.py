@@ -11,6 +11,7 @@ from torch import Tensor
 from codebound.data import images, tables
 from codebound.errors import InputError
 
+LARGEST = 1e15  # squares of larger values, and of spreads under its inverse, leave float32, in which training is done
 SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
 
 
@@ -37,7 +38,8 @@ def load_vectors(path: str | Path, *, count: int = 10_000, size: int = 8, seed: 
     image contributing equally, grouped by image; `count`, `size` and `seed` serve only there.
 
     Raises `InputError` for a missing or unreadable file, an unknown suffix, and for values that can't be
-    quantized: fewer than 2 rows, no column, not numeric, complex, not finite, or all rows equal.
+    quantized: fewer than 2 rows, no column, not numeric, complex, not finite, all rows equal, or a scale whose
+    squares leave float32.
     """
     file, key = _split_key(path)
     if not file.exists():
@@ -85,7 +87,7 @@ def split(vectors: Vectors, *, held_out_fraction: float = 0.2, seed: int = 0) ->
 
 
 def check_values(array: np.ndarray, name: str) -> Float[np.ndarray, "n d"]:
-    """The array as float32 or float64, once it is known to be n >= 2 finite vectors, not all equal.
+    """The array as float32 or float64, once it is known to be n >= 2 finite vectors of usable scale, not all equal.
 
     Raises `InputError` saying what is wrong and in which row (0 is the first).
     """
@@ -112,6 +114,13 @@ def check_values(array: np.ndarray, name: str) -> Float[np.ndarray, "n d"]:
     if (array == array[0]).all():
         raise InputError(f"{name}: all {n} rows are equal; there is nothing to quantize")
     wide = np.result_type(array.dtype, np.float32)
+    low, high = array.min(0).astype(np.float64), array.max(0).astype(np.float64)
+    largest, spread = max(high.max(), -low.min()), (high / 2 - low / 2).max()
+    if largest > LARGEST or spread < 1 / LARGEST:
+        raise InputError(
+            f"{name}: the values' scale is out of range: up to {largest:.3g}, within {spread:.3g} of the middle of "
+            f"their column; at most {LARGEST:g} and at least {1 / LARGEST:g} are accepted: multiply by a constant"
+        )
     return np.ascontiguousarray(array, dtype=np.float32 if wide == np.float32 else np.float64)
 
 

@@ -17,7 +17,7 @@ from codebound.metrics.usage import usage
 from codebound.quantize.init import KMeans
 from codebound.theory import bounds, finite, gaussian
 from codebound.theory.converse import converse
-from codebound.theory.entropy import differential_entropy
+from codebound.theory.entropy import differential_entropy, least_rows
 
 ENTROPY_ROWS = 10_000  # the estimate's time grows with the rows, its uncertainty is small by then
 KMEANS_ROWS = 100_000
@@ -142,10 +142,12 @@ def data_limits(path: str, codebook_size: int, seed: int = 0) -> DataLimits:
     """Limits and k-means for the vectors in a file or folder.
 
     Raises:
-        InputError: a file that can't be used, fewer training rows than codewords, and what `estimated_limits`
-            refuses.
+        InputError: a file that can't be used, fewer training rows than codewords, too few rows for an entropy
+            estimate, a seed that is none, and what `estimated_limits` refuses.
     """
     _check_size(codebook_size)
+    if not 0 <= seed < 2**63:
+        raise InputError(f"seed must be an integer from 0 to 2^63 - 1; got {seed}")
     vectors = arrays.load_vectors(path)
     if vectors.groups is not None:
         vectors = _dithered(vectors, seed)
@@ -157,6 +159,13 @@ def data_limits(path: str, codebook_size: int, seed: int = 0) -> DataLimits:
         )
     # Rows are exchangeable, so all of them tell of the held-out ones; other images may be another distribution.
     same = vectors if vectors.groups is None else held_out
+    least = least_rows(vectors.values.shape[1])
+    if len(same.values) < least:
+        which = "" if same is vectors else f", {len(same.values)} of them held out"
+        raise InputError(
+            f"{path} has {len(vectors.values)} rows{which}; estimating their limit needs {least}"
+            f"{'' if same is vectors else ' held out'}"
+        )
     order = np.random.default_rng(seed).permutation(len(same.values))
     limits = estimated_limits(same.values.double().numpy()[order], codebook_size)
     generator = torch.Generator().manual_seed(seed)

@@ -121,8 +121,8 @@ def _distinct_rows(z: np.ndarray, neighbours: int) -> tuple[np.ndarray, int]:
     largest, spread = np.abs(z).max(), z.max(0) / 2 - z.min(0) / 2  # halved: the difference may overflow
     if largest > _LARGEST or ((spread > 0) & (spread < 1 / _LARGEST)).any():
         raise InputError(
-            f"the scale of z is out of range: up to {largest:.3g}, one column within {spread.min():.3g} of its middle; at most "
-            f"{_LARGEST:g} and at least {1 / _LARGEST:g} are accepted: multiply by a constant"
+            f"the scale of z is out of range: up to {largest:.3g}, one column within {spread.min():.3g} of its "
+            f"middle; at most {_LARGEST:g} and at least {1 / _LARGEST:g} are accepted: multiply by a constant"
         )
     hint = "the data look discrete or quantized, and their differential entropy is minus infinity"
     rows = np.unique(z, axis=0)

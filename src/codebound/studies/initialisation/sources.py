@@ -20,6 +20,7 @@ from codebound.nets.linear import PCA
 from codebound.studies.initialisation.settings import Settings, SourceName
 from codebound.studies.limits import estimated_limits, gaussian_limits
 from codebound.theory import gaussian
+from codebound.theory.entropy import least_rows
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,8 @@ def check_data(settings: Settings) -> None:
     """Refuse the user's data before anything is written; fewer rows than the sample sizes ask for are all used.
 
     Raises:
-        InputError: fewer training rows than codewords, more latent dimensions than columns, singular covariance.
+        InputError: fewer training rows than codewords, too few held out for an entropy estimate, more latent
+            dimensions than columns, singular covariance.
     """
     vectors = _load(settings.data or "")
     rows, columns = vectors.values.shape
@@ -135,12 +137,18 @@ def check_data(settings: Settings) -> None:
             f"dim={settings.dim} latent dimensions are more than the {columns} columns of {vectors.name}; "
             f"give --set dim={columns} or less"
         )
-    train = len(arrays.split(vectors, seed=settings.first_seed)[0].values)
+    train, held_out = (len(part.values) for part in arrays.split(vectors, seed=settings.first_seed))
     if train < settings.rows_needed:
         raise InputError(
             f"{vectors.name} has {rows} rows, {train} of them for training; codebook_size="
             f"{settings.codebook_size} needs {settings.rows_needed}; "
             f"give --set codebook_size={max(2, train // 4)} or less"
+        )
+    least = least_rows(settings.dim)
+    if held_out < least:
+        raise InputError(
+            f"{settings.data} has {rows} rows, {held_out} of them held out; estimating their limit needs {least} "
+            f"held out, some {5 * least} rows in all"
         )
     draw(settings, "data", settings.first_seed)  # what only the estimate refuses: discrete data
 
