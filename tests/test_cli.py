@@ -66,7 +66,23 @@ def test_limits_of_data(tmp_path: Path) -> None:
     assert found["shannon_low"] <= 1.0 <= found["shannon_high"] + 0.03  # D(R) of N(0, I4) at 4 bits is 1
     assert found["gaussian_reference"] == pytest.approx(1.0, abs=0.05)
     assert 1.3 < found["kmeans"] < 1.5  # the converse is 1.34
-    assert found["gap_db_low"] <= found["gap_db"] <= found["gap_db_high"]
+    assert found["kmeans_low"] < found["kmeans"] < found["kmeans_high"]
+    for low, high, side in (("low", "high", "low"), ("high", "low", "high")):
+        gap = 10 * np.log10(found[f"kmeans_{low}"] / found[f"shannon_{high}"])
+        assert found[f"gap_db_{side}"] == pytest.approx(gap)
+    assert (
+        "95 % interval of its error"
+        in call("limits", "data", str(tmp_path / "z.npy"), "--codebook-size", "16")[1]
+    )
+
+
+def test_the_interval_of_k_means_is_the_spread_over_held_out_rows(tmp_path: Path) -> None:
+    z = np.random.default_rng(0).standard_normal((1000, 1))  # 200 held out; all but exact: 2 words on a line
+    np.save(tmp_path / "z.npy", z)
+    found = json.loads(call("limits", "data", str(tmp_path / "z.npy"), "--codebook-size", "2", "--json")[1])
+    errors = (np.abs(z) - np.sqrt(2 / np.pi)) ** 2
+    expected = 1.97 * errors.std() / np.sqrt(200)
+    assert (found["kmeans_high"] - found["kmeans_low"]) / 2 == pytest.approx(expected, rel=0.3)
 
 
 def test_the_limit_of_images_is_that_of_the_held_out_ones(tmp_path: Path) -> None:
@@ -78,6 +94,18 @@ def test_the_limit_of_images_is_that_of_the_held_out_ones(tmp_path: Path) -> Non
     assert code == 0, errors
     found = json.loads(out)
     assert found["gap_db_high"] > 0
+    assert found["kmeans_high"] > 3 * found["kmeans"]  # of two images, one flat
+
+
+def test_one_held_out_image_has_no_interval(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        Image.fromarray(rng.normal(128, 30, (64, 64, 3)).clip(0, 255).astype("u1")).save(
+            tmp_path / f"{i}.png"
+        )
+    command = ("limits", "data", str(tmp_path), "--codebook-size", "16")
+    assert json.loads(call(*command, "--json")[1])["gap_db_low"] is None
+    assert "of one image" in call(*command)[1]
 
 
 def test_tables_are_printed() -> None:

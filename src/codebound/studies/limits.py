@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from codebound import search
 from codebound.data import arrays
 from codebound.errors import InputError
 from codebound.metrics.usage import usage
 from codebound.quantize.init import KMeans
+from codebound.studies.statistics import student_half_width
 from codebound.theory import bounds, finite, gaussian
 from codebound.theory.converse import converse
 from codebound.theory.entropy import differential_entropy, least_rows
@@ -129,10 +131,12 @@ class DataLimits(EstimatedLimits):
     dim: int
     rate_bits: float
     kmeans: float  # on held-out rows
+    kmeans_low: float | None  # its 95 % interval over held-out rows, or images; None for a single image
+    kmeans_high: float | None
     kmeans_train: float
     gap_db: float  # k-means on held-out rows to `shannon`
-    gap_db_low: float
-    gap_db_high: float
+    gap_db_low: float | None  # from `kmeans_low` over `shannon_high`
+    gap_db_high: float | None  # to `kmeans_high` over `shannon_low`
     gaussian_reference_db: float
     perplexity: float  # held out
     held_out_rows: int
@@ -140,6 +144,14 @@ class DataLimits(EstimatedLimits):
 
 def data_limits(path: str, codebook_size: int, seed: int = 0) -> DataLimits:
     """Limits and k-means for the vectors in a file or folder.
+
+    The interval of k-means' error D on held-out rows is Student's for the mean of their squared errors e (of the
+    images' means where rows are patches of images), carried to decibels to first order, where it stays positive:
+
+        10·log₁₀ D ± 10/ln 10 · t(.975, n−1)·s(e)/(√n·D)
+
+    It is for this codebook and does not contain the choice of the training rows. The gap's interval goes from the
+    low end over the largest bound that the entropy estimate allows to the high end over the smallest.
 
     Raises:
         InputError: a file that can't be used, fewer training rows than codewords, too few rows for an entropy
@@ -173,20 +185,34 @@ def data_limits(path: str, codebook_size: int, seed: int = 0) -> DataLimits:
     codebook = KMeans()(train.values[rows], codebook_size, generator)
     indices = search.nearest(held_out.values, codebook)
     reached = float(search.distortion(held_out.values, codebook, indices))
+    squares = (held_out.values - codebook[indices]).square().sum(-1).double()
+    half = _half_width_db(squares.numpy(), held_out.groups, reached)
+    reached_low, reached_high = (None if half is None else reached * 10 ** (s * half / 10) for s in (-1, 1))
     return DataLimits(
         **asdict(limits),
         rows=len(vectors.values),
         dim=vectors.values.shape[1],
         rate_bits=math.log2(codebook_size),
         kmeans=reached,
+        kmeans_low=reached_low,
+        kmeans_high=reached_high,
         kmeans_train=float(search.distortion(train.values[rows], codebook)),
         gap_db=gaussian.gap_db(reached, limits.shannon),
-        gap_db_low=gaussian.gap_db(reached, limits.shannon_high),
-        gap_db_high=gaussian.gap_db(reached, limits.shannon_low),
+        gap_db_low=None if reached_low is None else gaussian.gap_db(reached_low, limits.shannon_high),
+        gap_db_high=None if reached_high is None else gaussian.gap_db(reached_high, limits.shannon_low),
         gaussian_reference_db=gaussian.gap_db(reached, limits.gaussian_reference),
         perplexity=float(usage(torch.bincount(indices, minlength=codebook_size)).perplexity),
         held_out_rows=len(held_out.values),
     )
+
+
+def _half_width_db(squares: np.ndarray, groups: Tensor | None, mean: float) -> float | None:
+    """Half the interval of a mean squared error, in decibels; patches of an image are not independent."""
+    if groups is not None:
+        squares = np.array([squares[groups == group].mean() for group in groups.unique()])
+    if len(squares) < 2:
+        return None
+    return 10 / math.log(10) * float(student_half_width(squares)) / mean
 
 
 def _dithered(vectors: arrays.Vectors, seed: int) -> arrays.Vectors:

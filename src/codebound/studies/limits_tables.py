@@ -45,13 +45,22 @@ def data(limits: DataLimits) -> Table:
         "k-means, held out",
         f"{limits.kmeans:.5g}",
         f"{limits.gap_db:.2f}",
-        f"on {limits.held_out_rows} rows; {limits.gap_db_low:.2f} to {limits.gap_db_high:.2f} dB above the limit, "
-        f"{limits.gaussian_reference_db:+.2f} dB to the reference; perplexity {limits.perplexity:.1f}",
+        f"on {limits.held_out_rows} rows; {_interval(limits)}; {limits.gaussian_reference_db:+.2f} dB to the "
+        f"reference; perplexity {limits.perplexity:.1f}",
     )
     table.add_row(
         "k-means, training rows", f"{limits.kmeans_train:.5g}", "", "flattered: it was fitted on them"
     )
     return table
+
+
+def _interval(limits: DataLimits) -> str:
+    if limits.gap_db_low is None:
+        return "of one image: no interval"
+    return (
+        f"95 % interval of its error {limits.kmeans_low:.5g} to {limits.kmeans_high:.5g}, with the limit's "
+        f"{limits.gap_db_low:.2f} to {limits.gap_db_high:.2f} dB above it"
+    )
 
 
 def _table(title: str) -> Table:
