@@ -9,12 +9,19 @@ from codebound.studies.initialisation.summary import Summary, summarise
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- results: begin -->\n", "<!-- results: end -->\n"
+SEEDS = 8
 SOURCES = {"isotropic": "isotropic", "anisotropic": "Σ ∝ BBᵀ", "photos": "photographs"}
 ARMS = ("uniform", "kmeans", "rd_gaussian", "water_filling", "synthetic", "best")
 
 
 def table(summary: Summary) -> str:
     """Markdown: start → end and its decibels for each source, dead codes at the end."""
+    if summary.missing:
+        cells = "cell is" if len(summary.missing) == 1 else "cells are"
+        raise SystemExit(f"this run is not finished: {len(summary.missing)} {cells} missing; resume it first")
+    seeds = min(summary.seeds.values())
+    if seeds < SEEDS:
+        raise SystemExit(f"this run has {seeds} seeds; the README's table needs {SEEDS}")
     heads = [cell for name in SOURCES.values() for cell in (f"{name}: step 0 → trained", "dB")]
     lines = [f"| start | {' | '.join(heads)} | dead at the end |", "|---" * (len(heads) + 2) + "|"]
     for arm in ARMS:
