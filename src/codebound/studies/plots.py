@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from codebound.files import replacing
 from codebound.studies.statistics import student_half_width
@@ -101,11 +101,13 @@ def step_axis(axes: Axes, last: int, first: int) -> None:
 
 
 def log_axis(axes: Axes, low: float | int, high: float | int) -> None:
-    """A logarithmic y axis with plain numbers at 1, 2 and 5 times the powers of ten."""
+    """A logarithmic y axis with plain numbers: 1, 2 and 5 times the powers of ten, or even steps within one power."""
     axes.set_yscale("log")
     axes.set_ylim(low, high)
     powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     ticks = [m * 10.0**p for p in powers for m in (1, 2, 5)]
+    if high < 10 * low:
+        ticks = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
     axes.yaxis.set_major_locator(FixedLocator([t for t in ticks if low <= t <= high]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
     axes.yaxis.set_minor_locator(NullLocator())
