@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import math
 import os
@@ -15,6 +16,7 @@ from rich.console import Console
 from synthetic import write_run
 
 from codebound.errors import InputError
+from codebound.studies import plots
 from codebound.studies.claims import Status
 from codebound.studies.initialisation import labels, report, settings
 from codebound.studies.initialisation.findings import findings
@@ -108,6 +110,12 @@ def test_report_is_self_contained_and_complete(written):
     assert "&lt;init&gt;" in page, "the command is escaped"
     assert not re.search(r"\b(nan|inf|None)\b", re.sub(r"data:image/png;base64,[^\"]+", "", page))
     assert "not finished" not in page
+    assert "<code>from codebound.quantize import VectorQuantizer, init;" in page
+    assert "Caution: this rests on" not in page, "three seeds are enough"
+    assert "are counted on" not in page, "100,000 held-out vectors are enough"
+    assert page.count("rows (A1, A2, …) are numbered as in its list of") == 1
+    others = page.split("<h3>Other optimizers</h3>")[1].split("<h2")[0]
+    assert "within 1 % of the best final error of any run" in others
     _Balanced().check(page)
 
 
@@ -159,6 +167,47 @@ def test_one_seed_and_few_arms(tmp_path):
     verdicts = {claim["verdict"] for claim in found["claims"] if claim["row"] == "A9"}
     assert verdicts == {"NOT TESTABLE HERE"}
     assert all(row["metrics"]["final_gap_db"]["low"] is None for row in found["rows"])
+    assert "Caution: this rests on 1 seed;" in page
+
+
+def test_few_held_out_vectors_are_remarked_on(run_folder, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(run_folder, out, ignore=shutil.ignore_patterns("figures", "report.html", "results.json"))
+    for path in out.glob("cells/photos-*.json"):
+        path.write_text(path.read_text().replace('"fresh_samples": 100000', '"fresh_samples": 600'))
+    page = report.write(out).read_text(encoding="utf-8")
+    remark = "counted on 600 vectors: about 24 of the 256 codewords would look dead"  # 256·(1 − 1/256)^600
+    assert page.count(remark) == 2
+    captions = [str(table.caption) for table in source_tables(summarise(load(out)))]
+    assert [remark in caption for caption in captions] == [False, False, True]
+
+
+def test_the_readme_takes_full_runs_only(run_folder, tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location("readme_results", ROOT / "tools" / "readme_results.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    with pytest.raises(SystemExit, match="3 seeds; the README's table needs 8"):
+        tool.table(summarise(load(run_folder)))
+    out = write_run(
+        tmp_path / "run",
+        seeds=9,
+        sources=("isotropic",),
+        arms=("kmeans",),
+        tuned_arms=(),
+        evaluate_every=2500,
+    )
+    (out / "cells" / "isotropic-seed-50.json").unlink()
+    with pytest.raises(SystemExit, match="not finished: 1 cell is missing"):
+        tool.table(summarise(load(out)))
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.8, 8.1), (2.4, 2.9), (0.03, 0.2), (0.3, 80)])
+def test_a_log_axis_has_ticks_enough(low, high):
+    axes = plots.new_figure(4, 3).subplots()
+    plots.log_axis(axes, low, high)
+    ticks = axes.get_yticks()
+    assert 4 <= len(ticks) <= 9
+    assert all(low <= tick <= high for tick in ticks)
 
 
 def test_not_a_run_is_an_input_error(tmp_path):

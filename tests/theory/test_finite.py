@@ -244,6 +244,13 @@ def test_dead_codes_by_enumeration_and_threshold():
     )
 
 
+@pytest.mark.parametrize(("size", "samples"), [(256, 600), (16, 2000), (2, 1), (1, 5)])
+def test_the_perplexity_of_an_even_code_against_simulation(size: int, samples: int) -> None:
+    share = np.random.default_rng(0).multinomial(samples, np.full(size, 1 / size), 500) / samples
+    entropy = -(share * np.log(np.where(share > 0, share, 1))).sum(1)
+    assert finite.uniform_perplexity(size, samples) == pytest.approx(np.exp(entropy.mean()), rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("call", "name"),
     [

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+
+from codebound.metrics.usage import DEAD
 from codebound.studies.statistics import Interval
+from codebound.theory import finite
+
+FEW = 20  # vectors a codeword, under which the counting itself shows in dead codes and perplexity
 
 
 def number(x: float | int) -> str:
@@ -55,6 +61,19 @@ def db_text(interval: Interval) -> str:
 def count_text(count: int, noun: str) -> str:
     """1 source, 3 sources"""
     return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
+def few_vectors_text(vectors: int, codebook_size: int) -> str:
+    """What dead codes and perplexity would read of a code used evenly; empty from 20 vectors a codeword on."""
+    if vectors >= FEW * codebook_size:
+        return ""
+    even = np.full(codebook_size, 1 / codebook_size)
+    dead = finite.expected_dead_codes(even, vectors, threshold=DEAD)
+    return (
+        f"Dead codes and perplexity are counted on {vectors:,} vectors: about {dead:.0f} of the {codebook_size} "
+        f"codewords would look dead, and the perplexity would read about "
+        f"{finite.uniform_perplexity(codebook_size, vectors):.0f}, even if all were equally likely."
+    )
 
 
 def typeset(text: str) -> str:

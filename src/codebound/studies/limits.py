@@ -139,6 +139,7 @@ class DataLimits(EstimatedLimits):
     gap_db_high: float | None  # to `kmeans_high` over `shannon_low`
     gaussian_reference_db: float
     perplexity: float  # held out
+    perplexity_even: float  # what as many rows are expected to show of equally likely codewords
     held_out_rows: int
 
 
@@ -202,6 +203,7 @@ def data_limits(path: str, codebook_size: int, seed: int = 0) -> DataLimits:
         gap_db_high=None if reached_high is None else gaussian.gap_db(reached_high, limits.shannon_low),
         gaussian_reference_db=gaussian.gap_db(reached, limits.gaussian_reference),
         perplexity=float(usage(torch.bincount(indices, minlength=codebook_size)).perplexity),
+        perplexity_even=finite.uniform_perplexity(codebook_size, len(held_out.values)),
         held_out_rows=len(held_out.values),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from codebound.studies.formatting import FEW
 from codebound.studies.limits import DataLimits, GaussianLimits
 from codebound.theory.gaussian import gap_db
 
@@ -46,12 +47,18 @@ def data(limits: DataLimits) -> Table:
         f"{limits.kmeans:.5g}",
         f"{limits.gap_db:.2f}",
         f"on {limits.held_out_rows} rows; {_interval(limits)}; {limits.gaussian_reference_db:+.2f} dB to the "
-        f"reference; perplexity {limits.perplexity:.1f}",
+        f"reference; perplexity {limits.perplexity:.1f}{_few(limits)}",
     )
     table.add_row(
         "k-means, training rows", f"{limits.kmeans_train:.5g}", "", "flattered: it was fitted on them"
     )
     return table
+
+
+def _few(limits: DataLimits) -> str:
+    if limits.held_out_rows >= FEW * 2**limits.rate_bits:
+        return ""
+    return f" (so few rows would show about {limits.perplexity_even:.0f} even if all codewords were equally likely)"
 
 
 def _interval(limits: DataLimits) -> str:

@@ -210,6 +210,20 @@ def expected_dead_codes(
     return float(stats.binom.cdf(needed - 1, samples, np.minimum(p, 1.0)).sum())
 
 
+def uniform_perplexity(codebook_size: int, samples: int) -> float:
+    """Perplexity that N samples of n equally likely codewords are expected to show: below n, at most N.
+
+    exp E[−Σ_j q_j ln q_j] with q_j = hits/N and hits ~ Binomial(N, 1/n). Exact: the expectation is a sum over hits.
+    Raises InputError for counts below 1.
+    """
+    codebook_size, samples = _checks.count("codebook_size", codebook_size), _checks.count("samples", samples)
+    p = 1 / codebook_size
+    least, most = float(stats.binom.ppf(1e-15, samples, p)), float(stats.binom.isf(1e-15, samples, p))
+    counts = np.arange(max(least, 1.0), most + 1)  # the rest adds nothing
+    share = counts / samples
+    return float(np.exp(-codebook_size * (stats.binom.pmf(counts, samples, p) * share * np.log(share)).sum()))
+
+
 def expected_dead_codes_gamma(codebook_size: int, samples: int, perplexity: float | int) -> float:
     """Expected number of codewords without a hit among N samples, from the perplexity of the code alone.
 

@@ -9,6 +9,8 @@ from codebound.studies.initialisation.arms import ARMS
 from codebound.studies.initialisation.labels import look
 from codebound.studies.initialisation.summary import BASELINE, Row, Summary
 
+CODE = "In code: "  # begins the sentence that is code
+SEEDS = 3  # fewer are no ground for advice
 EQUAL = 0.2  # per cent: worst cases that differ by less count as equal
 
 
@@ -56,9 +58,14 @@ def recommendation(summary: Summary) -> list[str]:
         f"here it never ends more than {_excess_text(first.worst_end)} above the best arm, nor starts more than "
         f"{_excess_text(first.worst_start)} above it."
     ]
+    seeds = min(summary.seeds.values())
+    if seeds < SEEDS:
+        sentences[0] += (
+            f" Caution: this rests on {count_text(seeds, 'seed')}; another seed may order the starts anew."
+        )
     if first.arm in ARMS:
         sentences.append(
-            "In code: from codebound.quantize import VectorQuantizer, init; "
+            f"{CODE}from codebound.quantize import VectorQuantizer, init; "
             f"VectorQuantizer({summary.dim}, {summary.codebook_size}, init=init.{ARMS[first.arm].code})"
         )
     good = [r for r in ranks[1:] if r.worst_end < 1.0]
@@ -73,7 +80,7 @@ def recommendation(summary: Summary) -> list[str]:
         sentences.append(
             f"Avoid, at least with this optimizer, for their worst case above the best end: {names}."
         )
-    return [typeset(sentence) for sentence in sentences]
+    return [sentence if sentence.startswith(CODE) else typeset(sentence) for sentence in sentences]
 
 
 def _excess(row: Row, rows: list[Row], when: str) -> float:

@@ -13,7 +13,7 @@ from codebound.files import write_text
 from codebound.studies import claims, formatting, page
 from codebound.studies.claims import Status, Verdict
 from codebound.studies.initialisation import figures, findings, labels
-from codebound.studies.initialisation.recommendation import ranking, recommendation
+from codebound.studies.initialisation.recommendation import CODE, ranking, recommendation
 from codebound.studies.initialisation.rundata import StudyData, facts, load, lookup
 from codebound.studies.initialisation.summary import BASELINE, Row, Summary, summarise
 
@@ -102,6 +102,7 @@ def _render(
         baseline=labels.look(BASELINE).name,
         findings=findings.findings(summary, verdicts),
         recommendation=recommendation(summary),
+        code=CODE,
         ranks=ranking(summary),
         ledger=page.ledger(verdicts),
         counts=page.count(verdicts),
@@ -148,6 +149,7 @@ def _section(summary: Summary, source: str, pictures: dict[str, Path]) -> dict[s
         "text": labels.SOURCES.get(source, ("", ""))[1],
         "estimated": estimated,
         "limits": list(shown.values()),
+        "few": formatting.few_vectors_text(summary.held_out[source], summary.codebook_size),
         "rows": summary.select(source),
         "tuned": [(labels.OPTIMIZERS.get(o, o), summary.select(source, o)) for o in tuned],
         "best": _best(summary.select(source)),

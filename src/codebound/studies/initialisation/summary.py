@@ -50,6 +50,9 @@ class Summary:
     rows: list[Row]
     limits: dict[str, dict[str, Interval]]
     seeds: dict[str, int]
+    held_out: dict[
+        str, int
+    ]  # fresh vectors that the usage of the codebooks was counted on, the fewest of any seed
     missing: list[str]
     steps: int
     codebook_size: int
@@ -86,6 +89,7 @@ class Summary:
             "codebook_size": self.codebook_size,
             "steps": self.steps,
             "seeds": self.seeds,
+            "held_out": self.held_out,
             "limits": {s: {k: v.to_json() for k, v in by.items()} for s, by in self.limits.items()},
             "rows": [row.to_json() for row in self.rows],
         }
@@ -120,6 +124,10 @@ def summarise(data: StudyData) -> Summary:
         rows=rows,
         limits=limits,
         seeds={s: len(data.seeds(s)) for s in data.sources},
+        held_out={
+            s: min(cell["fresh_samples"] for (source, _), cell in data.cells.items() if source == s)
+            for s in data.sources
+        },
         missing=data.missing,
         steps=int(data.curves["step"].to_numpy().max()),
         codebook_size=first["codebook_size"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.box import SIMPLE
 from rich.table import Table
 
-from codebound.studies.formatting import number, percent_text
+from codebound.studies.formatting import few_vectors_text, number, percent_text
 from codebound.studies.initialisation.labels import look, source_name
 from codebound.studies.initialisation.summary import Row, Summary
 
@@ -52,7 +52,8 @@ def _caption(summary: Summary, source: str) -> str:
                 text = f"estimated {text} [{low}, {high}]"
             shown.append(text)
     what = "the Gaussian reference" if summary.estimated(source) else "Shannon"
-    return "; ".join(shown) + f". dB: end above {what}."
+    few = few_vectors_text(summary.held_out[source], summary.codebook_size)
+    return f"{'; '.join(shown)}. dB: end above {what}. {few}".rstrip()
 
 
 def _cells(row: Row, gap_name: str) -> list[str]:
