@@ -97,6 +97,17 @@ def test_the_limit_of_images_is_that_of_the_held_out_ones(tmp_path: Path) -> Non
     assert found["kmeans_high"] > 3 * found["kmeans"]  # of two images, one flat
 
 
+def test_few_held_out_rows_cut_the_perplexity_and_the_table_says_so(tmp_path: Path) -> None:
+    np.save(tmp_path / "z.npy", np.random.default_rng(0).standard_normal((500, 2)))
+    command = ("limits", "data", str(tmp_path / "z.npy"), "--codebook-size", "64")
+    found = json.loads(call(*command, "--json")[1])
+    assert 44 < found["perplexity_even"] < 45  # 100 rows
+    assert f"about {found['perplexity_even']:.0f} even if" in " ".join(
+        call(*command)[1].replace("│", " ").split()
+    )
+    assert "even if" not in call(*command[:-1], "4")[1]
+
+
 def test_one_held_out_image_has_no_interval(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for i in range(3):
@@ -146,6 +157,7 @@ def test_mistakes_are_one_line_and_exit_2(
     assert code == 2
     assert message in errors
     assert "Traceback" not in errors
+    assert "cells (source" not in errors, "no progress bar before the input is accepted"
     assert not list(tmp_path.iterdir())
 
 
@@ -200,6 +212,11 @@ def test_help_has_examples_and_defaults_with_their_brackets() -> None:
     assert "codebound study init --quick" in out
     assert '--set "sources=[isotropic]" --set "arms=[kmeans, best]"' in out
     assert "runs/init; with --quick runs/init-quick" in out
+
+
+def test_every_option_of_show_config_is_explained() -> None:
+    out = call("study", "show-config", "--help")[1]
+    assert all(text in out for text in ("As study init --quick", "Change a setting"))
 
 
 def test_an_error_keeps_its_brackets(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -118,14 +119,8 @@ def study_init(
     settings = _settings(quick, seeds, data, sets)
     folder = folder or Path("runs/init-quick" if quick else "runs/init")
     try:
-        with _progress() as progress:
-            task = progress.add_task("cells (source × seed)", total=None)
-            study.run(
-                folder,
-                settings,
-                jobs=jobs,
-                progress=lambda done, of: progress.update(task, completed=done, total=of),
-            )
+        with _Cells() as cells:
+            study.run(folder, settings, jobs=jobs, progress=cells.show)
     except KeyboardInterrupt:
         err.print(
             f"Interrupted. What is finished stays in {escape(str(folder))}; the same command goes on from there."
@@ -159,8 +154,11 @@ def study_list(as_json: AsJson = False) -> None:
 @study_app.command("show-config")
 def study_show_config(
     name: Annotated[str, typer.Argument(help="The study: init.")],
-    quick: Annotated[bool, typer.Option("--quick")] = False,
-    sets: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="As study init --quick has them.")] = False,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, to see it accepted."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """The settings of a study, as YAML: what --set can change.
@@ -279,6 +277,18 @@ def _print(rows: list[dict[str, Any]], title: str, as_json: bool) -> None:
 def _plain(text: str) -> None:
     """Text for another program: no wrapping, no colour."""
     sys.stdout.write(text + "\n")
+
+
+class _Cells(ExitStack):
+    """A progress bar that is drawn from the first cell on: input that is refused comes before it."""
+
+    bar: Progress | None = None
+
+    def show(self, done: int, of: int) -> None:
+        if self.bar is None:
+            self.bar = self.enter_context(_progress())
+            self.bar.add_task("cells (source × seed)", total=of)
+        self.bar.update(self.bar.task_ids[0], completed=done)
 
 
 def _progress() -> Progress:
