@@ -257,3 +257,34 @@ assert torch.equal(nearest(z, z[:64]), wanted)
 assert torch.backends.mkldnn.matmul.fp32_precision == before
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("size", [8, 3000])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_codeword_that_is_not_finite_is_never_chosen(size: int, value: float) -> None:
+    z, codebook = torch.randn(500, 4), torch.randn(size, 4)
+    codebook[[0, 5], 1] = value
+    rest = [j for j in range(size) if j not in (0, 5)]
+    assert torch.equal(nearest(z, codebook), torch.tensor(rest)[brute_force(z, codebook[rest])])
+    both = nearest(z, torch.stack([codebook, codebook.nan_to_num(0.0, 9.0, 9.0)]))
+    assert torch.equal(both[0], nearest(z, codebook))
+    assert nearest(z, torch.full((3, 4), value)).eq(0).all()
+
+
+def test_distortion_of_half_precision_and_of_bad_indices() -> None:
+    z, codebook = torch.full((10, 4), 300.0).half(), torch.zeros(8, 4).half()
+    assert float(distortion(z, codebook)) == pytest.approx(360_000)
+    for bad in (-1, 8):
+        with pytest.raises(InputError, match="0 … 7"):
+            distortion(z, codebook, torch.full((10,), bad))
+
+
+@pytest.mark.untyped
+def test_complex_numbers_have_no_nearest() -> None:
+    with pytest.raises(InputError, match="real"):
+        nearest(torch.randn(3, 2).to(torch.complex64), torch.randn(4, 2))
+
+
+def test_no_dimensions_have_no_nearest() -> None:
+    with pytest.raises(InputError, match="d ≥ 1"):
+        nearest(torch.zeros(3, 0), torch.zeros(4, 0))

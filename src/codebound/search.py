@@ -49,7 +49,8 @@ def nearest(
         int64 indices, `[*b]` for one codebook, `[*m, n]` for many.
 
     Computed in float32 (float64 if either input is float64) whatever autocast or
-    `torch.set_float32_matmul_precision` say. A row that is not finite gets an arbitrary valid index.
+    `torch.set_float32_matmul_precision` say. A row that is not finite gets an arbitrary valid index; a codeword that
+    is not finite is never chosen, unless there is no other.
 
     Raises:
         InputError: shapes that don't fit together, or an empty codebook.
@@ -79,7 +80,7 @@ def assignment_sums(
 
     Args:
         z: vectors, `[n, d]` (shared by all runs) or `[*m, n, d]`.
-        indices: `[*m, n]`, from −1 to `codebook_size − 1`.
+        indices: `[*m, n]`, from −1 to `codebook_size − 1`; not checked, as this runs in compiled graphs.
 
     Returns:
         counts `[*m, k]` and sums `[*m, k, d]`.
@@ -104,14 +105,25 @@ def distortion(
     codebook: Float[Tensor, "*m k d"],
     indices: Int64[Tensor, "*m n"] | None = None,
 ) -> Float[Tensor, "*m"]:
-    """Mean over the vectors of the squared error, summed over dimensions, in float64.
+    """Mean over the vectors of the squared error, summed over dimensions.
+
+    The errors are squared in float32 (float64 if an input is float64) and added up in float64.
 
     Args:
         z: vectors, `[n, d]` (shared) or `[*m, n, d]`.
         indices: as `nearest` returns; searched for if not given.
+
+    Raises:
+        InputError: indices out of range.
     """
     if indices is None:
         indices = nearest(z, codebook)
+    elif indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < codebook.shape[-2]:
+        raise InputError(
+            f"indices must be in 0 … {codebook.shape[-2] - 1}; got {int(indices.min())} … {int(indices.max())}"
+        )
+    dtype = torch.float64 if torch.float64 in (z.dtype, codebook.dtype) else torch.float32
+    z, codebook = z.to(dtype), codebook.to(dtype)
     runs, (k, dim) = codebook.shape[:-2], codebook.shape[-2:]
     flat = indices.reshape(math.prod(runs), indices.shape[-1])
     offset = torch.arange(flat.shape[0], device=z.device).unsqueeze(1) * k
@@ -122,8 +134,12 @@ def distortion(
 
 
 def _check(z: Tensor, codebook: Tensor) -> None:
-    if codebook.ndim < 2 or codebook.shape[-2] == 0:
-        raise InputError(f"codebook must have shape [*m, k, d] with k ≥ 1; got {list(codebook.shape)}")
+    if z.is_complex() or codebook.is_complex():
+        raise InputError(f"z and codebook must be real; got {z.dtype} and {codebook.dtype}")
+    if codebook.ndim < 2 or 0 in codebook.shape[-2:]:
+        raise InputError(
+            f"codebook must have shape [*m, k, d] with k ≥ 1 and d ≥ 1; got {list(codebook.shape)}"
+        )
     if z.ndim < 1 or z.shape[-1] != codebook.shape[-1]:
         raise InputError(
             f"z must have {codebook.shape[-1]} as its last size, as the codebook has; got z {list(z.shape)}, "
@@ -147,6 +163,10 @@ def _nearest(z: Tensor, books: Tensor, certify: bool) -> Tensor:
     m, k, _ = books.shape
     if z.shape[0] == 0:
         return torch.empty(m, 0, dtype=torch.int64, device=z.device)
+    if not math.isfinite(float(books.sum())):  # one pass; the sum of finite ones may overflow, too
+        usable = books.isfinite().all(-1)
+        if not bool(usable.all()):
+            return torch.cat([_among(z, *pair, certify) for pair in zip(books, usable, strict=True)])
     with _full_precision(z.device):
         if m == 1 and z.device.type == "cpu" and z.shape[0] * k <= SMALL_SCORES and z.dtype == torch.float32:
             return _nearest_small(z, books[0], certify and k > 1)
@@ -157,6 +177,14 @@ def _nearest(z: Tensor, books: Tensor, certify: bool) -> Tensor:
         if certify:
             _recheck(z, books, indices, margins, zc, cc)
     return indices
+
+
+def _among(z: Tensor, book: Tensor, usable: Tensor, certify: bool) -> Tensor:
+    """Indices `[1, n]` of `z` among the usable codewords of one book."""
+    at = usable.nonzero().squeeze(1)
+    if at.numel() == 0:
+        return torch.zeros(1, z.shape[0], dtype=torch.int64, device=z.device)
+    return at[_nearest(z, book[at].unsqueeze(0), certify)]
 
 
 def _nearest_small(z: Tensor, book: Tensor, certify: bool) -> Tensor:

@@ -2,13 +2,16 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from codebound import VectorQuantizer, __version__
 from codebound.errors import InputError
-from codebound.quantize.update import Gradient
+from codebound.quantize import Residual
+from codebound.quantize.init import KMeans
+from codebound.quantize.update import EMA, Gradient
 from codebound.search import nearest
 
 
@@ -129,3 +132,89 @@ def test_checkpointing_and_double_forwards_update_once() -> None:
         result = often(z)
     often.update_(result)
     assert torch.equal(once.codebook.table, often.codebook.table)
+
+
+def test_a_token_too_long_to_square_is_left_out() -> None:
+    vq = VectorQuantizer(4, 16)
+    z = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
+    vq.init_(z)
+    z[3, 1] = 2e19
+    q = vq(z)
+    assert int(q.indices[3]) == -1
+    assert vq.update_(q).non_finite == 1
+    assert bool(vq.codebook.distortion.isfinite())
+    assert bool(vq.codebook.table.isfinite().all())
+
+
+def test_results_of_another_quantizer_move_nothing() -> None:
+    z = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+    small, large = VectorQuantizer(4, 8), VectorQuantizer(4, 16)
+    pair = Residual([VectorQuantizer(4, 8), VectorQuantizer(4, 8)])
+    other = Residual([VectorQuantizer(4, 8), VectorQuantizer(4, 16)])
+    for each in (small, large, pair, other):
+        each.init_(z)
+    before = {name: value.clone() for name, value in pair.state_dict().items()}
+    with pytest.raises(InputError, match=r"\[8, 8\] codewords; got \[8, 16\]"):
+        pair.update_(other(z))
+    with pytest.raises(InputError, match=r"\[8, 8\] codewords; got \[8\]"):
+        pair.update_(small(z))
+    assert all(torch.equal(value, before[name]) for name, value in pair.state_dict().items())
+    with pytest.raises(InputError, match=r"\[8\] codewords; got \[16\]"):
+        small.update_(large(z))
+    wide = VectorQuantizer(5, 8)
+    wide.init_(torch.randn(64, 5))
+    with pytest.raises(InputError, match="dim=5; this has dim=4"):
+        small.update_(wide(torch.randn(64, 5)))
+
+
+@pytest.mark.untyped
+def test_given_indices_are_checked() -> None:
+    vq = VectorQuantizer(4, 8)
+    z = torch.randn(6, 4)
+    z[2] = torch.nan
+    good = torch.tensor([[0], [1], [-1], [3], [4], [7]])
+    assert vq.quantize_as(z, good).indices.tolist() == good.tolist()
+    for bad in (torch.full((6, 1), 8), torch.full((6, 1), -1)):
+        with pytest.raises(InputError, match="indices must be in 0 … 7"):
+            vq.quantize_as(z, bad)
+    with pytest.raises(InputError, match=r"shape \[6, 1\]"):
+        vq.quantize_as(z, good[:3])
+
+
+@pytest.mark.untyped
+def test_indices_may_be_of_any_integer_type() -> None:
+    vq, indices = VectorQuantizer(4, 8), torch.tensor([[0], [7]])
+    assert torch.equal(vq.decode(indices.to(torch.uint8)), vq.decode(indices))
+
+
+@pytest.mark.untyped
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"dim": 4.0},
+        {"codebook_size": "8"},
+        {"seed": 1.5},
+        {"assign": "nearest"},
+        {"update": EMA},
+        {"init": "kmeans"},
+        {"revival": 3},
+        {"estimator": None},
+        {"form": None},
+    ],
+)
+def test_what_is_no_choice_is_refused_by_name(arguments: dict) -> None:
+    with pytest.raises(InputError, match=next(iter(arguments))):
+        VectorQuantizer(**{"dim": 4, "codebook_size": 8, **arguments})
+
+
+@pytest.mark.untyped
+def test_arrays_are_not_tensors() -> None:
+    with pytest.raises(InputError, match="ndarray"):
+        VectorQuantizer(4, 8)(np.zeros((3, 4), dtype=np.float32))
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-13, 1e13, 1e20])
+def test_k_means_begins_alike_in_any_unit(scale: float) -> None:
+    z = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
+    plain, scaled = (KMeans()(x, 16, torch.Generator().manual_seed(0)) for x in (z, z * scale))
+    assert torch.allclose(scaled / scale, plain, rtol=1e-3, atol=1e-4)

@@ -116,6 +116,8 @@ class Quantizer(nn.Module, ABC):
 
     def check_input(self, z: Tensor, mask: Tensor | None) -> None:
         """Refuse what can't be quantized, by name."""
+        if not isinstance(z, Tensor) or not isinstance(mask, Tensor | None):
+            raise InputError(f"z and mask must be tensors; got {type(z).__name__} and {type(mask).__name__}")
         if z.ndim < 1 or z.shape[-1] != self.dim:
             raise InputError(f"z must have shape [*, {self.dim}] (dim={self.dim}); got {list(z.shape)}")
         if not z.is_floating_point():
@@ -125,6 +127,22 @@ class Quantizer(nn.Module, ABC):
                 f"mask must be a bool tensor of shape {list(z.shape[:-1])}, as z without its last axis; "
                 f"got {mask.dtype} {list(mask.shape)}"
             )
+
+    def check_results(self, results: tuple[Quantized, ...]) -> None:
+        """Refuse results that can't be of this quantizer's training forwards, before anything moves."""
+        if not results or not all(r.stats for r in results):
+            raise InputError(
+                "update_ needs the results of forwards in training mode; in eval they carry no statistic"
+            )
+        for result in results:
+            sizes = tuple(stat.counts.shape[0] for stat in result.stats)
+            # None: a place without a codebook, or in eval. One: too many codes to be told apart.
+            fits = (size in (0, 1, own) for size, own in zip(sizes, self.codebook_sizes, strict=False))
+            if len(sizes) != len(self.codebook_sizes) or not all(fits):
+                raise InputError(
+                    f"update_ takes results of this quantizer's own forwards, with codebooks of "
+                    f"{list(self.codebook_sizes)} codewords; got {list(sizes)}"
+                )
 
     def check_indices(self, indices: Tensor, mask: Tensor | None) -> None:
         """Refuse what can't be decoded, by name; the values are the codebook's to check."""

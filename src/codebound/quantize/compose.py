@@ -70,6 +70,7 @@ class Composed(Quantizer):
         Raises:
             InputError: before `init_`, or for results of an eval forward.
         """
+        self.check_results(results)
         reports = []
         for i, member in enumerate(self.members):
             mine = [self._part(r, at) for r in results for at, o in enumerate(self.order) if o == i]

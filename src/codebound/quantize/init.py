@@ -100,6 +100,9 @@ class KMeans:
 
     def __call__(self, z: Tensor, codebook_size: int, generator: torch.Generator) -> Tensor:
         _require_rows(z, codebook_size)
+        size = z.abs().max()
+        if size > 0 and not 1e-12 < float(size) < 1e12:  # squares must stay within float32
+            return self(z / size, codebook_size, generator) * size
         seed = {"k-means++": kmeans_plus_plus, "k-means||": kmeans_parallel, "sample": distinct_rows}[
             self.seeding
         ]

@@ -147,10 +147,7 @@ class ScalarQuantizer(Quantizer):
         Raises:
             InputError: for results of an eval forward.
         """
-        if not results or not all(r.stats for r in results):
-            raise InputError(
-                "update_ needs the results of forwards in training mode; in eval they carry no statistic"
-            )
+        self.check_results(results)
         stats = sync.joined(CodeStats.merge(tuple(r.stats[0] for r in results)))
         self.window_counts += stats.hits.to(torch.int64)
         tokens = self.window_counts.sum()

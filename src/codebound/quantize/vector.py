@@ -25,6 +25,7 @@ from codebound.quantize.sketch import Sketch
 from codebound.quantize.update import EMA, BlahutArimoto, Frozen, Memory, Update
 
 LOSSES = {"commitment": 0.25, "codebook": 1.0}
+LONGEST = 1e18  # the square of a longer token's error would be beyond float32
 
 
 class VectorQuantizer(Quantizer):
@@ -63,6 +64,10 @@ class VectorQuantizer(Quantizer):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if not (isinstance(dim, int) and isinstance(codebook_size, int) and isinstance(seed, int)):
+            raise InputError(
+                f"dim, codebook_size and seed must be int; got {dim!r}, {codebook_size!r}, {seed!r}"
+            )
         if dim < 1:
             raise InputError(f"dim must be at least 1; got {dim}")
         if codebook_size < 2:
@@ -77,6 +82,9 @@ class VectorQuantizer(Quantizer):
         for name, weight in loss_weights.items():
             if not (math.isfinite(weight) and weight >= 0):
                 raise InputError(f"loss_weights[{name!r}] must be finite and not negative; got {weight}")
+        _check_choices(
+            assign=assign, estimator=estimator, update=update, revival=revival, init=init, form=form
+        )
         _check_together(assign, estimator, update, revival, form)
         self.dim, self.codebook_sizes = dim, (codebook_size,)
         self.assign, self.estimator, self.update = assign, estimator, update
@@ -112,15 +120,23 @@ class VectorQuantizer(Quantizer):
         *,
         mask: Bool[Tensor, "*b"] | None = None,
     ) -> Quantized:
-        """`forward` with the codewords chosen elsewhere, as a beam search does; −1 only where there is no token."""
+        """`forward` with the codewords chosen elsewhere, as a beam search does; −1 only where there is no token.
+
+        Raises:
+            InputError: indices of another shape than the tokens', or out of range.
+        """
         self.check_input(z, mask)
+        self.check_indices(indices, mask)
+        if indices.shape[:-1] != z.shape[:-1]:
+            raise InputError(f"indices must have shape {[*z.shape[:-1], 1]}, as z; got {list(indices.shape)}")
+        self._check_range(indices, _tokens(z, mask, LONGEST)[1].view(z.shape[:-1]))
         return self._quantized(z, mask, None, indices)
 
     def _quantized(
         self, z: Tensor, mask: Tensor | None, generator: torch.Generator | None, given: Tensor | None
     ) -> Quantized:
         with torch.autocast(z.device.type, enabled=False):
-            tokens, valid, finite = _tokens(z, mask)
+            tokens, valid, finite = _tokens(z, mask, LONGEST)
             codewords, memory = self.codebook.codewords(), self._memory(generator)
             choose = self.assign if self.training else self.assign.encode
             free = given is None
@@ -148,7 +164,7 @@ class VectorQuantizer(Quantizer):
 
     def encode(self, z: Float[Tensor, "*b D"]) -> Int64[Tensor, "*b 1"]:
         self.check_input(z, None)
-        tokens, valid, _ = _tokens(z.detach(), None)
+        tokens, valid, _ = _tokens(z.detach(), None, LONGEST)
         indices = self.assign.encode(tokens, self.codebook.codewords(), self._memory(None))
         return torch.where(valid, indices, -1).view(*z.shape[:-1], 1)
 
@@ -156,19 +172,25 @@ class VectorQuantizer(Quantizer):
         self, indices: Int64[Tensor, "*b 1"], *, mask: Bool[Tensor, "*b"] | None = None
     ) -> Float[Tensor, "*b D"]:
         self.check_indices(indices, mask)
-        flat = indices.squeeze(-1)
+        self._check_range(indices, mask)
+        flat = indices.squeeze(-1).long()
         if mask is not None:
             flat = torch.where(mask, flat, 0)
+        codewords = self.codebook.codewords()
+        z_q = codewords.index_select(0, flat.reshape(-1)).view(*flat.shape, self.dim)
+        return z_q if mask is None else torch.where(mask.unsqueeze(-1), z_q, 0.0)
+
+    def _check_range(self, indices: Tensor, valid: Tensor | None) -> None:
+        """Refuse indices that are no codeword's, where there is a token."""
+        flat = indices.squeeze(-1).long()
+        flat = flat if valid is None else torch.where(valid, flat, 0)
         # A compiled graph has no place for a data-dependent error.
         check = flat.numel() > 0 and not torch.compiler.is_compiling()
         if check and not bool(((flat >= 0) & (flat < self.codebook_size)).all()):
             raise InputError(
-                f"indices must be in 0 … {self.codebook_size - 1} (−1 only where mask is False); "
+                f"indices must be in 0 … {self.codebook_size - 1} (−1 only where there is no token); "
                 f"got {int(flat.min())} … {int(flat.max())}"
             )
-        codewords = self.codebook.codewords()
-        z_q = codewords.index_select(0, flat.reshape(-1)).view(*flat.shape, self.dim)
-        return z_q if mask is None else torch.where(mask.unsqueeze(-1), z_q, 0.0)
 
     @torch.no_grad()
     def init_(self, z: Float[Tensor, "*b D"], *, generator: torch.Generator | None = None) -> None:
@@ -178,7 +200,7 @@ class VectorQuantizer(Quantizer):
             InputError: no finite token, or fewer tokens than `init` needs.
         """
         self.check_input(z, None)
-        tokens, valid, _ = _tokens(z, None)
+        tokens, valid, _ = _tokens(z, None, LONGEST)
         tokens = sync.joined_rows(tokens[valid].float())
         if tokens.shape[0] == 0:
             raise InputError("z holds no finite token to initialise a codebook from")
@@ -196,10 +218,9 @@ class VectorQuantizer(Quantizer):
         """
         if not bool(self.codebook.initialised):
             raise InputError("update_ before init_: call init_(z) with a batch of latents first")
-        if not results or not all(r.stats for r in results):
-            raise InputError(
-                "update_ needs the results of forwards in training mode; in eval they carry no statistic"
-            )
+        self.check_results(results)
+        if wrong := [r for r in results if r.stats[0].sums.shape[1] != self.dim]:
+            raise InputError(f"results are of dim={wrong[0].stats[0].sums.shape[1]}; this has dim={self.dim}")
         stats = sync.joined(CodeStats.merge(tuple(r.stats[0] for r in results)))
         book, memory = self.codebook, self._memory(None)
         slope, critical = self._slopes(memory)
@@ -307,6 +328,16 @@ class VectorQuantizer(Quantizer):
         )
 
 
+def _check_choices(**choices: object) -> None:
+    """Refuse what is no choice at all: a name, a class that was not called, None."""
+    methods = {"assign": "statistics", "update": "step", "revival": "revive", "form": "kind"}
+    for name, choice in choices.items():
+        if isinstance(choice, type) or not hasattr(choice, methods.get(name, "__call__")):
+            raise InputError(
+                f"{name} must be made by one of the classes in codebound.quantize.{name}; got {choice!r}"
+            )
+
+
 def _check_together(
     assign: Assign, estimator: Estimator, update: Update, revival: Revival, form: Form
 ) -> None:
@@ -327,10 +358,15 @@ def _check_together(
         )
 
 
-def _tokens(z: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """`z` as rows of float32 (float64 stays), zero where not valid; which are valid, and which finite."""
+def _tokens(z: Tensor, mask: Tensor | None, longest: float = math.inf) -> tuple[Tensor, Tensor, Tensor]:
+    """`z` as rows of float32 (float64 stays), zero where not valid; which are valid, and which finite.
+
+    A token longer than `longest` counts as not finite.
+    """
     flat = z.reshape(-1, z.shape[-1])
     finite = flat.isfinite().all(-1)
+    if longest < math.inf:
+        finite = finite & (flat.detach().float().square().sum(-1) <= longest**2)
     valid = finite if mask is None else finite & mask.reshape(-1)
     flat = torch.where(valid.unsqueeze(-1), flat, 0.0)
     return flat if flat.dtype == torch.float64 else flat.float(), valid, finite

@@ -163,13 +163,18 @@ def lloyd(
         raise InputError(f"empty is {empty!r}; 'split' or 'keep' is accepted")
     if not (bool(z.isfinite().all()) and bool(codebook.isfinite().all())):
         raise InputError("z or codebook has NaN or infinite entries; finite ones are accepted")
+    if not (z.is_floating_point() and codebook.is_floating_point()):
+        raise InputError(f"z and codebook must be floating-point; got {z.dtype} and {codebook.dtype}")
     z, codebook = z.detach(), codebook.detach()
+    size = float(z.abs().max())
+    if size > 0 and not 1e-15 <= size <= 1e15:  # squares would leave float32
+        raise InputError(f"z has entries up to {size:.3g}; give it in a unit in which they are 1e-15 to 1e15")
     indices = search.nearest(z, codebook)
     history = [search.distortion(z, codebook, indices)]
     converged = torch.zeros_like(history[0], dtype=torch.bool)
     while len(history) <= iterations and not bool(converged.all()):
         candidate = _iterate(z, codebook, indices, empty)
-        found = search.nearest(z, candidate)
+        found = search.nearest(z, candidate, certify=False)  # a tie to rounding costs nothing
         distortion = search.distortion(z, candidate, found)
         before = history[-1]
         # At the fixed point rounding can raise the distortion in its last digit: then the old codebook stays.
