@@ -7,7 +7,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 TYPED := --jaxtyping-packages=codebound,beartype.beartype
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow bench lint format docs clean constraints
+.PHONY: help setup demo test test-slow bench choosing lint format docs clean constraints
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,12 +31,15 @@ test-slow: $(READY)  ## run the tests that take minutes
 	$(PYTEST) -m "slow and not untyped" $(TYPED)
 	$(PYTEST) -m "slow and untyped" || test $$? -eq 5
 
-bench: $(READY)  ## time the code against named baselines
+bench: $(READY)  ## time the code against named baselines, into docs/benchmarks.md
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/search.py
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/layer.py
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kmeans.py
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/search.py --write
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/layer.py --write
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kmeans.py --write
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training.py --write
+
+choosing: $(READY)  ## measure which quantizer to choose, into docs/choosing.md (ten minutes on two cores)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/choosing.py
 
 lint: $(READY)  ## ruff, pyright and import-linter
 	$(BIN)/ruff check .
@@ -49,7 +52,7 @@ format: $(READY)  ## let ruff format the code
 	$(BIN)/ruff format .
 
 docs: $(READY)  ## run the documentation's commands and compare their figures
-	$(BIN)/python -m pytest -q tests/test_readme.py
+	$(BIN)/python -m pytest -q tests/test_readme.py tests/test_docs.py
 
 constraints: $(READY)  ## pin what is installed now
 	{ echo "# What CI installs: pip install -c constraints.txt -e '.[dev]'. Regenerate with \`make constraints\`."; \

@@ -108,6 +108,16 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def bar(name: str, shape: object, measured: float, most: float) -> list[str]:
+    """A row of a table of bars: what must not be exceeded, what was measured, and whether it is met."""
+    return [name, str(shape), f"{most:.3g}", f"{measured:.3g}", "yes" if measured <= most else "**no**"]
+
+
+def bars(rows: list[list[str]]) -> str:
+    """The table of bars."""
+    return markdown(["bar", "shape", "at most", "measured", "met"], rows)
+
+
 def milliseconds(seconds: float) -> str:
     """Three digits."""
     return f"{seconds * 1e3:.3g}" if seconds < 1 else f"{seconds * 1e3:.0f}"

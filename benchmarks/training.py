@@ -13,11 +13,13 @@ import argparse
 import statistics
 import time
 
+import page
+import timing
 import torch
 from torch import Tensor, nn
 
 from codebound import search
-from codebound.metrics import usage as metrics
+from codebound.metrics.usage import geometry, usage
 from codebound.nets.linear import PCA
 from codebound.quantize.update import EMA
 from codebound.studies.initialisation import arms as arm_table
@@ -46,8 +48,8 @@ def textbook(
                 z_q = codebook[indices]
                 (z - z_q).square().sum(1).mean().item()
                 (data - encoder.decode(z_q)).square().sum(1).mean().item()
-                metrics.usage(torch.bincount(indices, minlength=len(codebook)))
-            metrics.geometry(codebook)
+                usage(torch.bincount(indices, minlength=len(codebook)))
+            geometry(codebook)
 
     for step, rows in enumerate(order):
         if step % every == 0:
@@ -86,8 +88,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--at-least", type=float, default=5.0, help="fail under this ratio")
+    parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    machine = timing.machine()
     settings = Settings(sources=("isotropic",), seeds=1, steps=arguments.steps)
     cell = Cell("isotropic", settings.first_seed)
     latents = sources.draw(settings, *cell)
@@ -116,13 +120,13 @@ def main() -> None:
     ours, theirs = [], {name: [] for name in rules}
     books, plain = batched(), {}
     for _ in range(arguments.rounds):
-        began = time.perf_counter()
+        began = time.process_time()
         books = batched()
-        ours.append((time.perf_counter() - began) / len(runs))
+        ours.append((time.process_time() - began) / len(runs))
         for name, rule in rules.items():
-            began = time.perf_counter()
+            began = time.process_time()
             plain[name] = textbook(x, x_fresh, encoder, rule, starts["kmeans"], order, every)
-            theirs[name].append(time.perf_counter() - began)
+            theirs[name].append(time.process_time() - began)
     for name, book in plain.items():
         mine = books[[tuple(run) for run in runs].index(("kmeans", name))]
         apart = [float(search.distortion(fresh, codebook)) for codebook in (mine, book)]
@@ -134,10 +138,17 @@ def main() -> None:
     plain_ms = statistics.mean(statistics.median(theirs[run.optimizer]) for run in runs) * 1e3
     ours_ms = statistics.median(ours) * 1e3
     ratio = plain_ms / ours_ms
-    print(
-        f"{settings.steps} steps, evaluation every {every}, per run: textbook {plain_ms:.0f} ms, "
-        f"batched over {len(runs)} runs {ours_ms:.0f} ms: {ratio:.1f} × faster"
-    )
+    text = [
+        f"{machine}.",
+        f"{settings.steps} steps, evaluation every {every}, per run: textbook {plain_ms:.0f} ms, batched over "
+        f"{len(runs)} runs {ours_ms:.0f} ms: {ratio:.1f} × faster.",
+        timing.bars(
+            [timing.bar("batched / textbook", "per run", ours_ms / plain_ms, 1 / arguments.at_least)]
+        ),
+    ]
+    print("\n\n".join(text))
+    if arguments.write:
+        page.write_block("benchmarks.md", "training", "\n\n".join(text))
     if ratio < arguments.at_least:
         raise SystemExit(f"under the {arguments.at_least} × that is asked for")
 

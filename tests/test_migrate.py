@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from vector_quantize_pytorch import FSQ, LFQ, ResidualVQ, SimVQ, VectorQuantize
+from vector_quantize_pytorch import FSQ, LFQ, GroupedResidualVQ, ResidualVQ, SimVQ, VectorQuantize
 
 from codebound.errors import InputError
 from codebound.migrate import from_vector_quantize_pytorch
@@ -72,6 +72,9 @@ VECTOR = {
         use_cosine_sim=True,
         separate_codebook_per_head=True,
     ),
+    "projected to more": lambda: VectorQuantize(dim=8, codebook_size=32, codebook_dim=16),
+    "k-means, cosine": lambda: VectorQuantize(dim=8, codebook_size=32, kmeans_init=True, use_cosine_sim=True),
+    "no update": lambda: VectorQuantize(dim=8, codebook_size=32, ema_update=False),
     "dead codes": lambda: VectorQuantize(dim=8, codebook_size=32, threshold_ema_dead_code=2),
 }
 RESIDUAL = {
@@ -80,20 +83,33 @@ RESIDUAL = {
     "residual, shared": lambda: ResidualVQ(dim=8, num_quantizers=3, codebook_size=32, shared_codebook=True),
     "residual, sizes": lambda: ResidualVQ(dim=8, codebook_size=(32, 16, 8)),
     "residual, cosine": lambda: ResidualVQ(dim=8, num_quantizers=3, codebook_size=32, use_cosine_sim=True),
+    "residual, projected, shared, cosine": lambda: ResidualVQ(
+        dim=8, num_quantizers=3, codebook_size=16, codebook_dim=4, shared_codebook=True, use_cosine_sim=True
+    ),
+    "residual, k-means": lambda: ResidualVQ(dim=8, num_quantizers=3, codebook_size=16, kmeans_init=True),
     "residual, dropout": lambda: ResidualVQ(dim=8, num_quantizers=3, codebook_size=32, quantize_dropout=True),
 }
 OTHER = {
+    "heads, shared, cosine": lambda: VectorQuantize(
+        dim=12, codebook_size=16, heads=3, codebook_dim=4, use_cosine_sim=True
+    ),
     "heads, shared, unprojected": lambda: VectorQuantize(dim=12, codebook_size=16, heads=3, codebook_dim=4),
     "fsq": lambda: FSQ([8, 5, 5, 4]),
     "fsq, projected": lambda: FSQ([8, 5, 5], dim=10),
     "fsq, codebooks": lambda: FSQ([5, 3], num_codebooks=3),
     "fsq, no bias": lambda: FSQ([7, 5, 5], dim=10, projection_has_bias=False),
+    "fsq, projected codebooks": lambda: FSQ([7, 5, 4], dim=8, num_codebooks=2),
     "lfq": lambda: LFQ(codebook_size=256),
     "lfq, projected": lambda: LFQ(codebook_size=64, dim=10),
     "lfq, scale": lambda: LFQ(codebook_size=64, codebook_scale=0.5, num_codebooks=2),
     "lfq, spherical": lambda: LFQ(codebook_size=64, spherical=True),
     "lfq, spherical, scale": lambda: LFQ(codebook_size=64, dim=10, spherical=True, codebook_scale=2.0),
+    "lfq, spherical codebooks": lambda: LFQ(codebook_size=64, dim=10, spherical=True, num_codebooks=2),
+    "lfq, no bias": lambda: LFQ(codebook_size=64, dim=10, projection_has_bias=False),
     "sim": lambda: SimVQ(dim=8, codebook_size=32),
+    "sim, own transform": lambda: SimVQ(
+        dim=8, codebook_size=32, codebook_transform=nn.Linear(8, 8, bias=False)
+    ),
 }
 WITH_STATE = {**VECTOR, **RESIDUAL, "sim": OTHER["sim"]}
 
@@ -109,6 +125,18 @@ def test_state_dict_gives_the_same_indices(name: str) -> None:
     theirs = built(WITH_STATE[name])
     state = theirs.state_dict()
     assert_same(theirs, from_vector_quantize_pytorch(state), latents(theirs_dim(theirs)))
+
+
+def test_a_diveq_residual_has_the_peers_codewords() -> None:
+    """The peer adds DiVeQ's noise in eval too: its indices are ours, its reproductions are not even its own."""
+    theirs = built(lambda: ResidualVQ(dim=8, num_quantizers=3, codebook_size=16, diveq=True)).eval()
+    ours, z = from_vector_quantize_pytorch(theirs), latents(8)
+    with torch.no_grad():
+        z_q, indices, *_ = theirs(z)
+        assert not torch.equal(theirs(z)[0], z_q)
+        found = ours(z)
+        assert torch.equal(found.indices, indices)
+        assert torch.allclose(found.z_q, theirs.get_output_from_indices(indices), atol=1e-5)
 
 
 def test_layout_options_are_only_layout() -> None:
@@ -184,7 +212,9 @@ def test_settings_come_along() -> None:
     assert isinstance(moved(directional_reparam=True, threshold_ema_dead_code=2).estimator, DiVeQ)
     assert moved(decay=0.7, eps=1e-4).update == EMA(decay=0.7, smoothing=1e-4)
     assert isinstance(moved(learnable_codebook=True, ema_update=False).update, Gradient)
-    assert bool(moved(freeze_codebook=True).codebook.frozen)
+    for options in ({"freeze_codebook": True}, {"ema_update": False}):
+        assert bool(moved(**options).codebook.frozen)
+    assert not bool(moved().codebook.frozen)
 
 
 REFUSED = {
@@ -198,6 +228,29 @@ REFUSED = {
     "commitment_use_cross_entropy_loss": lambda: VectorQuantize(
         dim=4, codebook_size=8, commitment_use_cross_entropy_loss=True
     ),
+    "in_place_codebook_optimizer": lambda: VectorQuantize(
+        dim=4,
+        codebook_size=8,
+        learnable_codebook=True,
+        ema_update=False,
+        in_place_codebook_optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1),
+    ),
+    "sync_update_v=0.1": lambda: VectorQuantize(
+        dim=4, codebook_size=8, learnable_codebook=True, ema_update=False, sync_update_v=0.1
+    ),
+    "vq_bridge": lambda: VectorQuantize(dim=4, codebook_size=8, vq_bridge=nn.Linear(4, 4)),
+    "return_zeros_for_masked_padding=False": lambda: VectorQuantize(
+        dim=4, codebook_size=8, return_zeros_for_masked_padding=False
+    ),
+    "quant_grad_frac=0.5": lambda: ResidualVQ(dim=4, num_quantizers=2, codebook_size=8, quant_grad_frac=0.5),
+    "quantize_dropout_cutoff_index=1": lambda: ResidualVQ(
+        dim=4, num_quantizers=4, codebook_size=8, quantize_dropout=True, quantize_dropout_cutoff_index=1
+    ),
+    "bound_hard_clamp=True": lambda: FSQ([5, 5], bound_hard_clamp=True),
+    "experimental_softplus_entropy_loss=True": lambda: LFQ(
+        codebook_size=16, experimental_softplus_entropy_loss=True
+    ),
+    "code_transform.bias": lambda: SimVQ(dim=4, codebook_size=8, codebook_transform=nn.Linear(4, 4)),
     "stochastic_sample_codes": lambda: VectorQuantize(dim=4, codebook_size=8, stochastic_sample_codes=True),
     "saw no data": lambda: VectorQuantize(dim=4, codebook_size=8, kmeans_init=True),
     "project_in.0.weight": lambda: VectorQuantize(
@@ -220,6 +273,9 @@ REFUSED = {
     ),
     "square": lambda: SimVQ(dim=4, codebook_size=8, frozen_codebook_dim=3),
     "accepted are a VectorQuantize, ResidualVQ, FSQ, LFQ or SimVQ": lambda: nn.Linear(2, 2),
+    "source is a GroupedResidualVQ": lambda: GroupedResidualVQ(
+        dim=8, num_quantizers=2, groups=2, codebook_size=8
+    ),
 }
 
 

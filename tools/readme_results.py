@@ -25,20 +25,17 @@ def table(summary: Summary) -> str:
                 raise SystemExit(f"{arm} was not run on {source}: the table needs a full run")
             gap = "final_gaussian_reference_db" if summary.estimated(source) else "final_gap_db"
             start, end, decibels = (
-                row.metrics[name].mean
-                for name in ("initial_fresh_distortion", "final_fresh_distortion", gap)
+                row.metrics[name].mean for name in ("initial_fresh_distortion", "final_fresh_distortion", gap)
             )
-            cells += [f"{start:.3f} → {end:.3f}", f"{decibels:+.2f}"]
+            cells += [f"{start:.3f} → {end:.3f}", f"{decibels:+.2f}".replace("-", "−")]
             dead.append(f"{row.metrics['final_fresh_dead'].mean:.0f}")
-        lines.append(f"| {look(arm).name} | {' | '.join(cells)} | {', '.join(dead)} |".replace("-", "−"))
+        lines.append(f"| {look(arm).name} | {' | '.join(cells)} | {', '.join(dead)} |")
     limits = []
     for source in SOURCES:
         found = summary.limits[source]
         if summary.estimated(source):
             low, high = (found[f"shannon_{side}"].mean for side in ("low", "high"))
-            text = (
-                f"Gaussian reference {found['gaussian_reference'].mean:.3f}; Shannon, estimated {low:.3f}–{high:.3f}"
-            )
+            text = f"Gaussian reference {found['gaussian_reference'].mean:.3f}; Shannon, estimated {low:.3f}–{high:.3f}"
         else:
             text = f"Shannon {found['shannon'].mean:.3f}"
             text += f", converse {found['converse'].mean:.3f}" if "converse" in found else ""

@@ -108,7 +108,9 @@ class _Settings:
         if module is None:
             return
         book = module._codebook
-        self.cosine, self.frozen, self.heads = module.use_cosine_sim, module.freeze_codebook, module.heads
+        self.cosine, self.heads = module.use_cosine_sim, module.heads
+        # Theirs stand still too where neither an average nor an optimizer moves them.
+        self.frozen = module.freeze_codebook or not (book.learnable_codebook or book.ema_update)
         self.commitment = module.commitment_weight if module.has_commitment_loss else 0.0
         if module.rotation_trick:
             self.estimator = Rotation()

@@ -3,6 +3,7 @@
 import math
 from functools import cache
 
+import faiss
 import pytest
 import torch
 from torch import Tensor
@@ -43,7 +44,6 @@ def draw(seed: int) -> tuple[Tensor, Tensor]:
 @cache
 def faiss_distortion(seed: int) -> float:
     """Of faiss k-means with its own settings (25 iterations), on the held-out vectors."""
-    faiss = pytest.importorskip("faiss")
     faiss.omp_set_num_threads(1)
     train, held_out = draw(seed)
     model = faiss.Kmeans(DIM, SIZE, seed=seed)

@@ -30,7 +30,7 @@ def train(quantizer: VectorQuantizer, steps: int, tokens: int = 512, seed: int =
 
 
 def test_healthy_codewords_are_left_alone() -> None:
-    """With 512 tokens a step for 1,024 codewords the peer replaces 94 % of them per step."""
+    """With 512 tokens a step for 1,024 codewords the peer holds 94 % of them for dead at every step."""
     quantizer = VectorQuantizer(8, 1024, init=KMeans(5))
     quantizer.init_(normal(8192))
     reports = train(quantizer, 600)

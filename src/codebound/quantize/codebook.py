@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -115,6 +116,12 @@ class Codebook(nn.Module):
         self.frozen.fill_(frozen)
         for parameter in self.parameters():
             parameter.requires_grad_(not frozen)
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        before = not self.frozen.is_meta and bool(self.frozen)
+        super()._load_from_state_dict(*args)
+        if bool(self.frozen) != before:  # the buffer travels; whether a parameter wants a gradient does not
+            self.freeze_(not before)
 
     def step_salt(self) -> Int64[Tensor, ""]:
         """A hash of (seed, step): the same on every rank."""

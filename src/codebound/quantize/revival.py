@@ -27,7 +27,7 @@ class Revived(NamedTuple):
 class _Windowed:
     threshold: float = 0.03
     window: float = 50.0
-    candidates: int = 1024  # at most so many codewords are replaced per window, and tokens of one batch kept for it
+    candidates: int = 1024  # codewords replaced per window at most, and tokens of one batch kept for them
 
     def __post_init__(self) -> None:
         if not 0.0 < self.threshold < 1.0:

@@ -181,6 +181,8 @@ def from_spec(spec: Mapping[str, Any]) -> Quantizer:
     Raises:
         InputError: an unknown kind or field, a missing one, or a value that is not accepted.
     """
+    if not isinstance(spec, Mapping):
+        raise InputError(f"spec must be a mapping, as to_spec returns; got {type(spec).__name__}")
     return _build(_validated(dict(spec)))
 
 
@@ -210,7 +212,13 @@ def load(path: str | Path) -> Quantizer:
         raise InputError(f"{path} can't be read as a safetensors file: {error}") from None
     if spec is None:
         raise InputError(f"{path} holds no quantizer: {METADATA!r} is not in its metadata")
-    quantizer = from_spec(json.loads(spec))
+    try:
+        described = json.loads(spec)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{METADATA!r} in the metadata of {path} is not JSON: {error}") from None
+    if not isinstance(described, dict):
+        raise InputError(f"{METADATA!r} in the metadata of {path} is no description: {described!r}")
+    quantizer = from_spec(described)
     try:
         quantizer.load_state_dict(state)
     except RuntimeError as error:

@@ -1,0 +1,42 @@
+"""The code of the documentation's pages runs, and prints what is shown under it."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parent.parent / "docs"
+# A block of Python, and the block of text right after it, if there is one: what it prints.
+BLOCKS = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", flags=re.DOTALL | re.MULTILINE)
+NUMBER = re.compile(r"-?\d+\.?\d*")
+
+
+def pages() -> list[Path]:
+    return [page for page in sorted(DOCS.rglob("*.md")) if BLOCKS.search(page.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_python_blocks_run_and_print_what_is_shown(page: Path) -> None:
+    """In one namespace per page; words as shown, numbers to 2 % or a unit of the last digit."""
+    namespace: dict[str, object] = {}
+    for code, shown in BLOCKS.findall(page.read_text(encoding="utf-8")):
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(compile(code, page.name, "exec"), namespace)
+        if shown:
+            assert_alike(printed.getvalue(), shown)
+
+
+def assert_alike(printed: str, shown: str) -> None:
+    assert NUMBER.sub("#", printed) == NUMBER.sub("#", shown), printed
+    for found, expected in zip(NUMBER.findall(printed), NUMBER.findall(shown), strict=True):
+        unit = 10.0 ** -len(expected.partition(".")[2])
+        assert float(found) == pytest.approx(float(expected), rel=0.02, abs=1.001 * unit), printed
+
+
+@pytest.mark.parametrize("printed", ["usage 0.95, 900\n", "usage 0.99, 880\n", "use 0.99, 900\n"])
+def test_a_difference_is_noticed(printed: str) -> None:
+    assert_alike("usage 0.98, 909\n", "usage 0.99, 900\n")
+    with pytest.raises(AssertionError):
+        assert_alike(printed, "usage 0.99, 900\n")
