@@ -26,6 +26,12 @@ from codebound import __version__, config
 from codebound.errors import InputError
 from codebound.studies import limits as limits_study
 from codebound.studies import limits_tables
+from codebound.studies.estimators import report as estimators_report
+from codebound.studies.estimators import rundata as estimators_rundata
+from codebound.studies.estimators import settings as estimators_settings
+from codebound.studies.estimators import study as estimators_study
+from codebound.studies.estimators import summary as estimators_summary
+from codebound.studies.estimators import tables as estimators_tables
 from codebound.studies.folder import read_study
 from codebound.studies.initialisation import report, study
 from codebound.studies.initialisation.rundata import load
@@ -70,6 +76,11 @@ app.add_typer(study_app, name="study")
 app.add_typer(limits_app, name="limits")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Jobs = Annotated[int, typer.Option(help="Processes; −1: one per core. Changes no number.")]
+Backend = Annotated[
+    str,
+    typer.Option(help="Where they run: loky (this machine), dask or ray (their cluster, or a local one)."),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -96,7 +107,8 @@ def study_init(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; see show-config."),
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Processes; −1: one per core. Changes no number.")] = -1,
+    jobs: Jobs = -1,
+    backend: Backend = "loky",
     as_json: AsJson = False,
 ) -> None:
     """Is a codebook initialisation good? Twelve of them, judged before and after training, next to their limits.
@@ -120,12 +132,66 @@ def study_init(
                 folder,
                 settings,
                 jobs=jobs,
+                backend=backend,  # pyright: ignore[reportArgumentType]  # checked there
                 progress=lambda done, of: progress.update(task, completed=done, total=of),
             )
     except KeyboardInterrupt:
         err.print(f"Interrupted. What is finished stays in {folder}; the same command goes on from there.")
         raise
     _show(folder, as_json)
+
+
+@study_app.command("estimators")
+def study_estimators(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="2 seeds, 2 sources, 2 more codebook sizes.")
+    ] = False,
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full", help="20 seeds, and the open questions: MLP, noise, high dimension, photographs."
+        ),
+    ] = False,
+    seeds: Annotated[int | None, typer.Option(help="Number of seeds (default 5).")] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Run folder [default: runs/estimators].")
+    ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; see show-config."),
+    ] = None,
+    jobs: Jobs = -1,
+    backend: Backend = "loky",
+    as_json: AsJson = False,
+) -> None:
+    """Which gradient estimator, in the linear case? Straight-through, rotation, projection beside PCA + Lloyd.
+
+    Every error next to D(R). Interrupt it when you like: the same command goes on where it stopped.
+
+    [bold]Examples[/]
+
+      codebound study estimators --quick
+
+      codebound study estimators --full --jobs 2
+
+      codebound study estimators --set steps=600 --set long_steps=1000 --set "codebook_sizes=[8]" --out runs/mine
+    """
+    settings = _estimators_settings(quick, full, seeds, sets)
+    folder = folder or Path("runs/estimators" + ("-quick" if quick else "-full" if full else ""))
+    try:
+        with _progress() as progress:
+            task = progress.add_task("cells (experiment × source × seed)", total=None)
+            estimators_study.run(
+                folder,
+                settings,
+                jobs=jobs,
+                backend=backend,  # pyright: ignore[reportArgumentType]  # checked there
+                progress=lambda done, of: progress.update(task, completed=done, total=of),
+            )
+    except KeyboardInterrupt:
+        err.print(f"Interrupted. What is finished stays in {folder}; the same command goes on from there.")
+        raise
+    _show_estimators(folder, as_json)
 
 
 @study_app.command("report")
@@ -139,21 +205,27 @@ def study_report(
 
       codebound study report runs/init
     """
-    read_study(folder)
-    _show(folder, as_json)
+    if read_study(folder)["study"] == "estimators":
+        _show_estimators(folder, as_json)
+    else:
+        _show(folder, as_json)
 
 
 @study_app.command("list")
 def study_list(as_json: AsJson = False) -> None:
     """The studies there are."""
-    rows = [{"study": "init", "question": "Is a codebook initialisation good?", "rows": "A1–A12"}]
+    rows = [
+        {"study": "init", "question": "Is a codebook initialisation good?", "rows": "A1–A12"},
+        {"study": "estimators", "question": "Which gradient estimator, in the linear case?", "rows": "C1–C8"},
+    ]
     _print(rows, "Studies", as_json)
 
 
 @study_app.command("show-config")
 def study_show_config(
-    name: Annotated[str, typer.Argument(help="The study: init.")],
+    name: Annotated[str, typer.Argument(help="The study: init or estimators.")],
     quick: Annotated[bool, typer.Option("--quick")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Of estimators only.")] = False,
     sets: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -163,9 +235,15 @@ def study_show_config(
 
       codebound study show-config init --set steps=100
     """
-    if name != "init":
-        raise InputError(f"unknown study {name!r}; known: init")
-    settings = _settings(quick, None, None, sets)
+    if name not in ("init", "estimators"):
+        raise InputError(f"unknown study {name!r}; known: init, estimators")
+    if name == "init" and full:
+        raise InputError("--full is of the study estimators; init takes --set seeds=…")
+    settings = (
+        _settings(quick, None, None, sets)
+        if name == "init"
+        else _estimators_settings(quick, full, None, sets)
+    )
     _plain(
         json.dumps(settings.model_dump(mode="json"), indent=2)
         if as_json
@@ -225,6 +303,31 @@ def _settings(quick: bool, seeds: int | None, data: str | None, sets: list[str] 
     if data is not None:
         values |= {"data": data, "sources": ("isotropic", "anisotropic", "raw", "data")}
     return config.with_overrides(config.build(Settings, values), sets or [])
+
+
+def _estimators_settings(
+    quick: bool, full: bool, seeds: int | None, sets: list[str] | None
+) -> estimators_settings.Settings:
+    if quick and full:
+        raise InputError("give --quick or --full, not both")
+    values: dict[str, Any] = dict(
+        estimators_settings.QUICK if quick else estimators_settings.FULL if full else {}
+    )
+    if seeds is not None:
+        values["seeds"] = seeds
+    return config.with_overrides(config.build(estimators_settings.Settings, values), sets or [])
+
+
+def _show_estimators(folder: Path, as_json: bool) -> None:
+    page = estimators_report.write(folder)
+    if as_json:
+        _plain((folder / "results.json").read_text(encoding="utf-8"))
+        return
+    data = estimators_rundata.load(folder)
+    for table in estimators_tables.ranking_tables(estimators_summary.summarise(data)):
+        out.print(table)
+    out.print(claims_table(estimators_report.judge(data)))
+    out.print(f"Report: {page.resolve()}", highlight=False, soft_wrap=True)
 
 
 def _show(folder: Path, as_json: bool) -> None:

@@ -93,6 +93,10 @@ class Settings(config.Settings):
             values = getattr(self, name)
             _require(len(set(values)) == len(values), f"{name} names one twice")
         _require(
+            set(self.mlp_sources) <= set(self.sources),
+            f"mlp_sources={list(self.mlp_sources)} must be among sources={list(self.sources)}: they share their limits",
+        )
+        _require(
             all(b >= 0 for b in self.commitments), f"commitments must be ≥ 0; got {list(self.commitments)}"
         )
         _require(
