@@ -43,8 +43,9 @@ Source = Callable[[int, torch.Generator], Tensor]
 
 _STEPS_PER_WINDOW = 50  # of the integrators, at least: with 16 they lag 15 % behind where a codebook unfolds
 _MEMORY_PER_STEP = 0.25  # of an EMA's memory 1/(1−γ), at most
-_POINTS_PER_CODEWORD = 8  # of the source, at least, in each step of an integrator
-_POINTS_PER_TOKEN = 6
+# Points of the source in each step of an integrator, at least: per codeword, per token. The flow's own noise is that of
+# its points; hits are drawn among them, which needs fewer.
+_POINTS = {False: (8, 6), True: (4, 2)}
 
 
 def hit_probability(
@@ -188,12 +189,18 @@ class SGD:
 
 @dataclass(frozen=True)
 class EMA:
-    """N ← γN + (1−γ)n, m ← γm + (1−γ)Σz, c = m/N; each codeword begins with the mass of one token."""
+    """N ← γN + (1−γ)n, m ← γm + (1−γ)Σz, c = m/N; each codeword begins with the mass of one token.
+
+    `smoothing` is the Laplace ε of `quantize.EMA`: the codeword is m/(N + ε), up to a common factor, and stays where
+    it is once N < 100 ε. An unused codeword thus ends 1 % nearer the origin, which counts in the tail of a source.
+    """
 
     decay: float | int
+    smoothing: float | int = 1e-5
 
     def __post_init__(self) -> None:
         _decay(self.decay)
+        _checks.number("smoothing", self.smoothing, least=0)
 
 
 @dataclass(frozen=True)
@@ -250,7 +257,8 @@ def evolve(
 
     Within a step of h updates the cells' p_j and μ_j are held; for frozen cells the step is exact in the mean.
     h grows from 1 to a fiftieth of a window, and at most a quarter of an EMA's memory. p_j and μ_j are sums over
-    fresh points of the source, six per token at least, which makes the variance of hits up to a sixth too large.
+    fresh points of the source, never those of a simulation. With noise, n_j is a thinned count of these points: this
+    level is a Monte-Carlo solution, not a formula; what it adds to the mean field is what whole hits do.
 
     Args:
         noise: whole, random hits; otherwise the flow of the mean, with hits Poisson along it. Without a hit a
@@ -273,10 +281,13 @@ def evolve(
         log_miss, hits, done = torch.zeros(start.shape[:2]), torch.zeros(start.shape[:2]), 0
         while done < schedule.window_steps:
             h = min(largest, max(1, int(0.15 * (elapsed + done))), schedule.window_steps - done)
-            points = source(max(_POINTS_PER_TOKEN * h * batch, _POINTS_PER_CODEWORD * size), generator)
-            cells = _cells(points, state.codewords)
+            per_codeword, per_token = _POINTS[noise]
+            points = source(max(per_token * h * batch, per_codeword * size), generator)
+            cells = _cells(points, _searched(rule, state))
             if noise:
-                drawn = torch.poisson(h * batch * cells.probability, generator=generator)
+                # A thinned Poisson count is a Poisson count of the true p; Poisson(h·B·x/M) would vary too much.
+                share = torch.tensor(h * batch / len(points))
+                drawn = torch.binomial(cells.probability * len(points), share, generator=generator).round()
                 state = _shot(rule, state, cells, drawn, h, batch)
                 log_miss -= torch.where(drawn > 0, torch.inf, 0.0)
                 hits += drawn
@@ -290,7 +301,7 @@ def evolve(
         state, count = _revive(state, hits, revive_below, source, batch, generator)
         revived.append(count)
     final = state.mass if isinstance(rule, EMA) else torch.full_like(state.mass, math.nan)
-    return Population(torch.stack(no_hit), torch.stack(revived), final, state.codewords)
+    return Population(torch.stack(no_hit), torch.stack(revived), final, _searched(rule, state))
 
 
 class _State(NamedTuple):
@@ -307,6 +318,16 @@ class _Cells(NamedTuple):
 def _largest_step(rule: SGD | EMA, schedule: Schedule) -> int:
     h = max(1, schedule.window_steps // _STEPS_PER_WINDOW)
     return max(1, min(h, int(_MEMORY_PER_STEP / (1 - rule.decay)))) if isinstance(rule, EMA) else h
+
+
+def _searched(rule: SGD | EMA, state: _State) -> Tensor:
+    """The codewords that tokens are compared with; under EMA `state` holds the centres m/N."""
+    if isinstance(rule, SGD) or rule.smoothing == 0:
+        return state.codewords
+    size, total = state.mass.shape[1], state.mass.sum(-1, keepdim=True)
+    counted = state.mass.clamp_min(100 * rule.smoothing)
+    factor = counted / (counted + rule.smoothing) * (1 + size * rule.smoothing / total)
+    return state.codewords * factor.unsqueeze(-1)
 
 
 def _cells(points: Tensor, books: Tensor) -> _Cells:

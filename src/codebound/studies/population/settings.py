@@ -59,13 +59,17 @@ class Scenario(config.Settings):
 class Settings(config.Settings):
     """Which scenarios, for how long, how often."""
 
-    sweep: bool = Field(True, description="also the sweep around two bases")
+    sweep: bool = Field(False, description="also the sweep around two bases")
     scenarios: tuple[Scenario, ...] = Field(
         (), description="your own in place of the package's, each {name, update, codebook_size, ...}"
     )
     window: int = Field(50, ge=1, description="tokens per codeword; dead: no hit in it")
     windows: int = Field(20, ge=2, description="length of a run")
-    codewords: int = Field(8192, ge=16, description="per scenario, over all its runs: 8192 / K runs")
+    codewords: int = Field(
+        8192,
+        ge=16,
+        description="per held-out scenario: 8192 / K runs; half for development and revival, a quarter for the sweep",
+    )
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
@@ -84,7 +88,8 @@ class Settings(config.Settings):
 
     def runs(self, scenario: Scenario) -> int:
         """How many codebooks are trained."""
-        return max(4, self.codewords // scenario.codebook_size)
+        share = {"development": 2, "revival": 2, "sweep": 4}.get(scenario.role, 1)
+        return max(4, self.codewords // share // scenario.codebook_size)
 
     def schedule(self, scenario: Scenario) -> Schedule:
         """The run in steps; a window has at least `window`·K tokens."""
