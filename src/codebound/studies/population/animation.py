@@ -94,7 +94,9 @@ def write_gif(path: Path, film: Film) -> None:
     palette = both.quantize(64)
     small = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     small += [small[-1]] * HOLD
-    small[0].save(path, format="GIF", save_all=True, append_images=small[1:], duration=250, loop=0, optimize=True)
+    small[0].save(
+        path, format="GIF", save_all=True, append_images=small[1:], duration=250, loop=0, optimize=True
+    )
 
 
 def write_strip(path: Path, film: Film) -> None:
@@ -144,7 +146,9 @@ def _draw(axes: Axes, film: Film, row: int, frame: int, title: str) -> None:
     axes.scatter(*books[~dead].T.numpy(), s=16, color="#0b63a5", linewidths=0, zorder=3)
     axes.scatter(*books[dead].T.numpy(), s=20, color="#b3261e", marker="x", linewidths=1.3, zorder=3)
     axes.set(xlim=(-HALF, HALF), ylim=(-HALF, HALF), xticks=[], yticks=[])
-    axes.set_title(f"{title}: {int(dead.sum())} of {len(dead)} dead", loc="left", fontsize=10, fontweight="bold", pad=5)
+    axes.set_title(
+        f"{title}: {int(dead.sum())} of {len(dead)} dead", loc="left", fontsize=10, fontweight="bold", pad=5
+    )
 
 
 def _legend() -> list[Line2D]:
