@@ -57,7 +57,7 @@ def hit_probability(
     Raises InputError for probabilities outside [0, 1] or a batch under 1.
     """
     p = _probabilities(cell_probability)
-    return -np.expm1(_checks.count("batch_size", batch_size) * _log_miss(p))
+    return np.asarray(-np.expm1(_checks.count("batch_size", batch_size) * special.xlog1py(1.0, -p)))
 
 
 def unhit(
@@ -153,8 +153,8 @@ def passage_time(
     p, gamma = float(_probabilities(np.asarray(cell_probability, dtype=float))), _decay(decay)
     theta = _checks.number("threshold", threshold, above=0)
     x0 = _checks.number("start", start, least=0)
-    hits = stats.binom(_checks.count("batch_size", batch_size), p)
-    n = np.arange(int(hits.ppf(1 - 1e-12)) + 1)
+    batch_size = _checks.count("batch_size", batch_size)
+    n = np.arange(int(stats.binom.ppf(1 - 1e-12, batch_size, p)) + 1)
     moments = mass(p, batch_size, gamma)
     dying = x0 >= theta
     if dying:
@@ -168,7 +168,7 @@ def passage_time(
     inside = after >= theta if dying else after < theta
     place = np.clip(np.searchsorted(nodes, after, side="right") - 1, 0, grid - 2)
     share = np.clip((after - nodes[place]) / (nodes[place + 1] - nodes[place]), 0, 1)
-    weight = hits.pmf(n) * inside
+    weight = stats.binom.pmf(n, batch_size, p) * inside
     step, rows = np.zeros((grid, grid)), np.arange(grid)[:, None]
     np.add.at(step, (rows, place), weight * (1 - share))
     np.add.at(step, (rows, place + 1), weight * share)
@@ -397,11 +397,6 @@ def _probabilities(p: np.ndarray) -> np.ndarray:
     if not (np.isfinite(p).all() and (p >= 0).all() and (p <= 1).all()):
         raise InputError(f"cell_probability is {p}; numbers in [0, 1] are accepted")
     return p
-
-
-def _log_miss(p: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore"):
-        return special.xlog1py(1.0, -p)
 
 
 def _decay(decay: float | int) -> float:

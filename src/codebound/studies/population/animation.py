@@ -102,12 +102,13 @@ def write_gif(path: Path, film: Film) -> None:
 def write_strip(path: Path, film: Film) -> None:
     """A few frames below each other's updates: rows SGD and EMA, columns windows."""
     frames = [i for i in STRIP if i < film.fates.shape[1]]
-    figure = plots.new_figure(3.1 * len(frames), 6.9)
+    figure = plots.new_figure(3.1 * len(frames), 7.4)
     grid = figure.subplots(len(SCENARIOS), len(frames), squeeze=False)
     for row, scenario in enumerate(SCENARIOS):
         for column, frame in enumerate(frames):
             _draw(grid[row][column], film, row, frame, f"{scenario.update.upper()}, window {frame + 1}")
     figure.legend(handles=_legend(), loc="outside lower center", ncol=5, fontsize=9, frameon=False)
+    figure.suptitle("Windows of the film", fontsize=11, x=0.01, ha="left")
     plots.save(figure, path)
 
 

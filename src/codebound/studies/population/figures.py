@@ -194,7 +194,7 @@ def _sweep_line(axes: Axes, rows: list[Row], values: list[Any], names: list[str]
 
 def revival(data: Data) -> Figure | None:
     """Dead codewords with revival and without, simulated and predicted."""
-    pairs = [(row, labels.without_revival(data.rows, row)) for row in data.role("revival")]
+    pairs = [(row, labels.without_revival(data.rows, row)) for row in data.rows if row.scenario.revival]
     if not pairs:
         return None
     figure, grid = _panels(len(pairs))
@@ -232,18 +232,19 @@ def lifetimes(found: dict[str, Any]) -> Figure:
         "extinction": "From a mean codeword's mass to under the threshold",
         "recovery": "From no mass to over the threshold",
     }
-    colours = ["#cc6677", "#999933", "#0b63a5"]
+    looks = [("#cc6677", "-"), ("#999933", (0, (4, 3))), ("#0b63a5", "-")]  # the first two may coincide
     for axes, (what, title) in zip(figure.subplots(1, 2), texts.items(), strict=True):
         plots.style(axes, title, "cell's probability × K", "mean steps")
         decays = sorted({r["decay"] for r in found["rows"]})
         top = 0.0
-        for decay, colour in zip(decays, colours, strict=False):
+        for decay, (colour, dashes) in zip(decays, looks, strict=False):
             rows = [r for r in found["rows"] if r["what"] == what and r["decay"] == decay]
             known = [r for r in rows if r["theory"] is not None]
             axes.plot(
                 [r["share"] for r in known],
                 [r["theory"] for r in known],
                 color=colour,
+                linestyle=dashes,
                 label=f"γ = {decay:g}",
             )
             seen = [r for r in rows if r["simulation"] is not None]

@@ -116,9 +116,10 @@ def _needed(data: Data) -> Finding | None:
             continue
         error = mean_interval([r.levels["mean_field"].error.mean for r in own])
         worst = min(own, key=lambda r: r.levels["mean_field"].error.mean)
+        lowest = _percent(worst.levels["mean_field"].error)
         items.append(
-            f"{update.upper()}: the mean field errs by {_percent(error)} on average over {count_text(len(own), 'setting')} "
-            f"and misses {len(bad)}; lowest in {worst.scenario.name} ({_percent(worst.levels['mean_field'].error)}, "
+            f"{update.upper()}: the mean field errs by {_percent(error)} on average over "
+            f"{count_text(len(own), 'setting')} and misses {len(bad)}; lowest in {worst.scenario.name} ({lowest}, "
             f"{worst.scenario.memory_hits:.3g} hits remembered, {unit})."
         )
     both = {u: _mean_error([r for r in rows if r.scenario.update == u], "mean_field") for u in ("ema", "sgd")}
@@ -174,7 +175,8 @@ def _factors(data: Data) -> Finding | None:
                 spans.append((_share(ordered[-1]) - _share(ordered[0]), key, ordered[0], ordered[-1]))
         spans.sort(key=lambda span: span[0], reverse=True)
         texts = [
-            f"{key.replace('_', ' ')} {_value(low, key)}: {_share(low):.1f} % to {_value(high, key)}: {_share(high):.1f} %"
+            f"{key.replace('_', ' ')} {_value(low, key)}: {_share(low):.1f} % to {_value(high, key)}: "
+            f"{_share(high):.1f} %"
             for _, key, low, high in spans
         ]
         items.append(f"{update.upper()} (base {_share(base):.1f} % of K): {'; '.join(texts)}.")
@@ -194,7 +196,7 @@ def _value(row: Row, key: str) -> str:
 
 
 def _revival(data: Data) -> Finding | None:
-    rows = data.role("revival")
+    rows = [r for r in data.rows if r.scenario.revival]
     if not rows:
         return None
     items = []

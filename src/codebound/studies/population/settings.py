@@ -36,7 +36,7 @@ class Scenario(config.Settings):
     source: SourceName
     dim: int = Field(ge=1)
     revival: bool = False
-    varied: str = Field("", description="the setting that a sweep changes from its base")
+    varied: str = Field(default="", description="the setting that a sweep changes from its base")
 
     @property
     def rule(self) -> SGD | EMA:
@@ -77,6 +77,10 @@ class Settings(config.Settings):
         names = [s.name for s in self.scenarios]
         if len(set(names)) < len(names):
             raise ValueError("scenarios must have different names")
+        if taken := {"lifetimes", "film"} & set(names):
+            raise ValueError(
+                f"no scenario can be named {taken.pop()}: a cell of that name belongs to every run"
+            )
         return self
 
     @property
