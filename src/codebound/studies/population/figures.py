@@ -124,6 +124,7 @@ def turnover(data: Data, rows: list[Row]) -> Figure | None:
                 axes.plot(x, sign * predicted, **LEVEL_STYLE[level])
         axes.axhline(0, color=plots.MUTED, linewidth=0.8)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{abs(y):g}"))
+        _window_ticks(axes, data)
     patches = [
         Line2D([], [], marker="s", ls="", ms=9, color=colour, alpha=0.4, label=text)
         for colour, text in (("#b3261e", "died, simulated (up)"), ("#117733", "returned, simulated (down)"))
@@ -211,6 +212,7 @@ def revival(data: Data) -> Figure | None:
             plots.band(axes, x, runs, {"color": colour, "linewidth": 0, "marker": "o", "ms": 3.5})
             axes.plot(x, data.curve(each.scenario.name, "shot_noise").mean(0), color=colour, linewidth=1.5)
         axes.set_ylim(bottom=0)
+        _window_ticks(axes, data)
     handles = [
         Line2D([], [], color=colour, marker=mark, ls=line, ms=4, label=text)
         for colour, mark, line, text in (
@@ -273,7 +275,11 @@ def _curve(axes: Axes, data: Data, row: Row, what: str) -> None:
     for level, look in LEVEL_STYLE.items():
         predicted = data.curve(row.scenario.name, level, what).mean(0)
         axes.plot(x, np.broadcast_to(predicted, x.shape), **look)
-    axes.set_xticks([1, *range(5, len(x) + 1, 5)])
+    _window_ticks(axes, data)
+
+
+def _window_ticks(axes: Axes, data: Data) -> None:
+    axes.set_xticks([1, *range(5, data.settings.windows + 1, 5)])
 
 
 def _panels(count: int) -> tuple[Figure, list[Axes]]:

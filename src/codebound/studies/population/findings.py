@@ -140,11 +140,21 @@ def _fate(data: Data) -> Finding | None:
     rows = [r for r in data.rows if not r.scenario.revival and r.scenario.role != "sweep"]
     if not rows:
         return None
-    early = [r for r in rows if r.first.mean >= 0.5 * r.most]
+    dying = [r for r in rows if r.most >= 1]
+    born = [min(r.levels["frozen"].dead.mean / r.most, 1.0) for r in dying]
+    early = [r for r in dying if r.first.mean >= 0.9 * r.most]
     text = (
-        f"In {len(early)} of {count_text(len(rows), 'setting')} without revival at least half of the largest number of "
-        "dead codewords is there in the first window: they are dead from the start, not killed in training."
+        ("Mostly at the start: " if 2 * len(early) > len(dying) else "At different times: ")
+        + f"in {len(early)} of {count_text(len(dying), 'setting')} without revival nine tenths of the largest number "
+        "of dead codewords are there in the first window. "
     )
+    if dying:
+        text += (
+            "Where codewords begin decides first: with frozen cells there would be "
+            f"{100 * min(born):.0f} % ({dying[born.index(min(born))].scenario.name}) to {100 * max(born):.0f} % "
+            f"({dying[born.index(max(born))].scenario.name}) of that number; the others lose their cells to "
+            "neighbours that move into the data."
+        )
     items = []
     for update in ("ema", "sgd"):
         own = [r for r in rows if r.scenario.update == update and r.most >= 1]

@@ -48,7 +48,7 @@ def start(s: Scenario) -> str:
 def title(s: Scenario) -> str:
     """Two lines over a panel."""
     first = f"{s.name}: {rule(s)}, K = {s.codebook_size}, B = {s.batch_size}"
-    return f"{first}\n{start(s)} start, {s.source} in {s.dim} dimensions"
+    return f"{first}\n{start(s)} start, {s.source}, {s.dim}-D"
 
 
 def without_revival(rows: Sequence[Row], row: Row) -> Row | None:
