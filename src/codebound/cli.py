@@ -38,6 +38,10 @@ from codebound.studies.initialisation.rundata import load
 from codebound.studies.initialisation.settings import Settings
 from codebound.studies.initialisation.summary import summarise
 from codebound.studies.initialisation.tables import source_tables
+from codebound.studies.population import report as population_report
+from codebound.studies.population import settings as population_settings
+from codebound.studies.population import study as population_study
+from codebound.studies.population import summary as population_summary
 from codebound.studies.tables import claims_table
 from codebound.theory import gaussian
 
@@ -194,6 +198,51 @@ def study_estimators(
     _show_estimators(folder, as_json)
 
 
+@study_app.command("population")
+def study_population(
+    quick: Annotated[bool, typer.Option("--quick", help="An eighth of the runs: wide intervals.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Also one setting at a time around two bases.")
+    ] = False,
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Run folder [default: runs/population].")
+    ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; see show-config."),
+    ] = None,
+    jobs: Jobs = -1,
+    backend: Backend = "loky",
+    as_json: AsJson = False,
+) -> None:
+    """How many codewords die, when, and do they return? Simulation beside theory, for SGD and EMA.
+
+    Interrupt it when you like: the same command goes on where it stopped.
+
+    [bold]Examples[/]
+
+      codebound study population --quick
+
+      codebound study population --set "scenarios=[{name: mine, update: ema, decay: .99, codebook_size: 64, batch_size: 64, init: normal, std: 2, source: gaussian, dim: 2}]" --out runs/mine
+    """  # noqa: E501
+    settings = _population_settings(quick, full, sets)
+    folder = folder or Path("runs/population" + ("-quick" if quick else "-full" if full else ""))
+    try:
+        with _progress() as progress:
+            task = progress.add_task("cells (scenarios)", total=None)
+            population_study.run(
+                folder,
+                settings,
+                jobs=jobs,
+                backend=backend,  # pyright: ignore[reportArgumentType]  # checked there
+                progress=lambda done, of: progress.update(task, completed=done, total=of),
+            )
+    except KeyboardInterrupt:
+        err.print(f"Interrupted. What is finished stays in {folder}; the same command goes on from there.")
+        raise
+    _show_population(folder, as_json)
+
+
 @study_app.command("report")
 def study_report(
     folder: Annotated[Path, typer.Argument(help="The folder of a run, finished or not.")],
@@ -207,6 +256,8 @@ def study_report(
     """
     if read_study(folder)["study"] == "estimators":
         _show_estimators(folder, as_json)
+    elif read_study(folder)["study"] == "population":
+        _show_population(folder, as_json)
     else:
         _show(folder, as_json)
 
@@ -217,15 +268,16 @@ def study_list(as_json: AsJson = False) -> None:
     rows = [
         {"study": "init", "question": "Is a codebook initialisation good?", "rows": "A1–A12"},
         {"study": "estimators", "question": "Which gradient estimator, in the linear case?", "rows": "C1–C8"},
+        {"study": "population", "question": "How many codewords die, and do they return?", "rows": "A12"},
     ]
     _print(rows, "Studies", as_json)
 
 
 @study_app.command("show-config")
 def study_show_config(
-    name: Annotated[str, typer.Argument(help="The study: init or estimators.")],
+    name: Annotated[str, typer.Argument(help="The study: init, estimators or population.")],
     quick: Annotated[bool, typer.Option("--quick")] = False,
-    full: Annotated[bool, typer.Option("--full", help="Of estimators only.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Not of init.")] = False,
     sets: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -235,15 +287,16 @@ def study_show_config(
 
       codebound study show-config init --set steps=100
     """
-    if name not in ("init", "estimators"):
-        raise InputError(f"unknown study {name!r}; known: init, estimators")
+    if name not in ("init", "estimators", "population"):
+        raise InputError(f"unknown study {name!r}; known: init, estimators, population")
     if name == "init" and full:
-        raise InputError("--full is of the study estimators; init takes --set seeds=…")
-    settings = (
-        _settings(quick, None, None, sets)
-        if name == "init"
-        else _estimators_settings(quick, full, None, sets)
-    )
+        raise InputError("--full is of the studies estimators and population; init takes --set seeds=…")
+    if name == "population":
+        settings = _population_settings(quick, full, sets)
+    elif name == "estimators":
+        settings = _estimators_settings(quick, full, None, sets)
+    else:
+        settings = _settings(quick, None, None, sets)
     _plain(
         json.dumps(settings.model_dump(mode="json"), indent=2)
         if as_json
@@ -316,6 +369,23 @@ def _estimators_settings(
     if seeds is not None:
         values["seeds"] = seeds
     return config.with_overrides(config.build(estimators_settings.Settings, values), sets or [])
+
+
+def _population_settings(quick: bool, full: bool, sets: list[str] | None) -> population_settings.Settings:
+    if quick and full:
+        raise InputError("give --quick or --full, not both")
+    values: dict[str, Any] = population_study.QUICK if quick else population_study.FULL if full else {}
+    return config.with_overrides(config.build(population_settings.Settings, values), sets or [])
+
+
+def _show_population(folder: Path, as_json: bool) -> None:
+    page = population_report.write(folder)
+    if as_json:
+        _plain((folder / "results.json").read_text(encoding="utf-8"))
+        return
+    for table in population_report.tables(population_summary.load(folder)):
+        out.print(table)
+    out.print(f"Report: {page.resolve()}", highlight=False, soft_wrap=True)
 
 
 def _show_estimators(folder: Path, as_json: bool) -> None:
