@@ -257,7 +257,7 @@ def study_report(
     if read_study(folder)["study"] == "estimators":
         _show_estimators(folder, as_json)
     elif read_study(folder)["study"] == "population":
-        _show_population(folder, as_json)
+        _show_population(folder, as_json, again=True)
     else:
         _show(folder, as_json)
 
@@ -378,8 +378,8 @@ def _population_settings(quick: bool, full: bool, sets: list[str] | None) -> pop
     return config.with_overrides(config.build(population_settings.Settings, values), sets or [])
 
 
-def _show_population(folder: Path, as_json: bool) -> None:
-    page = population_report.write(folder)
+def _show_population(folder: Path, as_json: bool, again: bool = False) -> None:
+    page = population_report.write(folder) if again else population_report.refresh(folder)
     if as_json:
         _plain((folder / "results.json").read_text(encoding="utf-8"))
         return

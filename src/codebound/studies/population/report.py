@@ -32,6 +32,14 @@ def write(out: Path) -> Path:
     return place
 
 
+def refresh(out: Path) -> Path:
+    """The report of a run, written only if a cell is newer than it; returns the page's path."""
+    place, cells = Path(out) / "report.html", list((Path(out) / "cells").glob("*.json"))
+    if place.exists() and all(cell.stat().st_mtime <= place.stat().st_mtime for cell in cells):
+        return place
+    return write(out)
+
+
 def results(data: Data) -> dict[str, Any]:
     """The content of results.json."""
     return {
