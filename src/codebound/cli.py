@@ -255,7 +255,7 @@ def study_report(
       codebound study report runs/init
     """
     if read_study(folder)["study"] == "estimators":
-        _show_estimators(folder, as_json)
+        _show_estimators(folder, as_json, again=True)
     elif read_study(folder)["study"] == "population":
         _show_population(folder, as_json, again=True)
     else:
@@ -388,8 +388,8 @@ def _show_population(folder: Path, as_json: bool, again: bool = False) -> None:
     out.print(f"Report: {page.resolve()}", highlight=False, soft_wrap=True)
 
 
-def _show_estimators(folder: Path, as_json: bool) -> None:
-    page = estimators_report.write(folder)
+def _show_estimators(folder: Path, as_json: bool, again: bool = False) -> None:
+    page = estimators_report.write(folder) if again else estimators_report.refresh(folder)
     if as_json:
         _plain((folder / "results.json").read_text(encoding="utf-8"))
         return

@@ -63,7 +63,7 @@ def nearest(
         return _search(z.reshape(-1, z.shape[-1]), books, certify).view(z.shape[:-1])
     if z.ndim == 2:
         return _search(z, books, certify).view(*runs, z.shape[0])
-    own = z.reshape(-1, *z.shape[-2:])
+    own = z.reshape(books.shape[0], *z.shape[-2:])  # −1 would be ambiguous for n = 0
     if not certify and z.device.type == "cpu" and not torch.compiler.is_compiling():
         return _nearest_each(own, books).view(*runs, z.shape[-2])
     found = [_search(own[m], books[m : m + 1], certify) for m in range(books.shape[0])]

@@ -32,7 +32,7 @@ class LowRank:
 
     axes: Float[np.ndarray, "d r"]
     spectrum: Float[np.ndarray, " r"]
-    kind: Kind
+    kind: str
     noise: float
     centres: Float[np.ndarray, "c r"]  # of the clusters, in y's coordinates; empty unless a mixture
     spread: Float[np.ndarray, "r r"]  # factor of a cluster's covariance: s·L
@@ -40,7 +40,7 @@ class LowRank:
     @classmethod
     def draw(
         cls,
-        kind: Kind,
+        kind: str,
         dim: int,
         spectrum: Float[np.ndarray, " r"],
         *,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -83,7 +83,11 @@ def qr(w: Float[Tensor, "*m d k"]) -> Float[Tensor, "*m d k"]:
     return q * sign.unsqueeze(-2)
 
 
-RETRACTIONS = {"polar": polar, "qr": qr}
+def retract(w: Float[Tensor, "*m d k"], retraction: str = "polar") -> Float[Tensor, "*m d k"]:
+    """Orthonormal columns again, by `polar` or `qr`. Raises InputError for another name."""
+    if retraction not in get_args(Retraction):
+        raise InputError(f"retraction is {retraction!r}; accepted: {', '.join(get_args(Retraction))}")
+    return polar(w) if retraction == "polar" else qr(w)
 
 
 class Stiefel(nn.Module):
@@ -111,23 +115,21 @@ class Stiefel(nn.Module):
         self,
         axes: Float[Tensor, "d k"],
         mean: Float[Tensor, " d"] | None = None,
-        retraction: Retraction = "polar",
+        retraction: str = "polar",
     ) -> None:
         super().__init__()
         if axes.shape[1] > axes.shape[0]:
             raise InputError(
                 f"axes has shape {list(axes.shape)}; at most as many columns as rows are accepted"
             )
-        if retraction not in RETRACTIONS:
-            raise InputError(f"retraction is {retraction!r}; accepted: {', '.join(RETRACTIONS)}")
-        self.retraction: Retraction = retraction
-        self.axes = nn.Parameter(RETRACTIONS[retraction](axes.detach().clone()))
+        self.retraction = retraction
+        self.axes = nn.Parameter(retract(axes.detach().clone(), retraction))
         self.register_buffer("mean", axes.new_zeros(axes.shape[0]) if mean is None else mean)
 
     @torch.no_grad()
     def retract_(self) -> None:
         """Make the columns orthonormal again, in place; call it after each step of the optimizer."""
-        self.axes.copy_(RETRACTIONS[self.retraction](self.axes))
+        self.axes.copy_(retract(self.axes, self.retraction))
 
     def encode(self, x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b k"]:
         """z = Wᵀ(x − μ)."""

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from codebound import search
 from codebound.errors import InputError
-from codebound.nets.linear import RETRACTIONS, Retraction
+from codebound.nets.linear import retract
 from codebound.quantize.estimator import Choice, Estimator, StraightThrough
 from codebound.quantize.update import Memory
 from codebound.train import linear_numpy
@@ -169,7 +169,7 @@ def train_linear(
     order: Int64[Tensor, "steps batch"],
     *,
     gradients: Gradients = closed_form_gradients,
-    retraction: Retraction = "polar",
+    retraction: str = "polar",
     horizon: int | None = None,
     evaluate: Evaluate = lambda step, runs: None,
     evaluate_every: int = 1,
@@ -190,7 +190,6 @@ def train_linear(
             f"{start.codebook.shape[0]}"
         )
     runs, steps = start, order.shape[0]
-    retract = RETRACTIONS[retraction]
     for step, rows in enumerate(order):
         if step % evaluate_every == 0:
             evaluate(step, runs)
@@ -201,7 +200,8 @@ def train_linear(
             for name in ("lr_encoder", "lr_codebook")
         )
         runs = LinearRuns(
-            retract(runs.encoder - by_w * gradient.encoder), runs.codebook - by_c * gradient.codebook
+            retract(runs.encoder - by_w * gradient.encoder, retraction),
+            runs.codebook - by_c * gradient.codebook,
         )
     evaluate(steps, runs)
     return runs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -68,6 +69,34 @@ def write(out: Path) -> Path:
     place = out / "report.html"
     write_text(place, _render(data, summaries, verdicts, pictures))
     return place
+
+
+def refresh(out: Path) -> Path:
+    """The page as `write` makes it; at once where neither the run nor this code has changed since.
+
+    Raises:
+        InputError: as `write`.
+    """
+    out = Path(out)
+    place, stamp = out / "report.html", out / "report.sha256"
+    made_from = _digest(out)
+    if place.exists() and stamp.exists() and stamp.read_text(encoding="utf-8").strip() == made_from:
+        return place
+    write(out)
+    write_text(stamp, made_from + "\n")
+    return place
+
+
+def _digest(out: Path) -> str:
+    """Of everything that a report is made from: the run's files, and this study's code with what all studies share."""
+    here = Path(__file__).parent
+    code = sorted(path for path in (*here.iterdir(), *here.parent.iterdir()) if path.is_file())
+    parts = [out / "study.json", out / "config.yaml", *sorted((out / "cells").glob("*.json")), *code]
+    digest = hashlib.sha256()
+    for path in parts:
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes() if path.exists() else b"")
+    return digest.hexdigest()
 
 
 def judge(data: StudyData) -> list[Verdict]:
