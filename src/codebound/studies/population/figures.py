@@ -164,7 +164,9 @@ def sweep(data: Data) -> Figure:
             axes.set_xscale("log", base=2)
             axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
         else:
-            axes.set_xscale("function", functions=(lambda g: -np.log10(1 - g), lambda u: 1 - 10**-u))
+            axes.set_xscale(
+                "function", functions=(lambda g: -np.log10(np.maximum(1 - g, 1e-9)), lambda u: 1 - 10**-u)
+            )
             ticks = sorted({getattr(r.scenario, key) for r in rows if r.scenario.update == "ema"})
             axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
         axes.set_ylim(bottom=0)
