@@ -288,3 +288,26 @@ def test_complex_numbers_have_no_nearest() -> None:
 def test_no_dimensions_have_no_nearest() -> None:
     with pytest.raises(InputError, match="d ≥ 1"):
         nearest(torch.zeros(3, 0), torch.zeros(4, 0))
+
+
+@pytest.mark.parametrize("runs", [1, 3, 40])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("n", [1, 300, 40_000])
+def test_many_codebooks_each_with_its_own_vectors_are_searched_as_one_by_one(
+    runs: int, dtype, n: int
+) -> None:
+    """The uncertified search takes small ones together; the indices are those of each alone but for rounding."""
+    if n * runs > 200_000:
+        n = 5_000
+    generator = torch.Generator().manual_seed(runs)
+    z = torch.randn(runs, n, 3, generator=generator, dtype=dtype) + 5
+    books = torch.randn(runs, 32, 3, generator=generator, dtype=dtype) + 5
+    found = nearest(z, books, certify=False)
+    assert found.shape == (runs, n)
+    for i in range(runs):
+        wanted = nearest(z[i], books[i])
+        other = found[i] != wanted
+        assert other.double().mean() < 1e-3
+        chosen, best = ((z[i] - books[i][j]).square().sum(-1) for j in (found[i], wanted))
+        torch.testing.assert_close(chosen, best, rtol=1e-4, atol=1e-5)
+    assert nearest(z[:, :0], books, certify=False).shape == (runs, 0)

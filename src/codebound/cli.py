@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -28,12 +29,22 @@ from codebound import __version__, config
 from codebound.errors import InputError
 from codebound.studies import limits as limits_study
 from codebound.studies import limits_tables
+from codebound.studies.estimators import report as estimators_report
+from codebound.studies.estimators import rundata as estimators_rundata
+from codebound.studies.estimators import settings as estimators_settings
+from codebound.studies.estimators import study as estimators_study
+from codebound.studies.estimators import summary as estimators_summary
+from codebound.studies.estimators import tables as estimators_tables
 from codebound.studies.folder import read_study
 from codebound.studies.initialisation import report, study
 from codebound.studies.initialisation.rundata import load
 from codebound.studies.initialisation.settings import Settings
 from codebound.studies.initialisation.summary import summarise
 from codebound.studies.initialisation.tables import source_tables
+from codebound.studies.population import report as population_report
+from codebound.studies.population import settings as population_settings
+from codebound.studies.population import study as population_study
+from codebound.studies.population import summary as population_summary
 from codebound.studies.tables import claims_table
 from codebound.theory import gaussian
 
@@ -72,6 +83,11 @@ app.add_typer(study_app, name="study")
 app.add_typer(limits_app, name="limits")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Jobs = Annotated[int, typer.Option(help="Processes; −1: one per core. Changes no number.")]
+Backend = Annotated[
+    str,
+    typer.Option(help="Where they run: loky (this machine), dask or ray (their cluster, or a local one)."),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -101,7 +117,8 @@ def study_init(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; see show-config."),
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Processes; −1: one per core. Changes no number.")] = -1,
+    jobs: Jobs = -1,
+    backend: Backend = "loky",
     as_json: AsJson = False,
 ) -> None:
     r"""Is a codebook initialisation good? Twelve of them, judged before and after training, next to their limits.
@@ -118,15 +135,90 @@ def study_init(
     """
     settings = _settings(quick, seeds, data, sets)
     folder = folder or Path("runs/init-quick" if quick else "runs/init")
-    try:
-        with _Cells() as cells:
-            study.run(folder, settings, jobs=jobs, progress=cells.show)
-    except KeyboardInterrupt:
-        err.print(
-            f"Interrupted. What is finished stays in {escape(str(folder))}; the same command goes on from there."
-        )
-        raise
+    _run(study.run, "cells (source × seed)", folder, settings, jobs, backend)
     _show(folder, as_json)
+
+
+@study_app.command("estimators")
+def study_estimators(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="2 seeds, 2 sources, 2 more codebook sizes.")
+    ] = False,
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full", help="20 seeds, and the open questions: MLP, noise, high dimension, photographs."
+        ),
+    ] = False,
+    seeds: Annotated[int | None, typer.Option(help="Number of seeds (default 5).")] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Run folder: default runs/estimators; with --quick or --full runs/estimators-quick, -full.",
+        ),
+    ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; see show-config."),
+    ] = None,
+    jobs: Jobs = -1,
+    backend: Backend = "loky",
+    as_json: AsJson = False,
+) -> None:
+    """Which gradient estimator, in the linear case? Straight-through, rotation, projection beside PCA + Lloyd.
+
+    Every error next to D(R). Interrupt it when you like: the same command goes on where it stopped.
+
+    [bold]Examples[/]
+
+      codebound study estimators --quick
+
+      codebound study estimators --full --jobs 2
+
+      codebound study estimators --set steps=600 --set long_steps=1000 --set "codebook_sizes=[8]" --out runs/mine
+    """
+    settings = _estimators_settings(quick, full, seeds, sets)
+    folder = folder or Path("runs/estimators" + ("-quick" if quick else "-full" if full else ""))
+    _run(estimators_study.run, "cells (experiment × source × seed)", folder, settings, jobs, backend)
+    _show_estimators(folder, as_json)
+
+
+@study_app.command("population")
+def study_population(
+    quick: Annotated[bool, typer.Option("--quick", help="An eighth of the runs: wide intervals.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Also one setting at a time around two bases.")
+    ] = False,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Run folder: default runs/population; with --quick or --full runs/population-quick, -full.",
+        ),
+    ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; see show-config."),
+    ] = None,
+    jobs: Jobs = -1,
+    backend: Backend = "loky",
+    as_json: AsJson = False,
+) -> None:
+    """How many codewords die, when, and do they return? Simulation beside theory, for SGD and EMA.
+
+    Interrupt it when you like: the same command goes on where it stopped.
+
+    [bold]Examples[/]
+
+      codebound study population --quick
+
+      codebound study population --set "scenarios=[{name: mine, update: ema, decay: .99, codebook_size: 64, batch_size: 64, init: normal, std: 2, source: gaussian, dim: 2}]" --out runs/mine
+    """  # noqa: E501
+    settings = _population_settings(quick, full, sets)
+    folder = folder or Path("runs/population" + ("-quick" if quick else "-full" if full else ""))
+    _run(population_study.run, "cells (scenarios)", folder, settings, jobs, backend)
+    _show_population(folder, as_json)
 
 
 @study_app.command("report")
@@ -140,21 +232,32 @@ def study_report(
 
       codebound study report runs/init
     """
-    read_study(folder)
-    _show(folder, as_json)
+    if read_study(folder)["study"] == "estimators":
+        _show_estimators(folder, as_json, again=True)
+    elif read_study(folder)["study"] == "population":
+        _show_population(folder, as_json, again=True)
+    else:
+        _show(folder, as_json)
 
 
 @study_app.command("list")
 def study_list(as_json: AsJson = False) -> None:
     """The studies there are."""
-    rows = [{"study": "init", "question": "Is a codebook initialisation good?", "rows": "A1–A12"}]
+    rows = [
+        {"study": "init", "question": "Is a codebook initialisation good?", "rows": "A1–A12"},
+        {"study": "estimators", "question": "Which gradient estimator, in the linear case?", "rows": "C1–C8"},
+        {"study": "population", "question": "How many codewords die, and do they return?", "rows": "A12"},
+    ]
     _print(rows, "Studies", as_json)
 
 
 @study_app.command("show-config")
 def study_show_config(
-    name: Annotated[str, typer.Argument(help="The study: init.")],
-    quick: Annotated[bool, typer.Option("--quick", help="As study init --quick has them.")] = False,
+    name: Annotated[str, typer.Argument(help="The study: init, estimators or population.")],
+    quick: Annotated[bool, typer.Option("--quick", help="As the study's --quick has them.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="As the study's --full has them; not of init.")
+    ] = False,
     sets: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, to see it accepted."),
@@ -167,9 +270,16 @@ def study_show_config(
 
       codebound study show-config init --set steps=100
     """
-    if name != "init":
-        raise InputError(f"unknown study {name!r}; known: init")
-    settings = _settings(quick, None, None, sets)
+    if name not in ("init", "estimators", "population"):
+        raise InputError(f"unknown study {name!r}; known: init, estimators, population")
+    if name == "init" and full:
+        raise InputError("--full is of the studies estimators and population; init takes --set seeds=…")
+    if name == "population":
+        settings = _population_settings(quick, full, sets)
+    elif name == "estimators":
+        settings = _estimators_settings(quick, full, None, sets)
+    else:
+        settings = _settings(quick, None, None, sets)
     _plain(
         json.dumps(settings.model_dump(mode="json"), indent=2)
         if as_json
@@ -231,6 +341,48 @@ def _settings(quick: bool, seeds: int | None, data: str | None, sets: list[str] 
     return config.with_overrides(config.build(Settings, values), sets or [])
 
 
+def _estimators_settings(
+    quick: bool, full: bool, seeds: int | None, sets: list[str] | None
+) -> estimators_settings.Settings:
+    if quick and full:
+        raise InputError("give --quick or --full, not both")
+    values: dict[str, Any] = dict(
+        estimators_settings.QUICK if quick else estimators_settings.FULL if full else {}
+    )
+    if seeds is not None:
+        values["seeds"] = seeds
+    return config.with_overrides(config.build(estimators_settings.Settings, values), sets or [])
+
+
+def _population_settings(quick: bool, full: bool, sets: list[str] | None) -> population_settings.Settings:
+    if quick and full:
+        raise InputError("give --quick or --full, not both")
+    values: dict[str, Any] = population_study.QUICK if quick else population_study.FULL if full else {}
+    return config.with_overrides(config.build(population_settings.Settings, values), sets or [])
+
+
+def _show_population(folder: Path, as_json: bool, again: bool = False) -> None:
+    page = population_report.write(folder) if again else population_report.refresh(folder)
+    if as_json:
+        _plain((folder / "results.json").read_text(encoding="utf-8"))
+        return
+    for table in population_report.tables(population_summary.load(folder)):
+        out.print(table)
+    out.print(f"Report: {page.resolve()}", highlight=False, soft_wrap=True)
+
+
+def _show_estimators(folder: Path, as_json: bool, again: bool = False) -> None:
+    page = estimators_report.write(folder) if again else estimators_report.refresh(folder)
+    if as_json:
+        _plain((folder / "results.json").read_text(encoding="utf-8"))
+        return
+    data = estimators_rundata.load(folder)
+    for table in estimators_tables.ranking_tables(estimators_summary.summarise(data)):
+        out.print(table)
+    out.print(claims_table(estimators_report.judge(data)))
+    out.print(f"Report: {page.resolve()}", highlight=False, soft_wrap=True)
+
+
 def _show(folder: Path, as_json: bool) -> None:
     page = report.write(folder)
     data = load(folder)
@@ -279,15 +431,32 @@ def _plain(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
+def _run(
+    run: Callable[..., None], unit: str, folder: Path, settings: config.Settings, jobs: int, backend: str
+) -> None:
+    """A study's cells with a progress bar; Ctrl-C says how to go on."""
+    try:
+        with _Cells(unit) as cells:
+            run(folder, settings, jobs=jobs, backend=backend, progress=cells.show)
+    except KeyboardInterrupt:
+        err.print(
+            f"Interrupted. What is finished stays in {escape(str(folder))}; the same command goes on from there."
+        )
+        raise
+
+
 class _Cells(ExitStack):
     """A progress bar that is drawn from the first cell on: input that is refused comes before it."""
 
-    bar: Progress | None = None
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self.unit = unit
+        self.bar: Progress | None = None
 
     def show(self, done: int, of: int) -> None:
         if self.bar is None:
             self.bar = self.enter_context(_progress())
-            self.bar.add_task("cells (source × seed)", total=of)
+            self.bar.add_task(self.unit, total=of)
         self.bar.update(self.bar.task_ids[0], completed=done)
 
 

@@ -65,7 +65,10 @@ def nearest(
         return _search(z.reshape(-1, z.shape[-1]), books, certify).view(z.shape[:-1])
     if z.ndim == 2:
         return _search(z, books, certify).view(*runs, z.shape[0])
-    own = z.reshape(-1, *z.shape[-2:])
+    own = z.reshape(books.shape[0], *z.shape[-2:])  # −1 would be ambiguous for n = 0
+    plain = not certify and z.device.type == "cpu" and not torch.compiler.is_compiling()
+    if plain and math.isfinite(float(books.sum())):
+        return _nearest_each(own, books).view(*runs, z.shape[-2])
     found = [_search(own[m], books[m : m + 1], certify) for m in range(books.shape[0])]
     return torch.cat(found).view(*runs, z.shape[-2])
 
@@ -291,6 +294,29 @@ def _merge(
         second = np.maximum(np.maximum(second, runner_up), np.minimum(best, value))
         index, best = np.where(value > best, other, index), np.maximum(best, value)
     return index, best, second
+
+
+def _nearest_each(z: Tensor, books: Tensor) -> Tensor:
+    """Indices `[m, n]` of `z [m, n, d]`, each in its own of `books [m, k, d]`: many small searches as few products."""
+    m, n, _ = z.shape
+    k = books.shape[1]
+    if n == 0:
+        return torch.empty(m, 0, dtype=torch.int64)
+    if n * k > TILE_SCORES:
+        return torch.cat([_nearest(z[i], books[i : i + 1], certify=False) for i in range(m)])
+    together = min(m, TILE_SCORES // (n * k))
+    buffer = _buffer(z.dtype, together * n * k)
+    indices = np.empty((m, n), dtype=np.int64)
+    with _full_precision(z.device):
+        centre = books.mean(dim=1, keepdim=True).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+        z, books = z - centre, books - centre
+        half = torch.linalg.vecdot(books, books).mul_(0.5).unsqueeze(-2)
+        for first in range(0, m, together):
+            part = slice(first, min(first + together, m))
+            scores = buffer[: (part.stop - first) * n * k].view(-1, n, k)
+            torch.bmm(z[part], books[part].mT, out=scores)
+            np.argmax(scores.sub_(half[part]).numpy(), axis=-1, out=indices[part])
+    return torch.from_numpy(indices)
 
 
 def _tiles_device(queries: Tensor, codes: Tensor, m: int, k: int, lead: bool) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from codebound.errors import InputError
-from codebound.nets.linear import PCA
+from codebound.nets.linear import PCA, Stiefel
 from codebound.quantize.base import Quantized, Quantizer
 
 
@@ -22,20 +22,21 @@ class Reconstruction(NamedTuple):
 
 
 class LinearVQVAE(nn.Module):
-    """x → PCA → quantizer → PCAᵀ → x̂ (mission rows A2 and A4).
+    """x → linear → quantizer → its transpose → x̂ (mission rows A2, A4 and C2).
 
     ```
     x [d] ──Uᵀ(x − μ)──▶ z [k] ──quantizer──▶ z_q [k] ──μ + U z_q──▶ x̂ [d]
     ```
 
     loss = |x − x̂|² + w_codebook·|sg(z) − c|² + β·|z − sg(c)|². The first term carries no gradient to the codebook
-    (the straight-through output has none): only the second moves it. The networks are fixed.
+    (the straight-through output has none): only the second moves it. `PCA` is fixed; `Stiefel`
+    is trained through the estimator's gradient and through the decoder.
 
     Raises:
         InputError: the encoder's latent size is not the quantizer's.
     """
 
-    def __init__(self, network: PCA, quantizer: Quantizer) -> None:
+    def __init__(self, network: PCA | Stiefel, quantizer: Quantizer) -> None:
         super().__init__()
         if network.axes.shape[1] != quantizer.dim:
             raise InputError(

@@ -1,0 +1,1 @@
+"""The estimators study: which gradient, and is any worth it in the linear case?"""

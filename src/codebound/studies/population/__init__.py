@@ -1,0 +1,1 @@
+"""How codewords live and die: simulation beside theory."""
