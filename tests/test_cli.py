@@ -216,7 +216,7 @@ def test_help_has_examples_and_defaults_with_their_brackets() -> None:
 
 def test_every_option_of_show_config_is_explained() -> None:
     out = call("study", "show-config", "--help")[1]
-    assert all(text in out for text in ("As study init --quick", "Change a setting"))
+    assert all(text in out for text in ("--quick has them", "--full has them", "Change a setting"))
 
 
 def test_an_error_keeps_its_brackets(tmp_path: Path) -> None:
