@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.progress import Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from codebound import config
 from codebound.errors import InputError
-from codebound.terminal import err, out, plain, progress_bar
+from codebound.terminal import err, out, plain
 
 if TYPE_CHECKING:
     from codebound.studies.runs.settings import Settings
@@ -211,9 +211,15 @@ class _Bar:
 
     def show(self, seen: Seen, recipe: Recipe) -> None:
         if self._bar is None:
-            self._bar = progress_bar(TextColumn("{task.fields[figures]}"))
+            columns = (
+                BarColumn(12),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[figures]}"),
+                TimeRemainingColumn(),
+            )
+            self._bar = Progress(*columns, TextColumn("left"), console=err)
             self._bar.start()
-            self._bar.add_task("steps", total=recipe.steps, completed=seen.step, figures="")
+            self._bar.add_task("", total=recipe.steps, completed=seen.step, figures="")
         self._bar.update(self._bar.task_ids[0], completed=seen.step, figures=_figures(seen))
 
 
@@ -223,8 +229,8 @@ def _figures(seen: Seen) -> str:
         return "–" if value is None else form.format(value)
 
     speed = f"{seen.images_per_s:,.0f} images/s" if seen.images_per_s else "starting"
-    psnr, usage = text("psnr", "{:.2f} dB"), text("usage", "{:.0%}")
-    return f"{speed}  PSNR {psnr}  usage {usage}  gap {text('gap_db', '{:.1f} dB')}"
+    psnr, usage = text("psnr", "{:.2f}"), text("usage", "{:.0%}")
+    return f"{speed}, PSNR {psnr} dB, usage {usage}, gap {text('gap_db', '{:.1f}')} dB"
 
 
 @contextmanager

@@ -15,7 +15,6 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    ProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -74,8 +73,8 @@ class Cells(ExitStack):
         self.bar.update(self.bar.task_ids[0], completed=done)
 
 
-def progress_bar(*columns: ProgressColumn) -> Progress:
-    """A bar with times, and further columns at its end."""
+def progress_bar() -> Progress:
+    """A bar with times."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -84,6 +83,5 @@ def progress_bar(*columns: ProgressColumn) -> Progress:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        *columns,
         console=err,
     )
