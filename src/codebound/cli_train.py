@@ -104,6 +104,9 @@ def train(
 def evaluate(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
     data: Annotated[str | None, typer.Option(help="Other pictures than the run's own: as in train.")] = None,
+    perceptual: Annotated[
+        bool, typer.Option("--perceptual", help="EfficientNet's feature distance, too; needs an extra.")
+    ] = False,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -118,7 +121,7 @@ def evaluate(
     from codebound.studies.runs import run
 
     with _warnings_in_one_line():
-        found = run.evaluate(folder, data, device)
+        found = run.evaluate(folder, data, device, perceptual)
     if as_json:
         plain(json.dumps(found, indent=2))
         return

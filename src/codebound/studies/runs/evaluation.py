@@ -17,7 +17,7 @@ from torchmetrics.image import PeakSignalNoiseRatio
 
 from codebound.data.image_sets import ImageSet, Labelled
 from codebound.errors import InputError
-from codebound.metrics import CodeUsage, Gap
+from codebound.metrics import CodeUsage, EffnetDistance, Gap
 from codebound.metrics.probe import linear_probe
 from codebound.metrics.usage import entropy_rate
 from codebound.quantize.scalar import ScalarQuantizer
@@ -107,14 +107,27 @@ def probe_accuracy(tokenizer: ImageTokenizer, images: ImageSet) -> float | None:
     return linear_probe(*train, *test)
 
 
-def final_figures(tokenizer: ImageTokenizer, images: ImageSet) -> dict[str, Any]:
+@torch.no_grad()
+def effnet_distance(tokenizer: ImageTokenizer, batches: Sequence[UInt8[Tensor, "b c _ _"]]) -> float:
+    """`metrics.EffnetDistance`, mean over the pictures; needs the extra `perceptual`."""
+    device = next(tokenizer.parameters()).device
+    distance, values = EffnetDistance().to(device), []
+    for batch in batches:
+        again = reproduced(tokenizer, tokenizer.encode(batch.to(device)), batch)
+        values.append(distance(again, batch.to(device) / 255))
+    return float(torch.cat(values).mean())
+
+
+def final_figures(tokenizer: ImageTokenizer, images: ImageSet, perceptual: bool = False) -> dict[str, Any]:
     """All of them, by what they were measured on."""
-    crops = held_out_figures(tokenizer, images.held_out)
-    found: dict[str, Any] = {
-        "held_out": crops | {"ssim": similarity(tokenizer, images.held_out.split(BATCH))["ssim"]}
-    }
+    parts = {"held_out": images.held_out.split(BATCH)}
     if images.whole:
-        found["whole"] = similarity(tokenizer, [picture.unsqueeze(0) for picture in images.whole])
+        parts["whole"] = tuple(picture.unsqueeze(0) for picture in images.whole)
+    found: dict[str, Any] = {name: similarity(tokenizer, batches) for name, batches in parts.items()}
+    found["held_out"] |= held_out_figures(tokenizer, images.held_out)  # its PSNR is of all pixels together
+    if perceptual:
+        for name, batches in parts.items():
+            found[name]["effnet_distance"] = effnet_distance(tokenizer, batches)
     accuracy = probe_accuracy(tokenizer, images)
     return found | ({} if accuracy is None else {"probe_accuracy": accuracy})
 

@@ -121,7 +121,7 @@ def check_run(folder: Path) -> dict[str, Any]:
     return study
 
 
-def evaluate(folder: Path, data: str | None, device: str) -> dict[str, Any]:
+def evaluate(folder: Path, data: str | None, device: str, perceptual: bool = False) -> dict[str, Any]:
     """The final figures of a finished run on its own data, or on other data.
 
     Raises:
@@ -135,7 +135,7 @@ def evaluate(folder: Path, data: str | None, device: str) -> dict[str, Any]:
             f"data={data}: pictures of {images.channels} channels; the run's tokenizer has {model.channels}"
         )
     fabric = launch(device)
-    return {"data": images.note, **evaluation.final_figures(model.to(fabric.device), images)}
+    return {"data": images.note, **evaluation.final_figures(model.to(fabric.device), images, perceptual)}
 
 
 def _open(folder: Path, settings: Settings, images: ImageSet, trainer: Trainer, resume: bool) -> None:

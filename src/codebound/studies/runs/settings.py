@@ -27,7 +27,7 @@ class Settings(config.Settings):
     stages: int = Field(default=4, ge=1)  # of rvq, or parts of pq
     commitment: float = Field(default=1.0, ge=0)
 
-    width: int = Field(default=48, ge=1)
+    width: int = Field(default=64, ge=1)
     depth: int = Field(default=2, ge=0)
     stride: int = 4
     crop: int = Field(default=32, ge=1)
