@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,7 +34,7 @@ from codebound.studies.population import settings as population_settings
 from codebound.studies.population import study as population_study
 from codebound.studies.population import summary as population_summary
 from codebound.studies.tables import claims_table
-from codebound.terminal import Cells, err, group, out, plain
+from codebound.terminal import AsJson, Backend, Jobs, group, out, plain, run_study
 from codebound.theory import gaussian
 
 app = group("Vector quantization where every number stands next to its limit.")
@@ -46,13 +45,7 @@ app.add_typer(limits_app, name="limits")
 app.command("train")(cli_train.train)
 app.command("eval")(cli_train.evaluate)
 app.command("report")(cli_train.report)
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Jobs = Annotated[int, typer.Option(help="Processes; −1: one per core. Changes no number.")]
-Backend = Annotated[
-    str,
-    typer.Option(help="Where they run: loky (this machine), dask or ray (their cluster, or a local one)."),
-]
+study_app.command("utilisation")(cli_train.study_utilisation)
 
 
 @app.callback(invoke_without_command=True)
@@ -100,7 +93,7 @@ def study_init(
     """
     settings = _settings(quick, seeds, data, sets)
     folder = folder or Path("runs/init-quick" if quick else "runs/init")
-    _run(study.run, "cells (source × seed)", folder, settings, jobs, backend)
+    run_study(study.run, "cells (source × seed)", folder, settings, jobs, backend)
     _show(folder, as_json)
 
 
@@ -145,7 +138,7 @@ def study_estimators(
     """
     settings = _estimators_settings(quick, full, seeds, sets)
     folder = folder or Path("runs/estimators" + ("-quick" if quick else "-full" if full else ""))
-    _run(estimators_study.run, "cells (experiment × source × seed)", folder, settings, jobs, backend)
+    run_study(estimators_study.run, "cells (experiment × source × seed)", folder, settings, jobs, backend)
     _show_estimators(folder, as_json)
 
 
@@ -182,7 +175,7 @@ def study_population(
     """  # noqa: E501
     settings = _population_settings(quick, full, sets)
     folder = folder or Path("runs/population" + ("-quick" if quick else "-full" if full else ""))
-    _run(population_study.run, "cells (scenarios)", folder, settings, jobs, backend)
+    run_study(population_study.run, "cells (scenarios)", folder, settings, jobs, backend)
     _show_population(folder, as_json)
 
 
@@ -201,6 +194,10 @@ def study_report(
         _show_estimators(folder, as_json, again=True)
     elif read_study(folder)["study"] == "population":
         _show_population(folder, as_json, again=True)
+    elif read_study(folder)["study"] == "utilisation":
+        cli_train.show_utilisation(folder, as_json)
+    elif read_study(folder)["study"] == "train":
+        cli_train.report([folder], None, as_json)
     else:
         _show(folder, as_json)
 
@@ -212,13 +209,18 @@ def study_list(as_json: AsJson = False) -> None:
         {"study": "init", "question": "Is a codebook initialisation good?", "rows": "A1–A12"},
         {"study": "estimators", "question": "Which gradient estimator, in the linear case?", "rows": "C1–C8"},
         {"study": "population", "question": "How many codewords die, and do they return?", "rows": "A12"},
+        {
+            "study": "utilisation",
+            "question": "Are all codewords used, and what does it buy?",
+            "rows": "B2–B6",
+        },
     ]
     _print(rows, "Studies", as_json)
 
 
 @study_app.command("show-config")
 def study_show_config(
-    name: Annotated[str, typer.Argument(help="The study: init, estimators or population.")],
+    name: Annotated[str, typer.Argument(help="The study: init, estimators, population or utilisation.")],
     quick: Annotated[bool, typer.Option("--quick", help="As the study's --quick has them.")] = False,
     full: Annotated[
         bool, typer.Option("--full", help="As the study's --full has them; not of init.")
@@ -235,14 +237,16 @@ def study_show_config(
 
       codebound study show-config init --set steps=100
     """
-    if name not in ("init", "estimators", "population"):
-        raise InputError(f"unknown study {name!r}; known: init, estimators, population")
-    if name == "init" and full:
-        raise InputError("--full is of the studies estimators and population; init takes --set seeds=…")
+    if name not in ("init", "estimators", "population", "utilisation"):
+        raise InputError(f"unknown study {name!r}; known: init, estimators, population, utilisation")
+    if name in ("init", "utilisation") and full:
+        raise InputError(f"--full is of the studies estimators and population; {name} takes --set seeds=…")
     if name == "population":
         settings = _population_settings(quick, full, sets)
     elif name == "estimators":
         settings = _estimators_settings(quick, full, None, sets)
+    elif name == "utilisation":
+        settings = cli_train.utilisation_settings(quick, sets)
     else:
         settings = _settings(quick, None, None, sets)
     plain(
@@ -389,20 +393,6 @@ def _print(rows: list[dict[str, Any]], title: str, as_json: bool) -> None:
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     out.print(table)
-
-
-def _run(
-    run: Callable[..., None], unit: str, folder: Path, settings: config.Settings, jobs: int, backend: str
-) -> None:
-    """A study's cells with a progress bar; Ctrl-C says how to go on."""
-    try:
-        with Cells(unit) as cells:
-            run(folder, settings, jobs=jobs, backend=backend, progress=cells.show)
-    except KeyboardInterrupt:
-        err.print(
-            f"Interrupted. What is finished stays in {escape(str(folder))}; the same command goes on from there."
-        )
-        raise
 
 
 def main() -> None:

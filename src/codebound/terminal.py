@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 import typer.core
@@ -20,11 +22,20 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from codebound import config
 from codebound.errors import InputError
 
 # Tables need 100 columns; a pipe or a file has no width of its own.
 out = Console() if sys.stdout.isatty() else Console(width=120)
 err = Console(stderr=True)
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Jobs = Annotated[int, typer.Option(help="Processes; −1: one per core. Changes no number.")]
+Backend = Annotated[
+    str,
+    typer.Option(help="Where they run: loky (this machine), dask or ray (their cluster, or a local one)."),
+]
 
 
 class Commands(typer.core.TyperGroup):
@@ -56,6 +67,20 @@ def group(text: str) -> typer.Typer:
 def plain(text: str) -> None:
     """Text for another program: no wrapping, no colour."""
     sys.stdout.write(text + "\n")
+
+
+def run_study(
+    run: Callable[..., None], unit: str, folder: Path, settings: config.Settings, jobs: int, backend: str
+) -> None:
+    """A study's cells with a progress bar; Ctrl-C says how to go on."""
+    try:
+        with Cells(unit) as cells:
+            run(folder, settings, jobs=jobs, backend=backend, progress=cells.show)
+    except KeyboardInterrupt:
+        err.print(
+            f"Interrupted. What is finished stays in {escape(str(folder))}; the same command goes on from there."
+        )
+        raise
 
 
 class Cells(ExitStack):

@@ -11,8 +11,8 @@ from codebound import config
 from codebound.data.image_sets import ImageSet
 from codebound.data.image_sources import Wanted
 from codebound.errors import InputError
-from codebound.quantize import Quantizer
 from codebound.studies.runs import quantizers
+from codebound.studies.runs.quantizers import Asked
 from codebound.tokenizers.image import ImageTokenizer
 from codebound.train.recipe import Recipe
 
@@ -94,7 +94,7 @@ def tokenizer(settings: Settings, images: ImageSet, steps: int) -> ImageTokenize
     """
     check_codebook(settings, images)
     return ImageTokenizer(
-        quantizer(settings, steps),
+        quantizers.quantizer(settings.quantizer, asked(settings, steps, images)),
         channels=images.channels,
         width=settings.width,
         depth=settings.depth,
@@ -102,12 +102,18 @@ def tokenizer(settings: Settings, images: ImageSet, steps: int) -> ImageTokenize
     )
 
 
-def quantizer(settings: Settings, steps: int) -> Quantizer:
-    """The quantizer that the settings name or describe."""
-    asked = quantizers.Asked(
-        settings.codebook_size, settings.dim, settings.stages, settings.commitment, steps, settings.seed
+def asked(settings: Settings, steps: int, images: ImageSet) -> Asked:
+    """What the settings say about the quantizer besides its name."""
+    tokens = steps * settings.batch_size * math.prod(-(-side // settings.stride) for side in images.size)
+    return Asked(
+        codebook_size=settings.codebook_size,
+        dim=settings.dim,
+        depth=settings.stages,
+        commitment=settings.commitment,
+        steps=steps,
+        tokens=tokens,
+        seed=settings.seed,
     )
-    return quantizers.quantizer(settings.quantizer, asked)
 
 
 def check_codebook(settings: Settings, images: ImageSet) -> None:
