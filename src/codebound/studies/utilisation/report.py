@@ -14,7 +14,7 @@ from rich.table import Table
 from codebound.files import write_text
 from codebound.studies import claims, page, plots
 from codebound.studies.claims import Verdict
-from codebound.studies.formatting import interval_text
+from codebound.studies.statistics import Interval
 from codebound.studies.utilisation import figures
 from codebound.studies.utilisation.findings import START_NAMES, findings
 from codebound.studies.utilisation.summary import (
@@ -101,13 +101,18 @@ def tables(data: StudyData, rows: Sequence[Row]) -> list[Table]:
             table.add_column(column, justify="left" if column == "arm" else "right")
         for row in group:
             f = row.figures
-            gain = "–" if row.psnr_gain is None else interval_text(row.psnr_gain)
+            gain = "–" if row.psnr_gain is None else _decibels(row.psnr_gain)
             table.add_row(
-                row.label, interval_text(f["psnr"]), gain, f"{f['usage'].mean:.1%}", f"{f['entropy_bits'].mean:.2f}",
+                row.label, _decibels(f["psnr"]), gain, f"{f['usage'].mean:.1%}", f"{f['entropy_bits'].mean:.2f}",
                 f"{f['bpp_entropy'].mean:.3f}", "–" if f["gap_db"].n == 0 else f"{f['gap_db'].mean:.2f}",
             )  # fmt: skip
         found.append(table)
     return found
+
+
+def _decibels(interval: Interval) -> str:
+    bounds = f" [{interval.low:.2f}, {interval.high:.2f}]" if interval.known else ""
+    return f"{interval.mean:.2f}{bounds}"
 
 
 def _row_json(row: Row) -> dict[str, Any]:
