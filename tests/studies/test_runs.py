@@ -9,6 +9,7 @@ import sys
 from collections import namedtuple
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -140,7 +141,7 @@ def test_a_run_is_not_overwritten_and_a_finished_one_resumes_to_itself(run: Path
 def test_other_settings_do_not_resume(run: Path) -> None:
     code, _, err = call("train", "--resume", "--out", str(run), "--set", "lr=0.5")
     assert code == 2
-    assert "lr: 0.003 → 0.5" in err
+    assert "lr: 0.006 → 0.5" in err
     assert "\n" not in err.strip()
 
 
@@ -336,3 +337,22 @@ def test_the_probe_agrees_with_scikit_learn() -> None:
     standard = ((x - x[:300].mean(0)) / x[:300].std(0)).numpy()
     theirs = LogisticRegression(C=1 / (1e-2 * 300), max_iter=1000).fit(standard[:300], y[:300])
     assert ours == pytest.approx(theirs.score(standard[300:], y[300:]), abs=0.011)
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(run: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    other = tmp_path / "other"
+    assert train(other, "--quantizer", "ba")[0] == 0
+    monkeypatch.setenv("CODEBOUND_RUNS", f"{run}:{other}")
+    file = Path(__file__).parents[2] / "notebooks" / "results.ipynb"
+    notebook = nbformat.read(file, as_version=4)
+    nbformat.validate(notebook)
+    space: dict[str, object] = {}
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            assert not cell.outputs
+            exec(compile(cell.source, file.name, "exec"), space)
+    shown = capsys.readouterr().out
+    assert "2 runs: tiny, other" in shown
+    final = json.loads((run / "final_metrics.json").read_text())
+    assert f"{final['held_out']['psnr']:.2f}" in shown

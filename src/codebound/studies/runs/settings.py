@@ -25,7 +25,7 @@ class Settings(config.Settings):
     codebook_size: int = 512
     dim: int = Field(default=16, ge=1)
     stages: int = Field(default=4, ge=1)  # of rvq, or parts of pq
-    commitment: float = Field(default=1.0, ge=0)
+    commitment: float = Field(default=0.25, ge=0)
 
     width: int = Field(default=64, ge=1)
     depth: int = Field(default=2, ge=0)
@@ -36,8 +36,8 @@ class Settings(config.Settings):
     epochs: float = Field(default=30, gt=0)
     steps: int | None = Field(default=None, ge=1)  # instead of epochs
     batch_size: int = Field(default=64, ge=1)
-    lr: float = 3e-3
-    codebook_lr: float = 3e-3
+    lr: float = 6e-3
+    codebook_lr: float = 6e-3
     warmup: int = 100
     codebook_warmup: int = 100
     weight_decay: float = 1e-4

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import stats
 
-from codebound.studies.formatting import count_text, interval_text, typeset
+from codebound.studies.formatting import count_text, typeset
 from codebound.studies.statistics import Interval
 from codebound.studies.utilisation.summary import NEEDED_USAGE, Row, StudyData, groups
 
@@ -104,4 +104,5 @@ def _percent(interval: Interval) -> str:
 
 
 def _signed(interval: Interval) -> str:
-    return interval_text(interval) if interval.mean < 0 else f"+{interval_text(interval)}"
+    bounds = f" [{interval.low:+.2f}, {interval.high:+.2f}]" if interval.known else ""
+    return f"{interval.mean:+.2f}{bounds}"
