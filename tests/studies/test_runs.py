@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from codebound import config
 from codebound.cli import app
 from codebound.data.image_sources import open_images
+from codebound.data.images import photographs
 from codebound.errors import InputError
 from codebound.metrics.probe import linear_probe
 from codebound.quantize import to_spec
@@ -46,6 +47,15 @@ def train(folder: Path, *arguments: str, **more: object) -> tuple[int, str, str]
     file = folder.parent / f"{folder.name}.yaml"
     file.write_text(yaml.safe_dump({**TINY, **more}))
     return call("train", str(file), "--out", str(folder), *arguments)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> str:
+    """A few small pictures: their runs are judged in no time."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for i, photograph in enumerate(photographs("train")[:4]):
+        Image.fromarray(photograph.pixels[100:140, 100:160]).save(folder / f"{i}.png")
+    return f"folder:{folder}"
 
 
 @pytest.fixture(scope="module")
@@ -151,8 +161,9 @@ def test_resume_needs_a_run(tmp_path: Path) -> None:
     assert "holds no run" in err
 
 
-def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path: Path, run: Path, monkeypatch) -> None:
+def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path: Path, pictures: str, monkeypatch) -> None:
     step = trainer.Trainer.step
+    assert train(tmp_path / "whole", data=pictures)[0] == 0
 
     def interrupted(self):
         if self.progress.step == 6:
@@ -160,7 +171,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path: Path, run: Path, monkeypatch
         return step(self)
 
     monkeypatch.setattr(trainer.Trainer, "step", interrupted)
-    code, _, err = train(tmp_path / "cut")
+    code, _, err = train(tmp_path / "cut", data=pictures)
     assert code == 130
     assert f"--resume --out {tmp_path / 'cut'}" in err
     assert not (tmp_path / "cut" / "final_metrics.json").exists()
@@ -170,7 +181,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path: Path, run: Path, monkeypatch
     monkeypatch.setattr(trainer.Trainer, "step", step)
     code, _, err = call("train", "--resume", "--out", str(tmp_path / "cut"))
     assert code == 0, err
-    one, other = (f / "model" / "model.safetensors" for f in (run, tmp_path / "cut"))
+    one, other = (f / "model" / "model.safetensors" for f in (tmp_path / "whole", tmp_path / "cut"))
     assert one.read_bytes() == other.read_bytes()
 
 
@@ -250,9 +261,10 @@ def test_too_little_disk_space_is_refused_before_training(tmp_path: Path, monkey
     code, _, err = train(tmp_path / "run")
     assert code == 2
     assert "1 MiB are free on the disk, the run needs about" in err
+    assert not (tmp_path / "run").exists()
 
 
-def test_a_disk_that_fills_up_leaves_a_run_that_goes_on(tmp_path: Path, monkeypatch) -> None:
+def test_a_disk_that_fills_up_leaves_a_run_that_goes_on(tmp_path: Path, pictures: str, monkeypatch) -> None:
     from codebound.train.checkpoints import Checkpoints
 
     save = Checkpoints.save
@@ -263,7 +275,7 @@ def test_a_disk_that_fills_up_leaves_a_run_that_goes_on(tmp_path: Path, monkeypa
         return save(self, step, state, best=best)
 
     monkeypatch.setattr(Checkpoints, "save", full)
-    code, _, err = train(tmp_path / "run")
+    code, _, err = train(tmp_path / "run", data=pictures)
     assert code == 2
     assert "No space left on device; the last checkpoint is whole" in err
     monkeypatch.setattr(Checkpoints, "save", save)

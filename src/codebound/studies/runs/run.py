@@ -148,11 +148,16 @@ def _open(folder: Path, settings: Settings, images: ImageSet, trainer: Trainer, 
         )
     if resume and not begun:
         raise InputError(f"--resume: {folder} holds no run to go on with")
+    _check_disk(folder, settings, trainer)
     RunFolder.open(folder, STUDY, settings, {"data": images.digest})
-    tensors = list(trainer.tokenizer.state_dict().values())
-    size = sum(t.numel() * t.element_size() for t in tensors)
-    needed = (settings.keep + 2) * 4 * size + SPARE
-    free = shutil.disk_usage(folder).free
+
+
+def _check_disk(folder: Path, settings: Settings, trainer: Trainer) -> None:
+    """Before anything is written: weights, their average and two moments in each checkpoint, and the model."""
+    weights = trainer.tokenizer.state_dict().values()
+    needed = (settings.keep + 2) * 4 * sum(t.numel() * t.element_size() for t in weights) + SPARE
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
     if free < needed:
         raise InputError(
             f"--out {folder}: {free >> 20} MiB are free on the disk, the run needs about {needed >> 20} MiB"
