@@ -60,6 +60,13 @@ def recommendation(data: StudyData, summaries: Sequence[SourceSummary]) -> list[
             f"Estimator: over {sum(words.values())} comparisons (source × protocol, linear encoder) rotation is "
             f"{counts} of them against straight-through, whose gradient is the simpler one."
         )
+    versus = [r.versus for s in summaries for r in s.networks if r.estimator == "rotation" and r.versus]
+    if versus:
+        counts = ", ".join(f"{w} in {n}" for w, n in Counter(map(word, versus)).items())
+        said.append(
+            f"With a non-linear encoder (MLP, source × β) rotation is {counts} of {len(versus)} comparisons against "
+            "straight-through."
+        )
     pairs = [_exact(data, s, "lloyd") for s in data.sources]
     gains = [p for p in pairs if p is not None]
     if gains:
