@@ -28,6 +28,7 @@ test: $(READY)  ## run the tests
 	$(PYTEST) -n 2 -m "untyped and not slow"
 
 test-slow: $(READY)  ## run the tests that take minutes
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,dask]'
 	$(PYTEST) -m "slow and not untyped" $(TYPED)
 	$(PYTEST) -m "slow and untyped" || test $$? -eq 5
 
