@@ -85,7 +85,7 @@ class Trainer:
         self.fabric.backward(found.loss)
         norm = self._clip()
         whole = norm.isfinite() & found.loss.isfinite() & (found.quantized.indices >= 0).all()
-        finite = self._everywhere(bool(whole))
+        finite = self.everywhere(bool(whole))
         report = self._move(found.quantized) if finite else None
         self.progress.step += 1
         self.progress.skipped += not finite
@@ -133,7 +133,7 @@ class Trainer:
         assert norm is not None
         return norm
 
-    def _everywhere(self, here: bool) -> bool:
+    def everywhere(self, here: bool) -> bool:
         """Whether it is so on every device."""
         if self.fabric.world_size == 1:
             return here
