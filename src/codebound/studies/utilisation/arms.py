@@ -50,6 +50,13 @@ ARMS: dict[str, Arm] = {
     "fsq": Arm("FSQ", KINDS["fsq"]),
 }
 BASELINE = "vq-ema"
+SOFT = (
+    "ba-documents",
+    "ba-documents-hard",
+    "ba",
+    "ba-0",
+    "ba-minus",
+)  # they weigh every codeword for every token
 WITHOUT_START = ("simvq", "fsq")  # their codewords do not begin from data
 
 

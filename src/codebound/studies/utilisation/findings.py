@@ -10,9 +10,9 @@ from scipy import stats
 
 from codebound.studies.formatting import count_text, typeset
 from codebound.studies.statistics import Interval
+from codebound.studies.utilisation.arms import SOFT
 from codebound.studies.utilisation.summary import NEEDED_USAGE, Row, StudyData, groups
 
-BA = ("ba", "ba-0", "ba-minus", "ba-documents", "ba-documents-hard")
 START_NAMES = {"kmeans": "from k-means", "bad": "from a bad start"}
 
 
@@ -32,7 +32,7 @@ def findings(data: StudyData, rows: Sequence[Row]) -> list[Finding]:
 
 
 def _blahut_arimoto(rows: Sequence[Row]) -> Finding | None:
-    compared = [row for row in rows if row.arm in BA and row.psnr_gain is not None and row.psnr_gain.known]
+    compared = [row for row in rows if row.arm in SOFT and row.psnr_gain is not None and row.psnr_gain.known]
     if not compared:
         return None
     wins = [row for row in compared if row.psnr_gain is not None and row.psnr_gain.above(0)]
