@@ -27,7 +27,7 @@ from codebound.tokenizers import ImageTokenizer
 from codebound.train.devices import launch
 from codebound.train.trainer import Trainer
 
-SIZES = (256, 1024)
+SIZES = (256, 512, 1024)
 SLOWER_THAN_IDENTITY, OF_THE_PEER = 1.1, 1 / 1.3
 
 

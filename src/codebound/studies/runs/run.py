@@ -83,7 +83,13 @@ def finish(folder: Path, model: ImageTokenizer, images: ImageSet, trainer: Train
     """Model, final figures and pictures of a trained tokenizer."""
     found = evaluation.final_figures(model, images)
     progress = trainer.progress
-    result = {"step": progress.step, "skipped_steps": progress.skipped, "data": images.note, **found}
+    result = {
+        "step": progress.step,
+        "skipped_steps": progress.skipped,
+        "data": images.note,
+        "codebook_sizes": list(model.quantizer.codebook_sizes),
+        **found,
+    }
     model.save_pretrained(folder / "model", card=_card(images, result))
     write_text(folder / "code_counts.json", json.dumps(evaluation.code_counts(model, images.held_out)) + "\n")
     figures.samples(model, images, folder / "samples.png")
@@ -135,7 +141,12 @@ def evaluate(folder: Path, data: str | None, device: str, perceptual: bool = Fal
             f"data={data}: pictures of {images.channels} channels; the run's tokenizer has {model.channels}"
         )
     fabric = launch(device)
-    return {"data": images.note, **evaluation.final_figures(model.to(fabric.device), images, perceptual)}
+    sizes = {"codebook_sizes": list(model.quantizer.codebook_sizes)}
+    return {
+        "data": images.note,
+        **sizes,
+        **evaluation.final_figures(model.to(fabric.device), images, perceptual),
+    }
 
 
 def _open(folder: Path, settings: Settings, images: ImageSet, trainer: Trainer, resume: bool) -> None:
