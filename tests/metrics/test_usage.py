@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from codebound.errors import InputError
-from codebound.metrics.usage import geometry, usage
+from codebound.metrics.usage import entropy_rate, geometry, usage
 
 
 def test_uniform_usage_has_full_perplexity() -> None:
@@ -48,3 +48,15 @@ def test_no_vector_at_all_uses_nothing() -> None:
 def test_what_no_vectors_can_have_counted_is_refused(counts: list[int]) -> None:
     with pytest.raises(InputError, match="counts"):
         usage(torch.tensor(counts))
+
+
+def test_the_entropy_rate_is_less_biased_than_the_plug_in_and_never_over_the_nominal_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    plug_in, corrected = [], []
+    for _ in range(50):
+        counts = torch.bincount(torch.randint(0, 64, (300,), generator=generator), minlength=64)
+        plug_in.append(float(usage(counts).entropy_bits))
+        corrected.append(entropy_rate(counts))
+    assert abs(sum(corrected) / 50 - 6) < 0.3 * abs(sum(plug_in) / 50 - 6)
+    assert max(corrected) <= 6
+    assert entropy_rate(torch.zeros(4)) == 0

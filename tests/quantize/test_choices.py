@@ -197,6 +197,8 @@ def test_soft_statistics_are_the_definition() -> None:
     now = memory(6, counts=counts, step=torch.tensor(25), distortion=torch.tensor(1.5))
     slope = 0.5 * 8**0.5 * 4 / (2 * 1.5)  # κ = .5·8^(25/50)
     assert float(kind.slope(now, 4)) == pytest.approx(slope)
+    unscaled = assign.Soft(steps=100, start=0.5, end=4.0, annealing=0.5, scaled=False)
+    assert float(unscaled.slope(now, 4)) == pytest.approx(0.5 * 8**0.5)  # whatever the distortion
     q = (0.8 * (counts / 21).log() - slope * torch.cdist(z, c).square()).softmax(-1).double()
     got = kind.statistics(z, c, torch.zeros(100, dtype=torch.int64), now)
     assert torch.allclose(got[0], q.sum(0), atol=1e-4)
