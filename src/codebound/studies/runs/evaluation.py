@@ -1,0 +1,169 @@
+"""What a tokenizer reaches on pictures that it has not seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torchmetrics.functional.image import (
+    multiscale_structural_similarity_index_measure,
+    structural_similarity_index_measure,
+)
+from torchmetrics.image import PeakSignalNoiseRatio
+
+from codebound.data.image_sets import ImageSet, Labelled
+from codebound.errors import InputError
+from codebound.metrics import CodeUsage, EffnetDistance, Gap
+from codebound.metrics.probe import linear_probe
+from codebound.metrics.usage import entropy_rate
+from codebound.quantize.scalar import ScalarQuantizer
+from codebound.tokenizers.image import ImageTokenizer, to_uint8
+
+BATCH = 128
+SSIM_SIDE, MS_SSIM_SIDE = 11, 161  # the least sides that the standard windows and scales need
+PROBE_PICTURES = 10_000
+QUICK_SAMPLES, SAMPLES = 2000, 4000  # latents behind the entropy estimate of the gap
+
+Figures = dict[str, float | None]
+
+
+@torch.no_grad()
+def held_out_figures(
+    tokenizer: ImageTokenizer, pictures: UInt8[Tensor, "n c h w"], samples: int = SAMPLES
+) -> Figures:
+    """PSNR of the 8-bit reproductions, the use of the codes, the rate, and the gap to the limit.
+
+    `psnr` is that of the mean squared error over all pictures. `bpp_nominal` and `bpp_entropy`: log₂ K and the
+    index entropy (Miller–Madow), per pixel. `gap_db` as in `metrics.Gap` at the nominal rate; None for codes whose
+    reproduction is not near the latent (FSQ, LFQ, BSQ bend it), and where the latents have no density.
+    """
+    quantizer = tokenizer.quantizer
+    sizes = quantizer.codebook_sizes
+    device = next(tokenizer.parameters()).device
+    usage = CodeUsage(sizes, sync_on_compute=False).to(device)
+    gap = Gap(quantizer.dim, sizes, samples=samples, sync_on_compute=False).to(device)
+    psnr = PeakSignalNoiseRatio(data_range=1.0, sync_on_compute=False).to(device)
+    for batch in pictures.split(BATCH):
+        z = tokenizer.latents(batch.to(device))
+        indices = quantizer.encode(z)
+        usage.update(indices)
+        gap.update(z, quantizer.decode(indices.clamp_min(0)).to(z.dtype), mask=(indices >= 0).all(-1))
+        psnr.update(reproduced(tokenizer, indices, batch), batch.to(device) / 255)
+    counts = usage.counts.split(sizes)
+    tokens_per_pixel = float(counts[0].sum()) / (pictures.shape[0] * math.prod(pictures.shape[2:]))
+    return {
+        "psnr": float(psnr.compute()),
+        **{name: float(value.double().mean()) for name, value in usage.compute().items()},
+        "bpp_nominal": sum(math.log2(size) for size in sizes) * tokens_per_pixel,
+        "bpp_entropy": sum(entropy_rate(part) for part in counts) * tokens_per_pixel,
+        **_gap(tokenizer, gap),
+    }
+
+
+@torch.no_grad()
+def similarity(tokenizer: ImageTokenizer, batches: Sequence[UInt8[Tensor, "b c _ _"]]) -> Figures:
+    """PSNR, SSIM and MS-SSIM (Wang et al. 2003, 2004) of single pictures: the mean over the pictures of each.
+
+    Gaussian windows of 11 pixels, σ = 1.5. SSIM is over the places where the window fits, as in scikit-image; MS-SSIM
+    is torchmetrics', over all places. None where a picture is too small: 11 pixels, and 161 for five scales.
+    """
+    device = next(tokenizer.parameters()).device
+    least = min(min(batch.shape[2:]) for batch in batches)
+    values: dict[str, list[Tensor]] = {"psnr": [], "ssim": [], "ms_ssim": []}
+    for batch in batches:
+        again = reproduced(tokenizer, tokenizer.encode(batch.to(device)), batch)
+        pictures = batch.to(device) / 255
+        values["psnr"].append(-10 * (again - pictures).square().mean((1, 2, 3)).clamp_min(1e-12).log10())
+        if least >= SSIM_SIDE:
+            values["ssim"].append(_ssim(again, pictures))
+        if least >= MS_SSIM_SIDE:
+            values["ms_ssim"].append(
+                multiscale_structural_similarity_index_measure(
+                    again, pictures, data_range=1.0, reduction="none"
+                )
+            )
+    return {name: float(torch.cat(parts).mean()) if parts else None for name, parts in values.items()}
+
+
+def _ssim(x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
+    """torchmetrics counts the places where the window looks over the border, too; the definition does not."""
+    found = structural_similarity_index_measure(
+        x, y, data_range=1.0, reduction="none", return_full_image=True
+    )
+    border = SSIM_SIDE // 2
+    return found[1][..., border : x.shape[2] - border, border : x.shape[3] - border].mean((1, 2, 3))
+
+
+@torch.no_grad()
+def probe_accuracy(tokenizer: ImageTokenizer, images: ImageSet) -> float | None:
+    """Test accuracy of a linear probe on the frozen codes' codewords; None where the pictures have no classes."""
+    if images.train_labelled is None or images.test_labelled is None:
+        return None
+    train, test = (_features(tokenizer, part) for part in (images.train_labelled, images.test_labelled))
+    return linear_probe(*train, *test)
+
+
+@torch.no_grad()
+def effnet_distance(tokenizer: ImageTokenizer, batches: Sequence[UInt8[Tensor, "b c _ _"]]) -> float:
+    """`metrics.EffnetDistance`, mean over the pictures; needs the extra `perceptual`."""
+    device = next(tokenizer.parameters()).device
+    distance, values = EffnetDistance().to(device), []
+    for batch in batches:
+        again = reproduced(tokenizer, tokenizer.encode(batch.to(device)), batch)
+        values.append(distance(again, batch.to(device) / 255))
+    return float(torch.cat(values).mean())
+
+
+def final_figures(tokenizer: ImageTokenizer, images: ImageSet, perceptual: bool = False) -> dict[str, Any]:
+    """All of them, by what they were measured on."""
+    parts = {"held_out": images.held_out.split(BATCH)}
+    if images.whole:
+        parts["whole"] = tuple(picture.unsqueeze(0) for picture in images.whole)
+    found: dict[str, Any] = {name: similarity(tokenizer, batches) for name, batches in parts.items()}
+    found["held_out"] |= held_out_figures(tokenizer, images.held_out)  # its PSNR is of all pixels together
+    if perceptual:
+        for name, batches in parts.items():
+            found[name]["effnet_distance"] = effnet_distance(tokenizer, batches)
+    accuracy = probe_accuracy(tokenizer, images)
+    return found | ({} if accuracy is None else {"probe_accuracy": accuracy})
+
+
+def reproduced(tokenizer: ImageTokenizer, indices: Tensor, pictures: Tensor) -> Tensor:
+    """What a user gets: 8-bit pictures, here as multiples of 1/255."""
+    return to_uint8(tokenizer.decode(indices, size=(pictures.shape[2], pictures.shape[3]))) / 255
+
+
+def _features(tokenizer: ImageTokenizer, part: Labelled) -> tuple[Tensor, Tensor]:
+    images, labels = (tensor[:PROBE_PICTURES] for tensor in part)
+    device = next(tokenizer.parameters()).device
+    codes = [
+        tokenizer.quantizer.decode(tokenizer.encode(batch.to(device))).flatten(1)
+        for batch in images.split(BATCH)
+    ]
+    return torch.cat(codes).float(), labels.to(device)
+
+
+def _gap(tokenizer: ImageTokenizer, gap: Gap) -> Figures:
+    names = ("gap_db", "gap_db_low", "gap_db_high", "gaussian_reference_db")
+    if any(isinstance(module, ScalarQuantizer) for module in tokenizer.quantizer.modules()):
+        return dict.fromkeys(names)
+    try:
+        found = gap.compute()
+    except InputError:  # too few latents, or none that vary in all directions: a limit is not known
+        return dict.fromkeys(names)
+    return {name: float(found[name]) for name in names}
+
+
+@torch.no_grad()
+def code_counts(tokenizer: ImageTokenizer, pictures: UInt8[Tensor, "n c h w"]) -> list[list[int]]:
+    """How often each codeword of each codebook occurs in the codes of pictures."""
+    sizes = tokenizer.quantizer.codebook_sizes
+    usage = CodeUsage(sizes, sync_on_compute=False)
+    device = next(tokenizer.parameters()).device
+    for batch in pictures.split(BATCH):
+        usage.update(tokenizer.encode(batch.to(device)).cpu())
+    return [part.tolist() for part in usage.counts.split(sizes)]
