@@ -27,7 +27,7 @@ class Finding:
 
 def findings(data: StudyData, rows: Sequence[Row]) -> list[Finding]:
     """The study's questions in their order."""
-    found = [_blahut_arimoto(rows), _usage_is_not_psnr(rows), _scale(data, rows)]
+    found = [_blahut_arimoto(rows), _equal_rate(rows), _usage_is_not_psnr(rows), _scale(data, rows)]
     return [Finding(f.title, typeset(f.text), [typeset(i) for i in f.items]) for f in found if f is not None]
 
 
@@ -47,10 +47,27 @@ def _blahut_arimoto(rows: Sequence[Row]) -> Finding | None:
 
 def _line(row: Row) -> str:
     assert row.psnr_gain is not None
+    plain = f", {_signed(row.plain_gain)} dB above EMA without revival" if row.plain_gain else ""
     return (
         f"{row.label}, K = {row.codebook_size:,}, {START_NAMES[row.start]}: {_signed(row.psnr_gain)} dB at "
-        f"{_percent(row.figures['usage'])} usage"
+        f"{_percent(row.figures['usage'])} usage{plain}"
     )
+
+
+def _equal_rate(rows: Sequence[Row]) -> Finding | None:
+    items = [
+        f"{row.label}, K = {row.codebook_size:,}, {START_NAMES[row.start]}: {_signed(row.rate_gain)} dB at "
+        f"{row.figures['bpp_entropy'].mean:.3f} bits per pixel"
+        for row in rows
+        if row.rate_gain is not None
+    ]
+    if not items:
+        return None
+    text = (
+        "Codes that are used less evenly have a lower entropy, which an entropy coder turns into fewer bytes. PSNR "
+        "above that of EMA at the same entropy, read off between EMA's own codebook sizes."
+    )
+    return Finding("And at equal rate?", text, items)
 
 
 def _usage_is_not_psnr(rows: Sequence[Row]) -> Finding | None:

@@ -30,7 +30,7 @@ class Settings(config.Settings):
     sizes: tuple[int, ...] = (256, 512)
     seeds: int = Field(5, ge=1)
     bad_start_size: int | None = Field(512, description="K at which arms also begin from a bad start")
-    bad_start_arms: tuple[str, ...] = ("vq-ema", "vq-ema-norevival", "ba", "ba-0", "gradient")
+    bad_start_arms: tuple[str, ...] = ("vq-ema", "vq-ema-norevival", "ba", "ba-0", "ba-norevival", "gradient")
     large_sizes: tuple[int, ...] = (4096, 16384)
     large_arms: tuple[str, ...] = ("vq-ema", "ba", "rotation", "simvq", "fsq")
     largest_soft: int = Field(
