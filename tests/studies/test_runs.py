@@ -19,11 +19,12 @@ from typer.testing import CliRunner
 
 from codebound import config
 from codebound.cli import app
-from codebound.data.image_sources import open_images
+from codebound.data.image_sets import Fixed, Labelled
+from codebound.data.image_sources import Wanted, open_images
 from codebound.data.images import photographs
 from codebound.errors import InputError
 from codebound.metrics.probe import linear_probe
-from codebound.quantize import to_spec
+from codebound.quantize import VectorQuantizer, to_spec
 from codebound.studies.runs import evaluation, labels, quantizers
 from codebound.studies.runs import settings as settings_module
 from codebound.studies.runs.settings import Settings
@@ -349,6 +350,20 @@ def test_the_probe_agrees_with_scikit_learn() -> None:
     standard = ((x - x[:300].mean(0)) / x[:300].std(0)).numpy()
     theirs = LogisticRegression(C=1 / (1e-2 * 300), max_iter=1000).fit(standard[:300], y[:300])
     assert ours == pytest.approx(theirs.score(standard[300:], y[300:]), abs=0.011)
+
+
+def test_the_probe_reads_classes_from_frozen_codes_where_there_are_some() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels_ = torch.arange(60) % 3
+    shades = (labels_ * 100 + 20).view(-1, 1, 1, 1)
+    images = (shades + torch.randint(0, 20, (60, 1, 16, 16), generator=generator)).to(torch.uint8)
+    part = Labelled(images, labels_)
+    torch.manual_seed(0)
+    vq = VectorQuantizer(4, 32)
+    tokenizer = ImageTokenizer(vq, channels=1, width=8, depth=1)
+    vq.init_(tokenizer.latents(images))
+    assert evaluation.probe_accuracy(tokenizer, Fixed("shades", "", part, part, 60)) == 1.0
+    assert evaluation.probe_accuracy(tokenizer, open_images("photos", Wanted(held_out=8))) is None
 
 
 @pytest.mark.slow
