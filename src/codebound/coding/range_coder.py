@@ -8,7 +8,7 @@ depends on the machine. `perfect=False` is part of the format: the left end of s
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import constriction
 import numpy as np
@@ -29,6 +29,7 @@ Rows = Int64[
 Symbols = Int64[np.ndarray, " m"]
 
 
+@runtime_checkable
 class Coder(Protocol):
     """One side of a stream. Both sides call `code` with the same frequencies in the same order."""
 

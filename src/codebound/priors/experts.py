@@ -11,7 +11,7 @@ weights to the same end). All positions of a diagonal are predicted before any o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int32, Int64
@@ -26,6 +26,7 @@ DOUBT = 8  # a context's counts weigh as much as its base's opinion after so man
 BUCKETS = 1 << 12  # contexts that are kept apart
 
 
+@runtime_checkable
 class Expert(Protocol):
     """Predicts digit `place` of the indices at some positions, then is shown them."""
 
@@ -80,7 +81,7 @@ class Counts:
 
     def __init__(self, codebook_size: int) -> None:
         sizes = alphabets(codebook_size)
-        self._tables = [_table(np.prod(sizes[:place], dtype=int), size) for place, size in enumerate(sizes)]
+        self._tables = [_table(sizes[0] if place else 1, size) for place, size in enumerate(sizes)]
         self._prefix = np.zeros(0, dtype=np.int64)
 
     def rows(self, place: int, seen: Int64[np.ndarray, "n s"], prefix: Int64[np.ndarray, " n"]) -> list[Rows]:

@@ -62,7 +62,8 @@ class Field:
         for step in range(self.width + 2 * (self.height - 1)):
             first = max(0, (step - self.width + 2) // 2)
             rows = np.arange(first, min(self.height - 1, step // 2) + 1)
-            yield (rows + MARGIN) * self.stride + (step - 2 * rows) + MARGIN
+            if len(rows):  # a grid one column wide has no odd diagonals
+                yield (rows + MARGIN) * self.stride + (step - 2 * rows) + MARGIN
 
     def rows(self) -> Int64[np.ndarray, " n"]:
         """All positions, row by row."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int8, Int32, Int64
 
-from codebound.coding.integers import FAR, UNIT, exp2, frequencies
+from codebound.coding.integers import exp2, frequencies
 from codebound.errors import InputError
 from codebound.priors import digits
 from codebound.priors.field import slots
@@ -94,7 +94,7 @@ class Network:
         for layer in self.layers[:2]:
             x = np.clip(layer(x), 0, HIGHEST).astype(np.float64)
         logits = self.layers[2](x)
-        return frequencies(exp2(np.minimum(logits.max(-1, keepdims=True) - logits, FAR + UNIT)))
+        return frequencies(exp2(logits.max(-1, keepdims=True) - logits))
 
 
 class Inputs:
