@@ -154,7 +154,9 @@ def decode(stream: bytes, mode: int, grid: Grid, sizes: list[int], arrays: dict)
             asked = [experts[place].rows(seen[n], found[n] if place else 0) for n in range(len(group))]
             coded = [coder.symbol(experts[place].mix(rows)) for rows, _ in asked]
             experts[place].learn(asked, coded)
-            found = coded if place == 0 else [first * a + low for first, low in zip(found, coded, strict=True)]
+            found = (
+                coded if place == 0 else [first * a + low for first, low in zip(found, coded, strict=True)]
+            )
         for (i, j), index in zip(group, found, strict=True):
             plane[i][j] = index
 
@@ -208,7 +210,9 @@ class Experts:
 
     def mix(self, rows: list[list[int]]) -> list[int]:
         weights = [exp2(loss) >> 8 for loss in self.losses]
-        return frequencies([sum(u * r for u, r in zip(weights, at, strict=True)) for at in zip(*rows, strict=True)])
+        return frequencies(
+            [sum(u * r for u, r in zip(weights, at, strict=True)) for at in zip(*rows, strict=True)]
+        )
 
     def learn(self, asked: list, digits: list[int]) -> None:
         for (rows, keys), digit in zip(asked, digits, strict=True):
@@ -233,7 +237,9 @@ class Experts:
         if self.place:
             x += table[rows + p]
         for n in range(3):
-            weight, bias, factor = (self.arrays[f"{name}.{n}.{part}"] for part in ("weight", "bias", "factor"))
+            weight, bias, factor = (
+                self.arrays[f"{name}.{n}.{part}"] for part in ("weight", "bias", "factor")
+            )
             sums = [sum(w * v for w, v in zip(row, x, strict=True)) for row in weight]
             x = [(s + b) * m >> 24 for s, b, m in zip(sums, bias, factor, strict=True)]
             if n < 2:

@@ -110,7 +110,13 @@ def hostile() -> list[bytes]:
     """Fifty and more headers that ask for too much, with right checksums."""
     n = varint.write
     huge = [2**k - 1 for k in (24, 25, 28, 30, 31, 32, 33, 34, 35)]
-    negative = [b"\xff" * 4 + b"\x7f", b"\xff" * 9 + b"\x01", b"\xff" * 10, struct.pack("<i", -1), struct.pack("<q", -5)]
+    negative = [
+        b"\xff" * 4 + b"\x7f",
+        b"\xff" * 9 + b"\x01",
+        b"\xff" * 10,
+        struct.pack("<i", -1),
+        struct.pack("<q", -5),
+    ]
     nan = [struct.pack(form, value) for form in ("<f", "<d") for value in (float("nan"), float("inf"), -1.0)]
     one = n(1)
     rows: list[bytes] = []
