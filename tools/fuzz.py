@@ -3,9 +3,8 @@
     .venv/bin/python tools/fuzz.py [--count 1000000] [--seed 0]
 
 The golden files, each with bits flipped, bytes replaced, removed, inserted or doubled, ends cut, another file's middle
-put in. One in fifty gets right checksums of bytes again, so that what lies behind them is reached; there a changed file may
-announce other sizes and other indices, and only the checksum of the indices can tell. The first that fails is printed
-in hexadecimal and the exit code is 1.
+put in. One in fifty gets right checksums of bytes again, so that what lies behind them is reached: there only the
+checksum of the indices can tell. The first that fails is printed in hexadecimal and the exit code is 1.
 """
 
 from __future__ import annotations

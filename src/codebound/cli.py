@@ -5,27 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
-import typer.core
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
-from codebound import __version__, config
+from codebound import __version__, cli_train, config
 from codebound.errors import InputError
 from codebound.studies import limits as limits_study
 from codebound.studies import limits_tables
@@ -46,41 +35,17 @@ from codebound.studies.population import settings as population_settings
 from codebound.studies.population import study as population_study
 from codebound.studies.population import summary as population_summary
 from codebound.studies.tables import claims_table
+from codebound.terminal import Cells, err, group, out, plain
 from codebound.theory import gaussian
 
-# Tables need 100 columns; a pipe or a file has no width of its own.
-out = Console() if sys.stdout.isatty() else Console(width=120)
-err = Console(stderr=True)
-
-
-class _Commands(typer.core.TyperGroup):
-    """A command group in which a user's mistake is one line on stderr and exit code 2, and Ctrl-C is 130."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except InputError as error:
-            err.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-            raise typer.Exit(2) from None
-        except KeyboardInterrupt:
-            raise typer.Exit(130) from None
-
-
-def _group(text: str) -> typer.Typer:
-    return typer.Typer(
-        cls=_Commands,
-        help=text,
-        no_args_is_help=True,
-        rich_markup_mode="rich",
-        pretty_exceptions_show_locals=False,
-    )
-
-
-app = _group("Vector quantization where every number stands next to its limit.")
-study_app = _group("Questions answered by experiments: arms, seeds, claims, verdicts, a report.")
-limits_app = _group("How well can any codebook do? Bounds for a Gaussian, or for your own vectors.")
+app = group("Vector quantization where every number stands next to its limit.")
+study_app = group("Questions answered by experiments: arms, seeds, claims, verdicts, a report.")
+limits_app = group("How well can any codebook do? Bounds for a Gaussian, or for your own vectors.")
 app.add_typer(study_app, name="study")
 app.add_typer(limits_app, name="limits")
+app.command("train")(cli_train.train)
+app.command("eval")(cli_train.evaluate)
+app.command("report")(cli_train.report)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Jobs = Annotated[int, typer.Option(help="Processes; −1: one per core. Changes no number.")]
@@ -280,7 +245,7 @@ def study_show_config(
         settings = _estimators_settings(quick, full, None, sets)
     else:
         settings = _settings(quick, None, None, sets)
-    _plain(
+    plain(
         json.dumps(settings.model_dump(mode="json"), indent=2)
         if as_json
         else config.to_yaml(settings).rstrip()
@@ -307,7 +272,7 @@ def limits_gaussian(
     """
     found = limits_study.gaussian_limits(_spectrum(dim, spectrum, covariance), codebook_size)
     if as_json:
-        _plain(json.dumps(asdict(found), indent=2))
+        plain(json.dumps(asdict(found), indent=2))
         return
     out.print(limits_tables.gaussian(found))
 
@@ -327,7 +292,7 @@ def limits_data(
     """
     found = limits_study.data_limits(file, codebook_size, seed)
     if as_json:
-        _plain(json.dumps(asdict(found), indent=2))
+        plain(json.dumps(asdict(found), indent=2))
         return
     out.print(limits_tables.data(found))
 
@@ -364,7 +329,7 @@ def _population_settings(quick: bool, full: bool, sets: list[str] | None) -> pop
 def _show_population(folder: Path, as_json: bool, again: bool = False) -> None:
     page = population_report.write(folder) if again else population_report.refresh(folder)
     if as_json:
-        _plain((folder / "results.json").read_text(encoding="utf-8"))
+        plain((folder / "results.json").read_text(encoding="utf-8"))
         return
     for table in population_report.tables(population_summary.load(folder)):
         out.print(table)
@@ -374,7 +339,7 @@ def _show_population(folder: Path, as_json: bool, again: bool = False) -> None:
 def _show_estimators(folder: Path, as_json: bool, again: bool = False) -> None:
     page = estimators_report.write(folder) if again else estimators_report.refresh(folder)
     if as_json:
-        _plain((folder / "results.json").read_text(encoding="utf-8"))
+        plain((folder / "results.json").read_text(encoding="utf-8"))
         return
     data = estimators_rundata.load(folder)
     for table in estimators_tables.ranking_tables(estimators_summary.summarise(data)):
@@ -387,7 +352,7 @@ def _show(folder: Path, as_json: bool) -> None:
     page = report.write(folder)
     data = load(folder)
     if as_json:
-        _plain((folder / "results.json").read_text(encoding="utf-8"))
+        plain((folder / "results.json").read_text(encoding="utf-8"))
         return
     for table in source_tables(summarise(data)):
         out.print(table)
@@ -418,7 +383,7 @@ def _spectrum(dim: int | None, spectrum: str | None, covariance: Path | None) ->
 
 def _print(rows: list[dict[str, Any]], title: str, as_json: bool) -> None:
     if as_json:
-        _plain(json.dumps(rows, indent=2, ensure_ascii=False))
+        plain(json.dumps(rows, indent=2, ensure_ascii=False))
         return
     table = Table(*rows[0], title=title)
     for row in rows:
@@ -426,51 +391,18 @@ def _print(rows: list[dict[str, Any]], title: str, as_json: bool) -> None:
     out.print(table)
 
 
-def _plain(text: str) -> None:
-    """Text for another program: no wrapping, no colour."""
-    sys.stdout.write(text + "\n")
-
-
 def _run(
     run: Callable[..., None], unit: str, folder: Path, settings: config.Settings, jobs: int, backend: str
 ) -> None:
     """A study's cells with a progress bar; Ctrl-C says how to go on."""
     try:
-        with _Cells(unit) as cells:
+        with Cells(unit) as cells:
             run(folder, settings, jobs=jobs, backend=backend, progress=cells.show)
     except KeyboardInterrupt:
         err.print(
             f"Interrupted. What is finished stays in {escape(str(folder))}; the same command goes on from there."
         )
         raise
-
-
-class _Cells(ExitStack):
-    """A progress bar that is drawn from the first cell on: input that is refused comes before it."""
-
-    def __init__(self, unit: str) -> None:
-        super().__init__()
-        self.unit = unit
-        self.bar: Progress | None = None
-
-    def show(self, done: int, of: int) -> None:
-        if self.bar is None:
-            self.bar = self.enter_context(_progress())
-            self.bar.add_task(self.unit, total=of)
-        self.bar.update(self.bar.task_ids[0], completed=done)
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("elapsed"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=err,
-    )
 
 
 def main() -> None:

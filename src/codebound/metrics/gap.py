@@ -14,7 +14,7 @@ from torchmetrics import Metric
 
 from codebound.errors import InputError
 from codebound.metrics.code_usage import count
-from codebound.metrics.usage import usage, used
+from codebound.metrics.usage import entropy_rate
 from codebound.theory import bounds, gaussian
 from codebound.theory.entropy import differential_entropy
 
@@ -144,11 +144,7 @@ class Gap(Metric):
     def _rate_bits(self) -> float:
         if self.rate == "nominal":
             return sum(math.log2(size) for size in self.codebook_sizes)
-        rate = 0.0
-        for size, counts in zip(self.codebook_sizes, self.counts.split(self.codebook_sizes), strict=True):
-            bias = (float(used(counts)) * size - 1) / (2 * math.log(2) * float(self.tokens))
-            rate += min(math.log2(size), float(usage(counts).entropy_bits) + bias)
-        return rate
+        return sum(entropy_rate(counts) for counts in self.counts.split(self.codebook_sizes))
 
     def _covariance(self) -> np.ndarray:
         mean = self.first / self.tokens

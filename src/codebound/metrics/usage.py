@@ -63,6 +63,18 @@ def used(counts: Shaped[Tensor, "*m K"]) -> Float[Tensor, "*m"]:
     return (counts > 0).double().mean(-1)
 
 
+def entropy_rate(counts: Shaped[Tensor, " K"]) -> float:
+    """Bits per index for an ideal entropy coder that knows the frequencies: Miller–Madow, at most log₂ K.
+
+    The plug-in entropy plus (K₊ − 1)/(2N ln 2), K₊ the codewords used: from few indices the plug-in alone is too low.
+    """
+    total = float(counts.sum())
+    if total == 0:
+        return 0.0
+    bias = (float((counts > 0).sum()) - 1) / (2 * math.log(2) * total)
+    return min(math.log2(counts.shape[-1]), float(usage(counts).entropy_bits) + bias)
+
+
 def geometry(codebook: Float[Tensor, "*m K D"]) -> Geometry:
     """Norms of the codewords and their mean distance."""
     norms = codebook.norm(dim=-1)

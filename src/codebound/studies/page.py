@@ -39,8 +39,12 @@ def render(template: str, **context: Any) -> str:
 
 def embed(path: Path) -> str:
     """A PNG or GIF as the address of an image."""
-    content = base64.b64encode(path.read_bytes()).decode("ascii")
-    return f"data:image/{path.suffix[1:]};base64,{content}"
+    return embed_bytes(path.read_bytes(), path.suffix[1:])
+
+
+def embed_bytes(content: bytes, kind: str) -> str:
+    """An image of this kind (png, gif) as its address."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def ledger(verdicts: Sequence[Verdict]) -> list[tuple[str, list[list[Verdict]]]]:

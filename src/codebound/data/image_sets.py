@@ -1,0 +1,163 @@
+"""Sets of pictures to train on: all in memory as 8-bit values, each batch a pure function of (seed, step)."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from codebound.data.crops import HELD_OUT_SEED, Pyramid, cut_crops
+from codebound.errors import InputError
+
+LARGEST_WHOLE = 8  # held-out photographs that are judged in full
+EPOCH_OF_CROPS = 8192  # crops have no natural epoch: this many are called one
+
+
+class Labelled(NamedTuple):
+    """Pictures with their classes, for a probe."""
+
+    images: UInt8[Tensor, "n c h w"]
+    labels: Int64[Tensor, " n"]
+
+
+class ImageSet(ABC):
+    """What a training reads.
+
+    Attributes:
+        name, note: what it is, for a report.
+        epoch: pictures that count as one epoch.
+        held_out: the fixed pictures that a training never sees.
+        whole: held-out photographs in full, where there are any.
+        train_labelled, test_labelled: for a linear probe; None where there are no classes.
+    """
+
+    name: str
+    note: str
+    epoch: int
+    held_out: UInt8[Tensor, "n c h w"]
+    whole: tuple[UInt8[Tensor, "c _ _"], ...] = ()
+    train_labelled: Labelled | None = None
+    test_labelled: Labelled | None = None
+
+    @abstractmethod
+    def batch(self, seed: int, step: int, size: int) -> UInt8[Tensor, "size c h w"]:
+        """The pictures of a step; equal arguments give equal pictures, so a resume needs no loader's state."""
+
+    @abstractmethod
+    def latents(self, stride: int) -> int:
+        """Tokens that the training pictures have without overlap: no more codewords can be told apart."""
+
+    @abstractmethod
+    def _arrays(self) -> Sequence[np.ndarray]:
+        """Every array that a batch can come from."""
+
+    @property
+    def channels(self) -> int:
+        """1 (grey) or 3 (colour)."""
+        return self.held_out.shape[1]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of a picture."""
+        return self.held_out.shape[2], self.held_out.shape[3]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all pixels: a resumed run must see the same pictures."""
+        total = hashlib.sha256()
+        for array in [*self._arrays(), self.held_out.numpy()]:
+            total.update(str(array.shape).encode())
+            total.update(np.ascontiguousarray(array).data)
+        return total.hexdigest()
+
+
+class Crops(ImageSet):
+    """Crops of photographs at random scales and places (`cut_crops`).
+
+    Args:
+        train, held_out: different photographs.
+        crop: side of a crop in pixels.
+        count: fixed crops of the held-out photographs.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        note: str,
+        train: Sequence[Pyramid],
+        held_out: Sequence[Pyramid],
+        crop: int,
+        count: int,
+    ) -> None:
+        self.name, self.note, self.crop, self.epoch = name, note, crop, EPOCH_OF_CROPS
+        self.pyramids = train
+        self.held_out = cut_crops(held_out, count, crop, _random(HELD_OUT_SEED, 0), flip=False)
+        self.whole = tuple(torch.from_numpy(p.levels[-1]).permute(2, 0, 1) for p in held_out[:LARGEST_WHOLE])
+
+    def batch(self, seed: int, step: int, size: int) -> Tensor:
+        return cut_crops(self.pyramids, size, self.crop, _random(seed, step))
+
+    def latents(self, stride: int) -> int:
+        largest = (pyramid.levels[-1] for pyramid in self.pyramids)
+        return sum((level.shape[0] // stride) * (level.shape[1] // stride) for level in largest)
+
+    def _arrays(self) -> Sequence[np.ndarray]:
+        return [level for pyramid in self.pyramids for level in pyramid.levels]
+
+
+class Fixed(ImageSet):
+    """Pictures of one size, each seen once an epoch in an order drawn from (seed, epoch).
+
+    Args:
+        train, test: the pictures with their classes.
+        count: of `test` the first ones, which a training is judged by.
+
+    Raises:
+        InputError: a part is empty, or the two differ in size.
+    """
+
+    def __init__(self, name: str, note: str, train: Labelled, test: Labelled, count: int) -> None:
+        if not len(train.images) or not len(test.images):
+            raise InputError(
+                f"{name}: {len(train.images)} pictures to train on and {len(test.images)} held out; at least 1 of "
+                "each is needed"
+            )
+        if train.images.shape[1:] != test.images.shape[1:]:
+            raise InputError(f"{name}: training and held-out pictures differ in size")
+        self.name, self.note, self.epoch = name, note, len(train.images)
+        self.images, self.held_out = train.images, test.images[:count]
+        self.train_labelled, self.test_labelled = train, test
+        self._last: tuple[int, int, np.ndarray] = (-1, -1, np.empty(0, dtype=np.int64))
+
+    def batch(self, seed: int, step: int, size: int) -> Tensor:
+        first = step * size
+        places = np.arange(first, first + size)
+        rows = [
+            self._permutation(seed, int(e))[places[places // self.epoch == e] % self.epoch]
+            for e in np.unique(places // self.epoch)
+        ]
+        return self.images[torch.from_numpy(np.concatenate(rows))]
+
+    def latents(self, stride: int) -> int:
+        height, width = self.images.shape[2:]
+        return len(self.images) * -(-height // stride) * -(-width // stride)
+
+    def _permutation(self, seed: int, epoch: int) -> np.ndarray:
+        if self._last[:2] != (seed, epoch):
+            self._last = (seed, epoch, _random(seed, epoch).permutation(self.epoch))
+        return self._last[2]
+
+    def _arrays(self) -> Sequence[np.ndarray]:
+        return [self.images.numpy()]
+
+
+def _random(seed: int, step: int) -> np.random.Generator:
+    """A stream of its own for each (seed, step): Philox is counter-based (Salmon et al. 2011)."""
+    return np.random.Generator(np.random.Philox(key=[seed, step]))

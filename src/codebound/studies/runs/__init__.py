@@ -1,0 +1,1 @@
+"""Runs of the image tokenizer: settings, training, evaluation, report."""

@@ -1,0 +1,147 @@
+"""What a tokenizer reaches on pictures that it has not seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+from torchmetrics.image import (
+    MultiScaleStructuralSimilarityIndexMeasure,
+    PeakSignalNoiseRatio,
+    StructuralSimilarityIndexMeasure,
+)
+
+from codebound.data.image_sets import ImageSet, Labelled
+from codebound.errors import InputError
+from codebound.metrics import CodeUsage, Gap
+from codebound.metrics.probe import linear_probe
+from codebound.metrics.usage import entropy_rate
+from codebound.quantize.scalar import ScalarQuantizer
+from codebound.tokenizers.image import ImageTokenizer, to_uint8
+
+BATCH = 128
+SSIM_SIDE, MS_SSIM_SIDE = 11, 161  # the least sides that the standard windows and scales need
+PROBE_PICTURES = 10_000
+QUICK_SAMPLES, SAMPLES = 2000, 4000  # latents behind the entropy estimate of the gap
+
+Figures = dict[str, float | None]
+
+
+@torch.no_grad()
+def held_out_figures(
+    tokenizer: ImageTokenizer, pictures: UInt8[Tensor, "n c h w"], samples: int = SAMPLES
+) -> Figures:
+    """PSNR of the 8-bit reproductions, the use of the codes, the rate, and the gap to the limit.
+
+    `psnr` is that of the mean squared error over all pictures. `bpp_nominal` and `bpp_entropy`: log₂ K and the
+    index entropy (Miller–Madow), per pixel. `gap_db` as in `metrics.Gap` at the nominal rate; None for codes whose
+    reproduction is not near the latent (FSQ, LFQ, BSQ bend it), and where the latents have no density.
+    """
+    quantizer = tokenizer.quantizer
+    sizes = quantizer.codebook_sizes
+    device = next(tokenizer.parameters()).device
+    usage = CodeUsage(sizes, sync_on_compute=False).to(device)
+    gap = Gap(quantizer.dim, sizes, samples=samples, sync_on_compute=False).to(device)
+    psnr = PeakSignalNoiseRatio(data_range=1.0, sync_on_compute=False).to(device)
+    for batch in pictures.split(BATCH):
+        z = tokenizer.latents(batch.to(device))
+        indices = quantizer.encode(z)
+        usage.update(indices)
+        gap.update(z, quantizer.decode(indices.clamp_min(0)).to(z.dtype), mask=(indices >= 0).all(-1))
+        psnr.update(reproduced(tokenizer, indices, batch), batch.to(device) / 255)
+    counts = usage.counts.split(sizes)
+    tokens_per_pixel = float(counts[0].sum()) / (pictures.shape[0] * math.prod(pictures.shape[2:]))
+    return {
+        "psnr": float(psnr.compute()),
+        **{name: float(value.double().mean()) for name, value in usage.compute().items()},
+        "bpp_nominal": sum(math.log2(size) for size in sizes) * tokens_per_pixel,
+        "bpp_entropy": sum(entropy_rate(part) for part in counts) * tokens_per_pixel,
+        **_gap(tokenizer, gap),
+    }
+
+
+@torch.no_grad()
+def similarity(tokenizer: ImageTokenizer, batches: Sequence[UInt8[Tensor, "b c _ _"]]) -> Figures:
+    """PSNR, SSIM and MS-SSIM (Wang et al. 2003, 2004) of single pictures: the mean over the pictures of each.
+
+    Standard windows: Gaussian, σ = 1.5, 11 pixels; MS-SSIM needs sides of at least 161. None where a side is smaller.
+    """
+    device = next(tokenizer.parameters()).device
+    least = min(min(batch.shape[2:]) for batch in batches)
+    metrics: dict[str, Any] = {
+        "psnr": PeakSignalNoiseRatio(
+            data_range=1.0, reduction="elementwise_mean", dim=(1, 2, 3), sync_on_compute=False
+        )
+    }
+    if least >= SSIM_SIDE:
+        metrics["ssim"] = StructuralSimilarityIndexMeasure(data_range=1.0, sync_on_compute=False)
+    if least >= MS_SSIM_SIDE:
+        metrics["ms_ssim"] = MultiScaleStructuralSimilarityIndexMeasure(data_range=1.0, sync_on_compute=False)
+    for batch in batches:
+        again = reproduced(tokenizer, tokenizer.encode(batch.to(device)), batch)
+        for metric in metrics.values():
+            metric.to(device).update(again, batch.to(device) / 255)
+    found: Figures = dict.fromkeys(("psnr", "ssim", "ms_ssim"))
+    return found | {name: float(metric.compute()) for name, metric in metrics.items()}
+
+
+@torch.no_grad()
+def probe_accuracy(tokenizer: ImageTokenizer, images: ImageSet) -> float | None:
+    """Test accuracy of a linear probe on the frozen codes' codewords; None where the pictures have no classes."""
+    if images.train_labelled is None or images.test_labelled is None:
+        return None
+    train, test = (_features(tokenizer, part) for part in (images.train_labelled, images.test_labelled))
+    return linear_probe(*train, *test)
+
+
+def final_figures(tokenizer: ImageTokenizer, images: ImageSet) -> dict[str, Any]:
+    """All of them, by what they were measured on."""
+    crops = held_out_figures(tokenizer, images.held_out)
+    found: dict[str, Any] = {
+        "held_out": crops | {"ssim": similarity(tokenizer, images.held_out.split(BATCH))["ssim"]}
+    }
+    if images.whole:
+        found["whole"] = similarity(tokenizer, [picture.unsqueeze(0) for picture in images.whole])
+    accuracy = probe_accuracy(tokenizer, images)
+    return found | ({} if accuracy is None else {"probe_accuracy": accuracy})
+
+
+def reproduced(tokenizer: ImageTokenizer, indices: Tensor, pictures: Tensor) -> Tensor:
+    """What a user gets: 8-bit pictures, here as multiples of 1/255."""
+    return to_uint8(tokenizer.decode(indices, size=(pictures.shape[2], pictures.shape[3]))) / 255
+
+
+def _features(tokenizer: ImageTokenizer, part: Labelled) -> tuple[Tensor, Tensor]:
+    images, labels = (tensor[:PROBE_PICTURES] for tensor in part)
+    device = next(tokenizer.parameters()).device
+    codes = [
+        tokenizer.quantizer.decode(tokenizer.encode(batch.to(device))).flatten(1)
+        for batch in images.split(BATCH)
+    ]
+    return torch.cat(codes).float(), labels.to(device)
+
+
+def _gap(tokenizer: ImageTokenizer, gap: Gap) -> Figures:
+    names = ("gap_db", "gap_db_low", "gap_db_high", "gaussian_reference_db")
+    if any(isinstance(module, ScalarQuantizer) for module in tokenizer.quantizer.modules()):
+        return dict.fromkeys(names)
+    try:
+        found = gap.compute()
+    except InputError:  # too few latents, or none that vary in all directions: a limit is not known
+        return dict.fromkeys(names)
+    return {name: float(found[name]) for name in names}
+
+
+@torch.no_grad()
+def code_counts(tokenizer: ImageTokenizer, pictures: UInt8[Tensor, "n c h w"]) -> list[list[int]]:
+    """How often each codeword of each codebook occurs in the codes of pictures."""
+    sizes = tokenizer.quantizer.codebook_sizes
+    usage = CodeUsage(sizes, sync_on_compute=False)
+    device = next(tokenizer.parameters()).device
+    for batch in pictures.split(BATCH):
+        usage.update(tokenizer.encode(batch.to(device)).cpu())
+    return [part.tolist() for part in usage.counts.split(sizes)]

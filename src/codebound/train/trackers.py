@@ -1,0 +1,56 @@
+"""Weights & Biases and TensorBoard, where the user asks for them and has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from codebound.errors import InputError
+from codebound.extras import imported
+
+KNOWN = ("wandb", "tensorboard")
+
+
+class Trackers:
+    """Logged figures sent on; a resumed run continues its own entry.
+
+    Raises:
+        InputError: an unknown tracker, or one whose package is not installed.
+    """
+
+    def __init__(self, names: Sequence[str], folder: Path, settings: Mapping[str, Any]) -> None:
+        self._wandb: Any = None
+        self._board: Any = None
+        for name in names:
+            if name not in KNOWN:
+                raise InputError(f"tracker {name!r} is unknown; accepted: {', '.join(KNOWN)}")
+        if "wandb" in names:
+            wandb = imported("wandb", "wandb", "--wandb")
+            self._wandb = wandb.init(
+                project="codebound",
+                name=folder.name,
+                id=folder.name,
+                resume="allow",
+                dir=folder,
+                config=dict(settings),
+            )
+        if "tensorboard" in names:
+            board = imported("torch.utils.tensorboard", "tensorboard", "--tensorboard")
+            self._board = board.SummaryWriter(folder / "tensorboard")
+
+    def log(self, step: int, values: Mapping[str, float | None]) -> None:
+        """Send a row."""
+        known = {name: value for name, value in values.items() if value is not None}
+        if self._wandb is not None:
+            self._wandb.log(known, step=step)
+        if self._board is not None:
+            for name, value in known.items():
+                self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flush and finish."""
+        if self._wandb is not None:
+            self._wandb.finish()
+        if self._board is not None:
+            self._board.close()
