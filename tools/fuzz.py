@@ -99,10 +99,9 @@ def repair(data: bytes) -> bytes:
         (flags,) = reader.take(1, "")
         reader.take(8, "")
         levels = reader.number("", 1, 64)
-        for _ in range((levels if flags & 1 else 1) + 2 * bool(flags & 2) + 3 + levels):
+        for _ in range((levels if flags & 1 else 1) + 2 * bool(flags & 2) + 4):
             reader.number("", 0, 1 << 35)
-        reader.take(4, "")
-        reader.take(4, "")
+        reader.take(-(-levels // 4) + 4 + 4, "")
     except CodecError:
         return data
     before, streams = bytes(reader.data[: reader.at - 4]), bytes(reader.data[reader.at :])

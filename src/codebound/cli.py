@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from codebound import __version__, cli_train, config
+from codebound import __version__, cli_codec, cli_train, config
 from codebound.errors import InputError
 from codebound.studies import limits as limits_study
 from codebound.studies import limits_tables
@@ -46,6 +46,11 @@ app.add_typer(limits_app, name="limits")
 app.command("train")(cli_train.train)
 app.command("eval")(cli_train.evaluate)
 app.command("report")(cli_train.report)
+app.command("compress")(cli_codec.compress)
+app.command("decompress")(cli_codec.decompress)
+app.command("info")(cli_codec.info)
+app.command("verify")(cli_codec.verify)
+app.command("fit-prior")(cli_codec.fit_prior)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Jobs = Annotated[int, typer.Option(help="Processes; −1: one per core. Changes no number.")]

@@ -3,6 +3,8 @@
 It uses no part of codebound and no numerical library. It is slow, and reads right files only (plus the CRCs).
 """
 
+from __future__ import annotations
+
 import json
 import math
 import zlib
@@ -51,17 +53,18 @@ def read(data: bytes, prior: Path | None = None) -> list[Grid]:
     for _ in range(count):
         start = source.at
         height, width = source.varint(), source.varint()
-        heads = [source.varint() for _ in range(levels)]
+        length = source.varint()
+        modes = int.from_bytes(source.take(-(-levels // 4)), "little")
         indices_crc = int.from_bytes(source.take(4), "little")
         covered += data[start : source.at]
         bytes_crc = int.from_bytes(source.take(4), "little")
-        streams = [source.take(head // 4) for head in heads]
-        covered += b"".join(streams)
+        stream = source.take(length)
+        covered += stream
         assert zlib.crc32(covered) == bytes_crc
-        grid: Grid = []
+        coder, grid = RangeDecoder(stream), []
         for level in range(levels):
             grid.append([[-1] * width for _ in range(height)])
-            decode(streams[level], heads[level] & 3, grid, sizes, arrays)
+            decode(coder, modes >> 2 * level & 3, grid, sizes, arrays)
         flat = b"".join(index.to_bytes(2, "little") for plane in grid for row in plane for index in row)
         assert zlib.crc32(flat) == indices_crc
         grids.append(grid)
@@ -133,9 +136,9 @@ def cost(f: int) -> int:
     return 256 * (17 - e) - (256 * f >> e)
 
 
-def decode(stream: bytes, mode: int, grid: Grid, sizes: list[int], arrays: dict) -> None:
+def decode(coder: RangeDecoder, mode: int, grid: Grid, sizes: list[int], arrays: dict) -> None:
     """The last level of the grid. Section 5."""
-    coder, q = RangeDecoder(stream), len(grid) - 1
+    q = len(grid) - 1
     plane, sizes_here = grid[q], digit_sizes(sizes[q])
     height, width = len(plane), len(plane[0])
     if mode == 0:

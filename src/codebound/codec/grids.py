@@ -10,7 +10,7 @@ from jaxtyping import Int, Int64
 
 from codebound.codec import streams
 from codebound.coding import container
-from codebound.coding.container import CODEBOOK, HASH, LEVELS, NO_MODEL, Container, Mode, Segment
+from codebound.coding.container import CODEBOOK, HASH, LEVELS, NO_MODEL, Container, Mode, Picture, Segment
 from codebound.coding.errors import CodecError, DamagedFile, WrongModel
 from codebound.priors.field import Field
 from codebound.priors.grid_prior import GridPrior
@@ -18,25 +18,24 @@ from codebound.priors.grid_prior import GridPrior
 MODES = tuple(Mode)
 
 
-class Level(NamedTuple):
-    """One stream of a file: its mode, its bytes, and the indices in it."""
+class Grid(NamedTuple):
+    """One segment of a file: its size, the bytes of its stream, and how each level is coded."""
 
-    segment: int
-    level: int
-    mode: str
+    height: int
+    width: int
     bytes: int
-    indices: int
-    codebook_size: int
+    modes: tuple[str, ...]
 
 
 class Report(NamedTuple):
-    """What is in a file: the model's hash ("" for none), bytes in all and beside the streams, and the streams."""
+    """What is in a file: the model's hash ("" for none), codebook sizes, bytes in all and beside the streams, grids."""
 
     model: str
+    codebook_sizes: tuple[int, ...]
+    picture: Picture | None
     bytes: int
     overhead: int
-    grids: tuple[tuple[int, int, int], ...]
-    levels: tuple[Level, ...]
+    grids: tuple[Grid, ...]
 
 
 def compress_indices(
@@ -83,7 +82,8 @@ def decompress_indices(data: bytes, *, prior: GridPrior | None = None) -> Int64[
     if len(found.segments) != 1:
         raise CodecError(f"the file holds {len(found.segments)} grids; decompress_indices takes a file of 1")
     check_model(found, NO_MODEL if prior is None else model_hash(prior))
-    return decode_grid(found.segments[0], found.codebook_sizes, prior)
+    needed = prior if found.model != NO_MODEL else None
+    return decode_grid(found.segments[0], found.codebook_sizes, needed)
 
 
 def inspect(data: bytes) -> Report:
@@ -93,16 +93,18 @@ def inspect(data: bytes) -> Report:
         DamagedFile, UnsupportedFile: as `decompress_indices`.
     """
     found = container.unpack(data)
-    levels = tuple(
-        Level(
-            number, level, stream.mode.name.lower(), len(stream.payload), segment.height * segment.width, size
+    grids = tuple(
+        Grid(
+            segment.height,
+            segment.width,
+            len(segment.stream),
+            tuple(mode.name.lower() for mode in segment.modes),
         )
-        for number, segment in enumerate(found.segments)
-        for level, (stream, size) in enumerate(zip(segment.streams, found.codebook_sizes, strict=True))
+        for segment in found.segments
     )
     model = "" if found.model == NO_MODEL else found.model.hex()
-    grids = tuple((segment.height, segment.width, len(segment.streams)) for segment in found.segments)
-    return Report(model, len(data), len(data) - sum(level.bytes for level in levels), grids, levels)
+    overhead = len(data) - sum(grid.bytes for grid in grids)
+    return Report(model, found.codebook_sizes, found.picture, len(data), overhead, grids)
 
 
 def encode_grid(
@@ -122,10 +124,8 @@ def encode_grid(
         raise CodecError("modes must name one that needs no prior, or a prior must be given")
     _check_prior(prior, codebook_sizes)
     field = Field(indices, codebook_sizes)
-    coded = tuple(
-        streams.encode_level(field, level, prior, tuple(modes)).stream for level in range(len(codebook_sizes))
-    )
-    return Segment(field.height, field.width, coded, container.checksum(indices))
+    coded = streams.encode_levels(field, prior, modes)
+    return Segment(field.height, field.width, coded.modes, coded.stream, container.checksum(indices))
 
 
 def decode_grid(
@@ -143,8 +143,7 @@ def decode_grid(
         )
     start = np.zeros((segment.height, segment.width, len(codebook_sizes)), dtype=np.int64)
     field = Field(start, codebook_sizes)
-    for level, stream in enumerate(segment.streams):
-        streams.decode_level(stream, field, level, prior)
+    streams.decode_levels(segment.stream, segment.modes, field, prior)
     found = field.indices()
     if container.checksum(found) != segment.checksum:
         raise DamagedFile("the file is damaged, or was written by another implementation: its indices differ")

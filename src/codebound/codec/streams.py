@@ -1,12 +1,13 @@
-"""One level of a grid as a stream of bytes: four ways to predict it, the shortest stream kept."""
+"""The levels of a grid as one stream of bytes: four ways to predict a level, the cheapest kept."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from codebound.coding.container import Mode, Stream, least_bytes
+from codebound.coding.container import Mode, least_bytes
 from codebound.coding.errors import WrongModel
 from codebound.coding.integers import frequencies
 from codebound.coding.range_coder import Coder, Decoder, Encoder, Meter, Rows, Symbols
@@ -18,32 +19,47 @@ from codebound.priors.network import Networks
 
 
 class Coded(NamedTuple):
-    """A stream, and −log2 of the probability that its mode gave the indices, in bits."""
+    """A stream; for each level its mode, and −log2 of the probability that this gave its indices, in bits."""
 
-    stream: Stream
-    entropy: float
-
-
-def encode_level(field: Field, level: int, prior: GridPrior | None, modes: tuple[Mode, ...]) -> Coded:
-    """The shortest stream of a level among these modes; the lower mode where two are equal."""
-    found = []
-    for mode in sorted(modes):
-        meter, encoder = Meter(), Encoder()
-        _pass(_Both(encoder, meter), field, level, mode, prior)
-        payload = encoder.payload()
-        payload += bytes(max(least_bytes(field.height, field.width) - len(payload), 0))
-        found.append(Coded(Stream(mode, payload), meter.bits))
-    return min(found, key=lambda coded: len(coded.stream.payload))
+    stream: bytes
+    modes: tuple[Mode, ...]
+    bits: tuple[float, ...]
 
 
-def decode_level(stream: Stream, field: Field, level: int, prior: GridPrior | None) -> None:
-    """Write a stream's indices to its level of the field; the lower levels are there already.
+def encode_levels(field: Field, prior: GridPrior | None, modes: Sequence[Mode]) -> Coded:
+    """All levels, each in the mode among these that takes fewest bits; the lower one where two are equal."""
+    encoder, chosen, bits = Encoder(), [], []
+    for level in range(len(field.sizes)):
+        tried = []
+        for mode in sorted(modes):
+            meter, tentative = Meter(), encoder.clone()
+            _pass(_Both(tentative, meter), field, level, mode, prior)
+            tried.append((meter.bits, mode, tentative))
+        least, mode, encoder = min(tried, key=lambda found: found[0])
+        chosen.append(mode)
+        bits.append(least)
+    stream = encoder.payload()
+    stream += bytes(max(least_bytes(field.height, field.width, len(field.sizes)) - len(stream), 0))
+    return Coded(stream, tuple(chosen), tuple(bits))
+
+
+def decode_levels(stream: bytes, modes: Sequence[Mode], field: Field, prior: GridPrior | None) -> None:
+    """Write a stream's indices to the field.
 
     Raises:
         DamagedFile: the bytes are no encoder's.
-        WrongModel: the stream needs a prior, and there is none.
+        WrongModel: a level needs a prior, and there is none.
     """
-    _pass(Decoder(stream.payload), field, level, stream.mode, prior)
+    decoder = Decoder(stream)
+    for level, mode in enumerate(modes):
+        _pass(decoder, field, level, mode, prior)
+
+
+def level_bits(field: Field, level: int, mode: Mode, prior: GridPrior | None) -> float:
+    """−log2 of the probability that a mode gives the indices of a level, in bits."""
+    meter = Meter()
+    _pass(meter, field, level, mode, prior)
+    return meter.bits
 
 
 def _pass(coder: Coder, field: Field, level: int, mode: Mode, prior: GridPrior | None) -> None:

@@ -44,6 +44,12 @@ class Encoder:
     def __init__(self) -> None:
         self._coder = _queue.RangeEncoder()
 
+    def clone(self) -> Encoder:
+        """One in the same state that goes on by itself."""
+        other = Encoder()
+        other._coder = self._coder.clone()
+        return other
+
     def code(self, frequencies: Rows, symbols: Symbols) -> Symbols:
         numbers, probabilities = symbols.astype(np.int32), frequencies / TOTAL
         if len(frequencies) == 1:
@@ -81,7 +87,7 @@ class Decoder:
 
 
 class Meter:
-    """What a stream costs in theory, in bits: Σ −log2(f / 2^16)."""
+    """What symbols cost in theory, in bits: Σ −log2(f / 2^16)."""
 
     def __init__(self) -> None:
         self.bits = 0.0

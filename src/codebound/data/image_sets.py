@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -53,6 +53,10 @@ class ImageSet(ABC):
     @abstractmethod
     def latents(self, stride: int) -> int:
         """Tokens that the training pictures have without overlap: no more codewords can be told apart."""
+
+    @abstractmethod
+    def pictures(self) -> Iterator[UInt8[np.ndarray, "h w c"]]:
+        """The training pictures in full, photographs at each of their scales."""
 
     @abstractmethod
     def _arrays(self) -> Sequence[np.ndarray]:
@@ -104,6 +108,9 @@ class Crops(ImageSet):
     def batch(self, seed: int, step: int, size: int) -> Tensor:
         return cut_crops(self.pyramids, size, self.crop, _random(seed, step))
 
+    def pictures(self) -> Iterator[UInt8[np.ndarray, "h w c"]]:
+        return (level for pyramid in self.pyramids for level in pyramid.levels)
+
     def latents(self, stride: int) -> int:
         largest = (pyramid.levels[-1] for pyramid in self.pyramids)
         return sum((level.shape[0] // stride) * (level.shape[1] // stride) for level in largest)
@@ -144,6 +151,9 @@ class Fixed(ImageSet):
             for e in np.unique(places // self.epoch)
         ]
         return self.images[torch.from_numpy(np.concatenate(rows))]
+
+    def pictures(self) -> Iterator[UInt8[np.ndarray, "h w c"]]:
+        return (image.permute(1, 2, 0).numpy() for image in self.images)
 
     def latents(self, stride: int) -> int:
         height, width = self.images.shape[2:]

@@ -45,6 +45,10 @@ class GridPrior:
                         found[f"{level}.{place}.{number}.{name}"] = getattr(layer, name)
         return found
 
+    def first(self, levels: int) -> GridPrior:
+        """The prior of the first `levels` levels alone."""
+        return GridPrior(self.codebook_sizes[:levels], self.networks[:levels])
+
     def digest(self) -> bytes:
         """SHA-256 of the codebook sizes and of every array's name, shape and bytes."""
         hashed = hashlib.sha256(json.dumps(self.codebook_sizes).encode())
