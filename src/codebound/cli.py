@@ -18,6 +18,10 @@ from codebound import __version__, cli_codec, cli_train, config
 from codebound.errors import InputError
 from codebound.studies import limits as limits_study
 from codebound.studies import limits_tables
+from codebound.studies.compression import report as compression_report
+from codebound.studies.compression import settings as compression_settings
+from codebound.studies.compression import study as compression_study
+from codebound.studies.compression import summary as compression_summary
 from codebound.studies.estimators import report as estimators_report
 from codebound.studies.estimators import rundata as estimators_rundata
 from codebound.studies.estimators import settings as estimators_settings
@@ -191,6 +195,44 @@ def study_population(
     _show_population(folder, as_json)
 
 
+@study_app.command("compression")
+def study_compression(
+    quick: Annotated[bool, typer.Option("--quick", help="Two pictures.")] = False,
+    data: Annotated[
+        str | None, typer.Option(help="A folder of pictures (default: the embedded held-out photographs).")
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="A tokenizer's folder (default: the one in the package).")
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--out", help="Run folder (default runs/compression; with --quick -quick)."),
+    ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; see show-config."),
+    ] = None,
+    jobs: Jobs = 1,
+    backend: Backend = "loky",
+    as_json: AsJson = False,
+) -> None:
+    """How many bytes does a picture take? Our files beside JPEG, WebP and AVIF, and what an index costs.
+
+    Bytes are those on disk. Interrupt it when you like: the same command goes on where it stopped.
+
+    [bold]Examples[/]
+
+      codebound study compression
+
+      codebound study compression --data holiday --set "codecs=[jpeg, webp, avif, jxl]" --out runs/holiday
+    """
+    given = {"data": data, "model": None if model is None else str(model)}
+    settings = _compression_settings(quick, {k: v for k, v in given.items() if v is not None}, sets)
+    folder = folder or Path("runs/compression-quick" if quick else "runs/compression")
+    _run(compression_study.run, "cells (pictures)", folder, settings, jobs, backend)
+    _show_compression(folder, as_json)
+
+
 @study_app.command("report")
 def study_report(
     folder: Annotated[Path, typer.Argument(help="The folder of a run, finished or not.")],
@@ -204,6 +246,8 @@ def study_report(
     """
     if read_study(folder)["study"] == "estimators":
         _show_estimators(folder, as_json, again=True)
+    elif read_study(folder)["study"] == compression_study.STUDY:
+        _show_compression(folder, as_json)
     elif read_study(folder)["study"] == "population":
         _show_population(folder, as_json, again=True)
     else:
@@ -217,13 +261,14 @@ def study_list(as_json: AsJson = False) -> None:
         {"study": "init", "question": "Is a codebook initialisation good?", "rows": "A1–A12"},
         {"study": "estimators", "question": "Which gradient estimator, in the linear case?", "rows": "C1–C8"},
         {"study": "population", "question": "How many codewords die, and do they return?", "rows": "A12"},
+        {"study": "compression", "question": "How many bytes does a picture take?", "rows": "D10"},
     ]
     _print(rows, "Studies", as_json)
 
 
 @study_app.command("show-config")
 def study_show_config(
-    name: Annotated[str, typer.Argument(help="The study: init, estimators or population.")],
+    name: Annotated[str, typer.Argument(help="The study: init, estimators, population or compression.")],
     quick: Annotated[bool, typer.Option("--quick", help="As the study's --quick has them.")] = False,
     full: Annotated[
         bool, typer.Option("--full", help="As the study's --full has them; not of init.")
@@ -240,11 +285,13 @@ def study_show_config(
 
       codebound study show-config init --set steps=100
     """
-    if name not in ("init", "estimators", "population"):
-        raise InputError(f"unknown study {name!r}; known: init, estimators, population")
-    if name == "init" and full:
+    if name not in ("init", "estimators", "population", "compression"):
+        raise InputError(f"unknown study {name!r}; known: init, estimators, population, compression")
+    if name in ("init", "compression") and full:
         raise InputError("--full is of the studies estimators and population; init takes --set seeds=…")
-    if name == "population":
+    if name == "compression":
+        settings = _compression_settings(quick, {}, sets)
+    elif name == "population":
         settings = _population_settings(quick, full, sets)
     elif name == "estimators":
         settings = _estimators_settings(quick, full, None, sets)
@@ -329,6 +376,26 @@ def _population_settings(quick: bool, full: bool, sets: list[str] | None) -> pop
         raise InputError("give --quick or --full, not both")
     values: dict[str, Any] = population_study.QUICK if quick else population_study.FULL if full else {}
     return config.with_overrides(config.build(population_settings.Settings, values), sets or [])
+
+
+def _compression_settings(
+    quick: bool, given: dict[str, Any], sets: list[str] | None
+) -> compression_settings.Settings:
+    values: dict[str, Any] = (compression_settings.QUICK if quick else {}) | given
+    return config.with_overrides(config.build(compression_settings.Settings, values), sets or [])
+
+
+def _show_compression(folder: Path, as_json: bool) -> None:
+    page = compression_report.write(folder)
+    data = compression_summary.load(folder)
+    if as_json:
+        plain(json.dumps(compression_report.results(data), indent=1))
+        return
+    for table in compression_report.tables(data):
+        out.print(table)
+    for line in compression_report.verdict(data):
+        out.print(escape(line), highlight=False)
+    out.print(f"Report: {escape(str(page.resolve()))}", highlight=False, soft_wrap=True)
 
 
 def _show_population(folder: Path, as_json: bool, again: bool = False) -> None:
