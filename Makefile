@@ -28,6 +28,7 @@ test: $(READY)  ## run the tests
 	$(PYTEST) -n 2 -m "untyped and not slow"
 
 test-slow: $(READY)  ## run the tests that take minutes
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,dask]'
 	$(PYTEST) -m "slow and not untyped" $(TYPED)
 	$(PYTEST) -m "slow and untyped" || test $$? -eq 5
 
@@ -37,6 +38,7 @@ bench: $(READY)  ## time the code against named baselines, into docs/benchmarks.
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/layer.py --write
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kmeans.py --write
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training.py --write
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/tokenizer.py --write
 
 choosing: $(READY)  ## measure which quantizer to choose, into docs/choosing.md (10 to 20 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/choosing.py

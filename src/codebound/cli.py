@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,10 +17,6 @@ from codebound import __version__, cli_codec, cli_train, config
 from codebound.errors import InputError
 from codebound.studies import limits as limits_study
 from codebound.studies import limits_tables
-from codebound.studies.compression import report as compression_report
-from codebound.studies.compression import settings as compression_settings
-from codebound.studies.compression import study as compression_study
-from codebound.studies.compression import summary as compression_summary
 from codebound.studies.estimators import report as estimators_report
 from codebound.studies.estimators import rundata as estimators_rundata
 from codebound.studies.estimators import settings as estimators_settings
@@ -39,7 +34,7 @@ from codebound.studies.population import settings as population_settings
 from codebound.studies.population import study as population_study
 from codebound.studies.population import summary as population_summary
 from codebound.studies.tables import claims_table
-from codebound.terminal import Cells, err, group, out, plain
+from codebound.terminal import AsJson, Backend, Jobs, group, out, plain, run_study
 from codebound.theory import gaussian
 
 app = group("Vector quantization where every number stands next to its limit.")
@@ -50,18 +45,13 @@ app.add_typer(limits_app, name="limits")
 app.command("train")(cli_train.train)
 app.command("eval")(cli_train.evaluate)
 app.command("report")(cli_train.report)
+study_app.command("utilisation")(cli_train.study_utilisation)
 app.command("compress")(cli_codec.compress)
 app.command("decompress")(cli_codec.decompress)
 app.command("info")(cli_codec.info)
 app.command("verify")(cli_codec.verify)
 app.command("fit-prior")(cli_codec.fit_prior)
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Jobs = Annotated[int, typer.Option(help="Processes; −1: one per core. Changes no number.")]
-Backend = Annotated[
-    str,
-    typer.Option(help="Where they run: loky (this machine), dask or ray (their cluster, or a local one)."),
-]
+study_app.command("compression")(cli_codec.study_compression)
 
 
 @app.callback(invoke_without_command=True)
@@ -109,7 +99,7 @@ def study_init(
     """
     settings = _settings(quick, seeds, data, sets)
     folder = folder or Path("runs/init-quick" if quick else "runs/init")
-    _run(study.run, "cells (source × seed)", folder, settings, jobs, backend)
+    run_study(study.run, "cells (source × seed)", folder, settings, jobs, backend)
     _show(folder, as_json)
 
 
@@ -154,7 +144,7 @@ def study_estimators(
     """
     settings = _estimators_settings(quick, full, seeds, sets)
     folder = folder or Path("runs/estimators" + ("-quick" if quick else "-full" if full else ""))
-    _run(estimators_study.run, "cells (experiment × source × seed)", folder, settings, jobs, backend)
+    run_study(estimators_study.run, "cells (experiment × source × seed)", folder, settings, jobs, backend)
     _show_estimators(folder, as_json)
 
 
@@ -191,46 +181,8 @@ def study_population(
     """  # noqa: E501
     settings = _population_settings(quick, full, sets)
     folder = folder or Path("runs/population" + ("-quick" if quick else "-full" if full else ""))
-    _run(population_study.run, "cells (scenarios)", folder, settings, jobs, backend)
+    run_study(population_study.run, "cells (scenarios)", folder, settings, jobs, backend)
     _show_population(folder, as_json)
-
-
-@study_app.command("compression")
-def study_compression(
-    quick: Annotated[bool, typer.Option("--quick", help="Two pictures.")] = False,
-    data: Annotated[
-        str | None, typer.Option(help="A folder of pictures (default: the embedded held-out photographs).")
-    ] = None,
-    model: Annotated[
-        Path | None, typer.Option(help="A tokenizer's folder (default: the one in the package).")
-    ] = None,
-    folder: Annotated[
-        Path | None,
-        typer.Option("--out", help="Run folder (default runs/compression; with --quick -quick)."),
-    ] = None,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; see show-config."),
-    ] = None,
-    jobs: Jobs = 1,
-    backend: Backend = "loky",
-    as_json: AsJson = False,
-) -> None:
-    """How many bytes does a picture take? Our files beside JPEG, WebP and AVIF, and what an index costs.
-
-    Bytes are those on disk. Interrupt it when you like: the same command goes on where it stopped.
-
-    [bold]Examples[/]
-
-      codebound study compression
-
-      codebound study compression --data holiday --set "codecs=[jpeg, webp, avif, jxl]" --out runs/holiday
-    """
-    given = {"data": data, "model": None if model is None else str(model)}
-    settings = _compression_settings(quick, {k: v for k, v in given.items() if v is not None}, sets)
-    folder = folder or Path("runs/compression-quick" if quick else "runs/compression")
-    _run(compression_study.run, "cells (pictures)", folder, settings, jobs, backend)
-    _show_compression(folder, as_json)
 
 
 @study_app.command("report")
@@ -246,10 +198,14 @@ def study_report(
     """
     if read_study(folder)["study"] == "estimators":
         _show_estimators(folder, as_json, again=True)
-    elif read_study(folder)["study"] == compression_study.STUDY:
-        _show_compression(folder, as_json)
+    elif read_study(folder)["study"] == "compression":
+        cli_codec.show_compression(folder, as_json)
     elif read_study(folder)["study"] == "population":
         _show_population(folder, as_json, again=True)
+    elif read_study(folder)["study"] == "utilisation":
+        cli_train.show_utilisation(folder, as_json)
+    elif read_study(folder)["study"] == "train":
+        cli_train.report([folder], None, as_json)
     else:
         _show(folder, as_json)
 
@@ -261,6 +217,11 @@ def study_list(as_json: AsJson = False) -> None:
         {"study": "init", "question": "Is a codebook initialisation good?", "rows": "A1–A12"},
         {"study": "estimators", "question": "Which gradient estimator, in the linear case?", "rows": "C1–C8"},
         {"study": "population", "question": "How many codewords die, and do they return?", "rows": "A12"},
+        {
+            "study": "utilisation",
+            "question": "Are all codewords used, and what does it buy?",
+            "rows": "B2–B6",
+        },
         {"study": "compression", "question": "How many bytes does a picture take?", "rows": "D10"},
     ]
     _print(rows, "Studies", as_json)
@@ -268,7 +229,9 @@ def study_list(as_json: AsJson = False) -> None:
 
 @study_app.command("show-config")
 def study_show_config(
-    name: Annotated[str, typer.Argument(help="The study: init, estimators, population or compression.")],
+    name: Annotated[
+        str, typer.Argument(help="The study: init, estimators, population, utilisation or compression.")
+    ],
     quick: Annotated[bool, typer.Option("--quick", help="As the study's --quick has them.")] = False,
     full: Annotated[
         bool, typer.Option("--full", help="As the study's --full has them; not of init.")
@@ -285,16 +248,20 @@ def study_show_config(
 
       codebound study show-config init --set steps=100
     """
-    if name not in ("init", "estimators", "population", "compression"):
-        raise InputError(f"unknown study {name!r}; known: init, estimators, population, compression")
-    if name in ("init", "compression") and full:
-        raise InputError("--full is of the studies estimators and population; init takes --set seeds=…")
+    if name not in ("init", "estimators", "population", "utilisation", "compression"):
+        raise InputError(
+            f"unknown study {name!r}; known: init, estimators, population, utilisation, compression"
+        )
+    if name in ("init", "utilisation", "compression") and full:
+        raise InputError(f"--full is of the studies estimators and population; {name} takes --set …")
     if name == "compression":
-        settings = _compression_settings(quick, {}, sets)
+        settings = cli_codec.compression_settings(quick, {}, sets)
     elif name == "population":
         settings = _population_settings(quick, full, sets)
     elif name == "estimators":
         settings = _estimators_settings(quick, full, None, sets)
+    elif name == "utilisation":
+        settings = cli_train.utilisation_settings(quick, sets)
     else:
         settings = _settings(quick, None, None, sets)
     plain(
@@ -378,26 +345,6 @@ def _population_settings(quick: bool, full: bool, sets: list[str] | None) -> pop
     return config.with_overrides(config.build(population_settings.Settings, values), sets or [])
 
 
-def _compression_settings(
-    quick: bool, given: dict[str, Any], sets: list[str] | None
-) -> compression_settings.Settings:
-    values: dict[str, Any] = (compression_settings.QUICK if quick else {}) | given
-    return config.with_overrides(config.build(compression_settings.Settings, values), sets or [])
-
-
-def _show_compression(folder: Path, as_json: bool) -> None:
-    page = compression_report.write(folder)
-    data = compression_summary.load(folder)
-    if as_json:
-        plain(json.dumps(compression_report.results(data), indent=1))
-        return
-    for table in compression_report.tables(data):
-        out.print(table)
-    for line in compression_report.verdict(data):
-        out.print(escape(line), highlight=False)
-    out.print(f"Report: {escape(str(page.resolve()))}", highlight=False, soft_wrap=True)
-
-
 def _show_population(folder: Path, as_json: bool, again: bool = False) -> None:
     page = population_report.write(folder) if again else population_report.refresh(folder)
     if as_json:
@@ -461,20 +408,6 @@ def _print(rows: list[dict[str, Any]], title: str, as_json: bool) -> None:
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     out.print(table)
-
-
-def _run(
-    run: Callable[..., None], unit: str, folder: Path, settings: config.Settings, jobs: int, backend: str
-) -> None:
-    """A study's cells with a progress bar; Ctrl-C says how to go on."""
-    try:
-        with Cells(unit) as cells:
-            run(folder, settings, jobs=jobs, backend=backend, progress=cells.show)
-    except KeyboardInterrupt:
-        err.print(
-            f"Interrupted. What is finished stays in {escape(str(folder))}; the same command goes on from there."
-        )
-        raise
 
 
 def main() -> None:

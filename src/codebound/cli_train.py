@@ -15,19 +15,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.progress import Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from codebound import config
 from codebound.errors import InputError
-from codebound.terminal import err, out, plain, progress_bar
+from codebound.terminal import AsJson, Backend, Jobs, err, out, plain, run_study
 
 if TYPE_CHECKING:
     from codebound.studies.runs.settings import Settings
     from codebound.train.loop import Seen
     from codebound.train.recipe import Recipe
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 
 
@@ -104,6 +103,9 @@ def train(
 def evaluate(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
     data: Annotated[str | None, typer.Option(help="Other pictures than the run's own: as in train.")] = None,
+    perceptual: Annotated[
+        bool, typer.Option("--perceptual", help="EfficientNet's feature distance, too; needs an extra.")
+    ] = False,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -118,7 +120,7 @@ def evaluate(
     from codebound.studies.runs import run
 
     with _warnings_in_one_line():
-        found = run.evaluate(folder, data, device)
+        found = run.evaluate(folder, data, device, perceptual)
     if as_json:
         plain(json.dumps(found, indent=2))
         return
@@ -151,6 +153,67 @@ def report(
         return
     _show(folders)
     out.print(f"Report: {escape(str(written.resolve()))}", highlight=False, soft_wrap=True)
+
+
+def study_utilisation(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="2 seeds, small sizes, few steps: minutes, wide intervals.")
+    ] = False,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="Run folder (default runs/utilisation; with --quick runs/utilisation-quick)."
+        ),
+    ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; see show-config."),
+    ] = None,
+    jobs: Jobs = -1,
+    backend: Backend = "loky",
+    as_json: AsJson = False,
+) -> None:
+    r"""Do all codewords get used, and what does it buy? EMA, Blahut–Arimoto, SimVQ, FSQ … at K = 256 to 65,536.
+
+    Usage beside PSNR and rate, on crops of held-out photographs. Interrupt it when you like: the same command goes
+    on where it stopped.
+
+    [bold]Examples[/]
+
+      codebound study utilisation --quick
+
+      codebound study utilisation --set "arms=\[vq-ema, ba]" --set large_sizes=[] --set huge_sizes=[] --out runs/mine
+    """
+    from codebound.studies.utilisation import study
+
+    settings = utilisation_settings(quick, sets)
+    folder = folder or Path("runs/utilisation" + ("-quick" if quick else ""))
+    run_study(study.run, "trainings", folder, settings, jobs, backend)
+    show_utilisation(folder, as_json)
+
+
+def utilisation_settings(quick: bool, sets: list[str] | None) -> config.Settings:
+    """Of the utilisation study."""
+    from codebound.studies.utilisation.settings import QUICK, Settings
+
+    values: dict[str, Any] = dict(QUICK) if quick else {}
+    return config.with_overrides(config.build(Settings, values), sets or [])
+
+
+def show_utilisation(folder: Path, as_json: bool) -> None:
+    """Write a report of the utilisation study and print its tables."""
+    from codebound.studies.tables import claims_table
+    from codebound.studies.utilisation import report, summary
+
+    page = report.write(folder)
+    if as_json:
+        plain((folder / "results.json").read_text(encoding="utf-8"))
+        return
+    data = summary.load(folder)
+    for table in report.tables(data, summary.summarise(data)):
+        out.print(table)
+    out.print(claims_table(report.judge(data)))
+    out.print(f"Report: {escape(str(page.resolve()))}", highlight=False, soft_wrap=True)
 
 
 def _settings(
@@ -211,9 +274,15 @@ class _Bar:
 
     def show(self, seen: Seen, recipe: Recipe) -> None:
         if self._bar is None:
-            self._bar = progress_bar(TextColumn("{task.fields[figures]}"))
+            columns = (
+                BarColumn(12),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[figures]}"),
+                TimeRemainingColumn(),
+            )
+            self._bar = Progress(*columns, TextColumn("left"), console=err)
             self._bar.start()
-            self._bar.add_task("steps", total=recipe.steps, completed=seen.step, figures="")
+            self._bar.add_task("", total=recipe.steps, completed=seen.step, figures="")
         self._bar.update(self._bar.task_ids[0], completed=seen.step, figures=_figures(seen))
 
 
@@ -223,8 +292,8 @@ def _figures(seen: Seen) -> str:
         return "–" if value is None else form.format(value)
 
     speed = f"{seen.images_per_s:,.0f} images/s" if seen.images_per_s else "starting"
-    psnr, usage = text("psnr", "{:.2f} dB"), text("usage", "{:.0%}")
-    return f"{speed}  PSNR {psnr}  usage {usage}  gap {text('gap_db', '{:.1f} dB')}"
+    psnr, usage = text("psnr", "{:.2f}"), text("usage", "{:.0%}")
+    return f"{speed}, PSNR {psnr} dB, usage {usage}, gap {text('gap_db', '{:.1f}')} dB"
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from codebound.errors import InputError
 TILE_SCORES = 2**20  # scores per tile: 4 MB of float32, reused, which stay in the L3 cache
 TILE_CODEWORDS = 2048
 SMALL_SCORES = 2**16  # fewer than these: calls cost more than arithmetic
+SUM_NUMBERS = 2**18  # float64 numbers of a part of the sums: 2 MB
 CUDA_TILE_SCORES = 2**24
 _buffers = threading.local()
 
@@ -94,11 +95,15 @@ def assignment_sums(
     target = torch.where(indices < 0, codebook_size, indices).reshape(m, n)  # −1 would be ambiguous for n = 0
     if m > 1:
         target = target + torch.arange(0, m * bins, bins, device=z.device).unsqueeze(1)
-    rows = z.new_empty(*z.shape[:-1], dim + 1, dtype=torch.float64)
-    rows[..., :dim], rows[..., dim] = z.detach(), 1.0
-    rows = rows.expand(*runs, n, dim + 1).reshape(m * n, dim + 1)
-    table = rows.new_zeros(m * bins, dim + 1)
-    table.scatter_add_(0, target.view(-1, 1).expand(-1, dim + 1), rows)
+    table = z.new_zeros(m * bins, dim + 1, dtype=torch.float64)
+    # In parts that stay in the cache; a compiled graph takes all at once, as its size may be a symbol.
+    part = n if torch.compiler.is_compiling() else max(1, SUM_NUMBERS // (m * (dim + 1)))
+    for first in range(0, n, max(part, 1)):
+        vectors, cells = z.detach()[..., first : first + part, :], target[:, first : first + part]
+        rows = z.new_empty(*vectors.shape[:-1], dim + 1, dtype=torch.float64)
+        rows[..., :dim], rows[..., dim] = vectors, 1.0
+        rows = rows.expand(*runs, *rows.shape[-2:]).reshape(-1, dim + 1)
+        table.scatter_add_(0, cells.reshape(-1, 1).expand(-1, dim + 1), rows)
     table = table.view(*runs, bins, dim + 1)[..., :codebook_size, :]
     return table[..., dim], table[..., :dim]
 
@@ -174,11 +179,10 @@ def _nearest(z: Tensor, books: Tensor, certify: bool) -> Tensor:
         if m == 1 and z.device.type == "cpu" and z.shape[0] * k <= SMALL_SCORES and z.dtype == torch.float32:
             return _nearest_small(z, books[0], certify and k > 1)
         centre = books.mean(dim=(0, 1)).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)  # the mean may overflow
-        zc, cc = z - centre, books - centre
         certify = certify and z.dtype == torch.float32 and k > 1
-        indices, margins = _lead(zc, cc, certify)
+        indices, margins, lengths = _lead(z, books, centre, certify)
         if certify:
-            _recheck(z, books, indices, margins, zc, cc)
+            _recheck(z, books, centre, indices, margins, lengths)
     return indices
 
 
@@ -210,35 +214,45 @@ def _nearest_small(z: Tensor, book: Tensor, certify: bool) -> Tensor:
             doubtful = ~(margins > (z.shape[1] + 4) * np.finfo(np.float32).eps * length)
         if doubtful.any():
             rows = torch.from_numpy(doubtful.nonzero()[0])
-            best[doubtful] = _lead(z[rows].double(), book.double().unsqueeze(0))[0][0].numpy()
+            best[doubtful] = _in_double(z[rows], book).numpy()
     return torch.from_numpy(best).unsqueeze(0)
 
 
-def _lead(z: Tensor, books: Tensor, lead: bool = False) -> tuple[Tensor, Tensor]:
-    """Index of the best score `z·c − |c|²/2`, and its lead over the second if asked for, `[m, n]`."""
+def _lead(z: Tensor, books: Tensor, centre: Tensor, lead: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Index of the best score `z·c − |c|²/2`, both less the centre, `[m, n]`.
+
+    If `lead` is asked for also its lead over the second, `[m, n]`, and |z|, `[n]`.
+    """
     m, k, _ = books.shape
+    books = books - centre
     codes = torch.cat([books, torch.linalg.vecdot(books, books).mul_(-0.5).unsqueeze(-1)], dim=-1).view(
         m * k, -1
     )
-    queries = torch.cat([z, z.new_ones(z.shape[0], 1)], dim=-1)
-    return (_tiles_cpu if z.device.type == "cpu" else _tiles_device)(queries, codes, m, k, lead)
+    return (_tiles_cpu if z.device.type == "cpu" else _tiles_device)(z, centre, codes, m, k, lead)
 
 
-def _tiles_cpu(queries: Tensor, codes: Tensor, m: int, k: int, lead: bool) -> tuple[Tensor, Tensor]:
+def _tiles_cpu(
+    z: Tensor, centre: Tensor, codes: Tensor, m: int, k: int, lead: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     """Best index and its lead `[m, n]`: tiles of rows × (some whole codebooks, or a part of one).
 
     As many rows as fit beside one codebook, and more codebooks only where there are few rows: tall products are
     faster than wide ones.
     """
-    n = queries.shape[0]
+    n, dim = z.shape
     indices = np.empty((m, n), dtype=np.int64)
-    margins = np.empty((m, n), dtype=queries.numpy().dtype)
+    margins = np.empty((m, n), dtype=z.numpy().dtype)
+    lengths = z.new_empty(n if lead else 0)
     part = min(k, TILE_CODEWORDS)
     rows = min(n, max(1, TILE_SCORES // part))
     together = min(m, max(1, TILE_SCORES // (rows * part))) if part == k else 1
-    buffer = _buffer(queries.dtype, rows * together * part)
+    buffer = _buffer(z.dtype, rows * together * part)
+    queries = z.new_ones(rows, dim + 1)
     for row in range(0, n, rows):
-        q = queries[row : row + rows]
+        q = queries[: min(rows, n - row)]
+        torch.sub(z[row : row + rows], centre, out=q[:, :dim])
+        if lead:
+            lengths[row : row + rows] = torch.linalg.vector_norm(q[:, :dim], dim=-1)
         for book in range(0, m, together):
             g = min(together, m - book)
             tiles = [
@@ -256,7 +270,7 @@ def _tiles_cpu(queries: Tensor, codes: Tensor, m: int, k: int, lead: bool) -> tu
             indices[book : book + g, row : row + rows] = index.T
             with np.errstate(invalid="ignore"):  # rows that are not finite
                 margins[book : book + g, row : row + rows] = (score - second).T
-    return torch.from_numpy(indices), torch.from_numpy(margins)
+    return torch.from_numpy(indices), torch.from_numpy(margins), lengths
 
 
 def _buffer(dtype: torch.dtype, size: int) -> Tensor:
@@ -319,11 +333,14 @@ def _nearest_each(z: Tensor, books: Tensor) -> Tensor:
     return torch.from_numpy(indices)
 
 
-def _tiles_device(queries: Tensor, codes: Tensor, m: int, k: int, lead: bool) -> tuple[Tensor, Tensor]:
+def _tiles_device(
+    z: Tensor, centre: Tensor, codes: Tensor, m: int, k: int, lead: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     """The same with torch operations only, for accelerators; one codebook at a time."""
-    n = queries.shape[0]
-    indices = torch.empty(m, n, dtype=torch.int64, device=queries.device)
-    margins = queries.new_empty(m, n)
+    n = z.shape[0]
+    queries = torch.cat([z - centre, z.new_ones(n, 1)], dim=-1)
+    indices = torch.empty(m, n, dtype=torch.int64, device=z.device)
+    margins = z.new_empty(m, n)
     part = min(k, 65536)
     rows = max(1, CUDA_TILE_SCORES // part)
     for book in range(m):
@@ -343,24 +360,30 @@ def _tiles_device(queries: Tensor, codes: Tensor, m: int, k: int, lead: bool) ->
                     second = torch.maximum(torch.maximum(second, runner_up), torch.minimum(best, value))
                 index, best = torch.where(value > best, found + start, index), torch.maximum(best, value)
             indices[book, row : row + rows], margins[book, row : row + rows] = index, best - second
-    return indices, margins
+    return indices, margins, torch.linalg.vector_norm(queries[:, :-1], dim=-1)
 
 
-def _recheck(z: Tensor, books: Tensor, indices: Tensor, margins: Tensor, zc: Tensor, cc: Tensor) -> None:
+def _recheck(
+    z: Tensor, books: Tensor, centre: Tensor, indices: Tensor, margins: Tensor, lengths: Tensor
+) -> None:
     """Search again in float64, in place, where the best score leads by less than rounding can amount to.
 
     A score is a sum of d + 1 products, so its error is at most (d + 1)·(eps/2)·(|z||c| + |c|²/2) (Higham,
     "Accuracy and Stability of Numerical Algorithms", §3.1); there are two of them, of rounded inputs. Ties,
     overflow and underflow leave no lead.
-
-    Not centred again: products of float32 numbers are exact in float64, and so ties are found to be ties.
     """
-    longest = torch.linalg.vecdot(cc, cc).amax(dim=1, keepdim=True)
-    length = torch.linalg.vecdot(zc, zc).sqrt() * longest.sqrt() + 0.5 * longest
+    longest = (books - centre).square().sum(-1).amax(dim=1, keepdim=True)
+    length = lengths * longest.sqrt() + 0.5 * longest
     doubtful = ~(margins > (z.shape[1] + 4) * torch.finfo(z.dtype).eps * length)
     for book in doubtful.any(dim=1).nonzero().flatten().tolist():
         rows = doubtful[book].nonzero().squeeze(1)
-        indices[book, rows] = _lead(z[rows].double(), books[book : book + 1].double())[0][0]
+        indices[book, rows] = _in_double(z[rows], books[book])
+
+
+def _in_double(z: Tensor, book: Tensor) -> Tensor:
+    """Indices `[n]` by float64 scores, not centred: products of float32 numbers are exact there, so ties are ties."""
+    book = book.double().unsqueeze(0)
+    return _lead(z.double(), book, book.new_zeros(()), False)[0][0]
 
 
 @contextmanager

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 import typer.core
@@ -15,17 +17,25 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    ProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
+from codebound import config
 from codebound.errors import InputError
 
 # Tables need 100 columns; a pipe or a file has no width of its own.
 out = Console() if sys.stdout.isatty() else Console(width=120)
 err = Console(stderr=True)
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Jobs = Annotated[int, typer.Option(help="Processes; −1: one per core. Changes no number.")]
+Backend = Annotated[
+    str,
+    typer.Option(help="Where they run: loky (this machine), dask or ray (their cluster, or a local one)."),
+]
 
 
 class Commands(typer.core.TyperGroup):
@@ -59,6 +69,20 @@ def plain(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
+def run_study(
+    run: Callable[..., None], unit: str, folder: Path, settings: config.Settings, jobs: int, backend: str
+) -> None:
+    """A study's cells with a progress bar; Ctrl-C says how to go on."""
+    try:
+        with Cells(unit) as cells:
+            run(folder, settings, jobs=jobs, backend=backend, progress=cells.show)
+    except KeyboardInterrupt:
+        err.print(
+            f"Interrupted. What is finished stays in {escape(str(folder))}; the same command goes on from there."
+        )
+        raise
+
+
 class Cells(ExitStack):
     """A progress bar that is drawn from the first cell on: input that is refused comes before it."""
 
@@ -74,8 +98,8 @@ class Cells(ExitStack):
         self.bar.update(self.bar.task_ids[0], completed=done)
 
 
-def progress_bar(*columns: ProgressColumn) -> Progress:
-    """A bar with times, and further columns at its end."""
+def progress_bar() -> Progress:
+    """A bar with times."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -84,6 +108,5 @@ def progress_bar(*columns: ProgressColumn) -> Progress:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        *columns,
         console=err,
     )

@@ -183,7 +183,9 @@ def test_the_tables_and_sentences_say_what_the_run_says(data: rundata.StudyData)
     assert "Is PCA the optimal encoder for a Gaussian source?" in titles
     assert "… and a non-linear encoder?" in titles
     assert not [t for f in found for t in (f.text, *f.items) if "nan" in t.split()]
-    assert len(findings.recommendation(data, summaries)) == 3
+    advice = findings.recommendation(data, summaries)
+    assert [text.split()[0] for text in advice] == ["Estimator:", "With", "β:", "Restarts:"]
+    assert "β = " in advice[1].partition("better β: ")[2]
 
 
 @pytest.mark.parametrize(

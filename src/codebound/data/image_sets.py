@@ -32,19 +32,25 @@ class ImageSet(ABC):
 
     Attributes:
         name, note: what it is, for a report.
+        channels, size: 1 (grey) or 3 (colour); height and width of a picture.
         epoch: pictures that count as one epoch.
-        held_out: the fixed pictures that a training never sees.
         whole: held-out photographs in full, where there are any.
         train_labelled, test_labelled: for a linear probe; None where there are no classes.
     """
 
     name: str
     note: str
+    channels: int
+    size: tuple[int, int]
     epoch: int
-    held_out: UInt8[Tensor, "n c h w"]
     whole: tuple[UInt8[Tensor, "c _ _"], ...] = ()
     train_labelled: Labelled | None = None
     test_labelled: Labelled | None = None
+
+    @property
+    @abstractmethod
+    def held_out(self) -> UInt8[Tensor, "n c h w"]:
+        """The fixed pictures that a training never sees."""
 
     @abstractmethod
     def batch(self, seed: int, step: int, size: int) -> UInt8[Tensor, "size c h w"]:
@@ -61,16 +67,6 @@ class ImageSet(ABC):
     @abstractmethod
     def _arrays(self) -> Sequence[np.ndarray]:
         """Every array that a batch can come from."""
-
-    @property
-    def channels(self) -> int:
-        """1 (grey) or 3 (colour)."""
-        return self.held_out.shape[1]
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of a picture."""
-        return self.held_out.shape[2], self.held_out.shape[3]
 
     @cached_property
     def digest(self) -> str:
@@ -100,13 +96,17 @@ class Crops(ImageSet):
         crop: int,
         count: int,
     ) -> None:
-        self.name, self.note, self.crop, self.epoch = name, note, crop, EPOCH_OF_CROPS
-        self.pyramids = train
-        self.held_out = cut_crops(held_out, count, crop, _random(HELD_OUT_SEED, 0), flip=False)
+        self.name, self.note, self.epoch = name, note, EPOCH_OF_CROPS
+        self.channels, self.size = train[0].levels[0].shape[2], (crop, crop)
+        self.pyramids, self._others, self._count = train, held_out, count
         self.whole = tuple(torch.from_numpy(p.levels[-1]).permute(2, 0, 1) for p in held_out[:LARGEST_WHOLE])
 
     def batch(self, seed: int, step: int, size: int) -> Tensor:
-        return cut_crops(self.pyramids, size, self.crop, _random(seed, step))
+        return cut_crops(self.pyramids, size, self.size[0], _random(seed, step))
+
+    @cached_property
+    def held_out(self) -> Tensor:
+        return cut_crops(self._others, self._count, self.size[0], _random(HELD_OUT_SEED, 0), flip=False)
 
     def pictures(self) -> Iterator[UInt8[np.ndarray, "h w c"]]:
         return (level for pyramid in self.pyramids for level in pyramid.levels)
@@ -139,7 +139,8 @@ class Fixed(ImageSet):
         if train.images.shape[1:] != test.images.shape[1:]:
             raise InputError(f"{name}: training and held-out pictures differ in size")
         self.name, self.note, self.epoch = name, note, len(train.images)
-        self.images, self.held_out = train.images, test.images[:count]
+        self.channels, self.size = train.images.shape[1], (train.images.shape[2], train.images.shape[3])
+        self.images, self._first = train.images, test.images[:count]
         self.train_labelled, self.test_labelled = train, test
         self._last: tuple[int, int, np.ndarray] = (-1, -1, np.empty(0, dtype=np.int64))
 
@@ -151,6 +152,10 @@ class Fixed(ImageSet):
             for e in np.unique(places // self.epoch)
         ]
         return self.images[torch.from_numpy(np.concatenate(rows))]
+
+    @property
+    def held_out(self) -> Tensor:
+        return self._first
 
     def pictures(self) -> Iterator[UInt8[np.ndarray, "h w c"]]:
         return (image.permute(1, 2, 0).numpy() for image in self.images)

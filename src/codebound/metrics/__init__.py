@@ -11,11 +11,16 @@ from codebound.metrics.usage import usage, used
 
 if TYPE_CHECKING:
     from codebound.metrics.code_usage import CodeUsage
+    from codebound.metrics.effnet import EffnetDistance
     from codebound.metrics.gap import Gap
 
-__all__ = ["CodeUsage", "Gap", "usage", "used"]
+__all__ = ["CodeUsage", "EffnetDistance", "Gap", "usage", "used"]
 
-_LAZY = {"CodeUsage": "codebound.metrics.code_usage", "Gap": "codebound.metrics.gap"}
+_LAZY = {
+    "CodeUsage": "codebound.metrics.code_usage",
+    "EffnetDistance": "codebound.metrics.effnet",
+    "Gap": "codebound.metrics.gap",
+}
 
 
 def __getattr__(name: str) -> Any:

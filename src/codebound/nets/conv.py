@@ -71,7 +71,7 @@ class ConvDecoder(nn.Sequential):
         widths = _widths(width, stride)[::-1]
         layers: list[nn.Module] = [nn.Conv2d(dim, width, 3, padding=1)]
         layers += [ResidualBlock(width) for _ in range(depth)]
-        for into, out in zip(widths, [*widths[1:], channels], strict=True):
+        for into, out in zip(widths, [*widths[1:], channels], strict=False):
             layers += [nn.SiLU(), nn.ConvTranspose2d(into, out, 4, stride=2, padding=1)]
         super().__init__(
             *layers if widths else [*layers, nn.SiLU(), nn.Conv2d(width, channels, 3, padding=1)]

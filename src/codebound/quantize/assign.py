@@ -142,8 +142,8 @@ class Soft(AssignBase):
     The slope is κ·D/(2·d), D the dimension and d the running hard distortion: κ = 1 is the slope at which a
     Gaussian has that distortion. κ rises geometrically from `start` to `end` over `annealing`·`steps` steps;
     after that the statistics are hard. γ = 1 is Blahut–Arimoto (Blahut 1972), γ = 0 deterministic annealing (Rose
-    1998), γ < 0 balances the load. Below the critical slope 1/(2λ_max) all codewords merge. Needs the update
-    `BlahutArimoto`.
+    1998), γ < 0 balances the load. Below the critical slope 1/(2λ_max) all codewords merge. With `scaled=False` κ is
+    itself the slope, as in descriptions that do not look at the latents' scale. Needs the update `BlahutArimoto`.
     """
 
     steps: int = 5000
@@ -151,6 +151,7 @@ class Soft(AssignBase):
     end: float = 4.0
     annealing: float = 0.7
     gamma: float = 1.0
+    scaled: bool = True
     kind: Literal["soft"] = "soft"
 
     def __post_init__(self) -> None:
@@ -168,10 +169,10 @@ class Soft(AssignBase):
         return memory.step < self.annealing * self.steps
 
     def slope(self, memory: Memory, dim: int) -> Float[Tensor, ""]:
-        """The present slope, float64; infinite before any distortion was seen."""
+        """The present slope, float64; where it is scaled, infinite before any distortion was seen."""
         progress = (memory.step.double() / (self.annealing * self.steps)).clamp(max=1.0)
         kappa = self.start * (self.end / self.start) ** progress
-        return kappa * dim / (2.0 * memory.distortion.double())
+        return kappa * dim / (2.0 * memory.distortion.double()) if self.scaled else kappa
 
     def statistics(
         self, z: Tensor, codewords: Tensor, indices: Tensor, memory: Memory

@@ -5,7 +5,7 @@ The reference that training is compared with. Distortion is squared error summed
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -127,14 +127,41 @@ def _refill(z: Tensor, codebook: Tensor, indices: Tensor, counts: Tensor) -> Ten
     return torch.where(worth.unsqueeze(-1), torch.take_along_dim(offspring, rank.unsqueeze(-1), -2), codebook)
 
 
-def _iterate(z: Tensor, codebook: Tensor, indices: Int64[Tensor, "*runs n"], empty: str) -> Tensor:
+class _Cells(NamedTuple):
+    """Samples assigned to codewords: indices, and the counts and sums of the cells."""
+
+    indices: Int64[Tensor, "*runs n"]
+    counts: Float[Tensor, "*runs k"]
+    sums: Float[Tensor, "*runs k d"]
+
+    @staticmethod
+    def of(z: Tensor, codebook: Tensor) -> "_Cells":
+        indices = search.nearest(z, codebook, certify=False)  # a tie to rounding costs nothing
+        return _Cells(indices, *search.assignment_sums(z, indices, codebook.shape[-2]))
+
+    def distortion(self, z: Tensor, codebook: Tensor, energy: Tensor) -> Tensor:
+        """Mean squared error, from the cells' sums: Σ|z − c|² = Σ|z|² − 2 Σ c_j·s_j + Σ N_j |c_j|²."""
+        c = codebook.double()
+        spread = (c * (self.counts.unsqueeze(-1) * c - 2 * self.sums)).sum((-1, -2))
+        error = energy + spread
+        if bool((error < 1e-6 * energy).any()):  # the difference would have lost too many of its digits
+            return search.distortion(z, codebook, self.indices)
+        return error / z.shape[-2]
+
+
+def _iterate(z: Tensor, codebook: Tensor, cells: _Cells, empty: str) -> Tensor:
     """One iteration: codewords to the centroids of their cells, empty ones as `empty` says."""
-    counts, sums = search.assignment_sums(z, indices, codebook.shape[-2])
-    centroids = (sums / counts.clamp(min=1).unsqueeze(-1)).to(codebook.dtype)
+    counts = cells.counts
+    centroids = (cells.sums / counts.clamp(min=1).unsqueeze(-1)).to(codebook.dtype)
     moved = torch.where((counts > 0).unsqueeze(-1), centroids, codebook)
     if empty == "split" and bool((counts == 0).any()):
-        return _refill(z, moved, indices, counts)
+        return _refill(z, moved, cells.indices, counts)
     return moved
+
+
+def _where(runs: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    """`yes` in those runs, `no` in the others."""
+    return torch.where(runs[(..., *[None] * (yes.ndim - runs.ndim))], yes, no)
 
 
 def lloyd(
@@ -161,26 +188,28 @@ def lloyd(
         raise InputError(f"z has shape {list(z.shape)}; [..., n, d] with n >= 1 is accepted")
     if empty not in ("split", "keep"):
         raise InputError(f"empty is {empty!r}; 'split' or 'keep' is accepted")
-    if not (bool(z.isfinite().all()) and bool(codebook.isfinite().all())):
+    low, high = map(float, z.aminmax())
+    if not (math.isfinite(low) and math.isfinite(high) and bool(codebook.isfinite().all())):
         raise InputError("z or codebook has NaN or infinite entries; finite ones are accepted")
     if not (z.is_floating_point() and codebook.is_floating_point()):
         raise InputError(f"z and codebook must be floating-point; got {z.dtype} and {codebook.dtype}")
     z, codebook = z.detach(), codebook.detach()
-    size = float(z.abs().max())
+    size = max(-low, high)
     if size > 0 and not 1e-15 <= size <= 1e15:  # squares would leave float32
         raise InputError(f"z has entries up to {size:.3g}; give it in a unit in which they are 1e-15 to 1e15")
-    indices = search.nearest(z, codebook)
-    history = [search.distortion(z, codebook, indices)]
+    energy = torch.stack([part.double().square().sum((-1, -2)) for part in z.split(4096, dim=-2)]).sum(0)
+    cells = _Cells.of(z, codebook)
+    history = [cells.distortion(z, codebook, energy)]
     converged = torch.zeros_like(history[0], dtype=torch.bool)
     while len(history) <= iterations and not bool(converged.all()):
-        candidate = _iterate(z, codebook, indices, empty)
-        found = search.nearest(z, candidate, certify=False)  # a tie to rounding costs nothing
-        distortion = search.distortion(z, candidate, found)
+        candidate = _iterate(z, codebook, cells, empty)
+        found = _Cells.of(z, candidate)
+        distortion = found.distortion(z, candidate, energy)
         before = history[-1]
         # At the fixed point rounding can raise the distortion in its last digit: then the old codebook stays.
         better = distortion < before
-        codebook = torch.where(better[..., None, None], candidate, codebook)
-        indices = torch.where(better[..., None], found, indices)
+        codebook = _where(better, candidate, codebook)
+        cells = _Cells(*(_where(better, *pair) for pair in zip(found, cells, strict=True)))
         history.append(torch.where(better, distortion, before))
         converged = before - history[-1] <= tolerance * before
     return LloydResult(codebook, history[-1], len(history) - 1, converged, torch.stack(history))

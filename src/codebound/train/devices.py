@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from typing import Literal, get_args
 
 import torch
@@ -34,6 +36,11 @@ def launch(device: str = "auto", devices: int = 1) -> Fabric:
         raise InputError(f"devices={devices}, but this machine has {torch.cuda.device_count()} GPUs")
     # No broadcast of buffers: codebooks are equal by their joined statistics, and copying would hide it if not.
     strategy = DDPStrategy(broadcast_buffers=False) if devices > 1 else "auto"
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    warnings.filterwarnings(
+        "ignore", "`broadcast_buffers` is deprecated"
+    )  # its successor came with torch 2.12
     fabric = Fabric(accelerator=kind, devices=devices, strategy=strategy)
     fabric.launch()
     return fabric

@@ -99,7 +99,6 @@ class _Loop:
         recipe, stepped = self.recipe, self.trainer.step()
         step = self.trainer.progress.step
         self.pictures += recipe.batch_size
-        self._check(stepped)
         due = {
             name: step % every == 0 or step == recipe.steps
             for name, every in (
@@ -111,6 +110,7 @@ class _Loop:
         figures = self._evaluate() if due["evaluate"] else {}
         if any((due["log"], due["evaluate"], not stepped.finite)):
             self._write(step, {**stepped.values, **figures})
+        self._check(stepped)
         if (due["checkpoint"] or due["evaluate"]) and stepped.finite:
             self.checkpoint(figures)
 

@@ -60,6 +60,13 @@ def recommendation(data: StudyData, summaries: Sequence[SourceSummary]) -> list[
             f"Estimator: over {sum(words.values())} comparisons (source × protocol, linear encoder) rotation is "
             f"{counts} of them against straight-through, whose gradient is the simpler one."
         )
+    versus = [r.versus for s in summaries for r in s.networks if r.estimator == "rotation" and r.versus]
+    if versus:
+        counts = ", ".join(f"{w} in {n}" for w, n in Counter(map(word, versus)).items())
+        said.append(
+            f"With a non-linear encoder (MLP, source × β) rotation is {counts} of {len(versus)} comparisons against "
+            f"straight-through. Each at its better β: {_own_beta(data, summaries)}."
+        )
     pairs = [_exact(data, s, "lloyd") for s in data.sources]
     gains = [p for p in pairs if p is not None]
     if gains:
@@ -73,6 +80,28 @@ def recommendation(data: StudyData, summaries: Sequence[SourceSummary]) -> list[
     first = summaries[0]
     said.append(_restart_advice(first))
     return [typeset(text) for text in said]
+
+
+def _own_beta(data: StudyData, summaries: Sequence[SourceSummary]) -> str:
+    """Rotation against straight-through under the MLP, either at the β with the smaller mean error."""
+    parts = []
+    for summary in summaries:
+        best = {}
+        for row in summary.networks:
+            known = best.get(row.estimator)
+            if known is None or row.metrics["mse"].mean < known.metrics["mse"].mean:
+                best[row.estimator] = row
+        if {"rotation", "straight_through"} <= set(best):
+            own, base = (
+                data.network(summary.source, name, best[name].beta)
+                for name in ("rotation", "straight_through")
+            )
+            percent = paired_percent(own, base)
+            parts.append(
+                f"{source_name(summary.source)} {_signed(percent)} ({word(percent)}; β = {best['rotation'].beta:g} "
+                f"against {best['straight_through'].beta:g})"
+            )
+    return ", ".join(parts)
 
 
 def _restart_advice(summary: SourceSummary) -> str:

@@ -108,7 +108,12 @@ def write_strip(path: Path, film: Film) -> None:
         for column, frame in enumerate(frames):
             _draw(grid[row][column], film, row, frame, f"{scenario.update.upper()}, window {frame + 1}")
     figure.legend(handles=_legend(), loc="outside lower center", ncol=5, fontsize=9, frameon=False)
-    figure.suptitle("Windows of the film", fontsize=11, x=0.01, ha="left")
+    figure.suptitle(
+        "How codewords live and die: a 2-D source, its codewords and their cells, by window of training",
+        fontsize=11,
+        x=0.01,
+        ha="left",
+    )
     plots.save(figure, path)
 
 

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
-from torchmetrics.image import (
-    MultiScaleStructuralSimilarityIndexMeasure,
-    PeakSignalNoiseRatio,
-    StructuralSimilarityIndexMeasure,
+from torchmetrics.functional.image import (
+    multiscale_structural_similarity_index_measure,
+    structural_similarity_index_measure,
 )
+from torchmetrics.image import PeakSignalNoiseRatio
 
 from codebound.data.image_sets import ImageSet, Labelled
 from codebound.errors import InputError
-from codebound.metrics import CodeUsage, Gap
+from codebound.metrics import CodeUsage, EffnetDistance, Gap
 from codebound.metrics.probe import linear_probe
 from codebound.metrics.usage import entropy_rate
 from codebound.quantize.scalar import ScalarQuantizer
@@ -68,25 +68,34 @@ def held_out_figures(
 def similarity(tokenizer: ImageTokenizer, batches: Sequence[UInt8[Tensor, "b c _ _"]]) -> Figures:
     """PSNR, SSIM and MS-SSIM (Wang et al. 2003, 2004) of single pictures: the mean over the pictures of each.
 
-    Standard windows: Gaussian, σ = 1.5, 11 pixels; MS-SSIM needs sides of at least 161. None where a side is smaller.
+    Gaussian windows of 11 pixels, σ = 1.5. SSIM is over the places where the window fits, as in scikit-image; MS-SSIM
+    is torchmetrics', over all places. None where a picture is too small: 11 pixels, and 161 for five scales.
     """
     device = next(tokenizer.parameters()).device
     least = min(min(batch.shape[2:]) for batch in batches)
-    metrics: dict[str, Any] = {
-        "psnr": PeakSignalNoiseRatio(
-            data_range=1.0, reduction="elementwise_mean", dim=(1, 2, 3), sync_on_compute=False
-        )
-    }
-    if least >= SSIM_SIDE:
-        metrics["ssim"] = StructuralSimilarityIndexMeasure(data_range=1.0, sync_on_compute=False)
-    if least >= MS_SSIM_SIDE:
-        metrics["ms_ssim"] = MultiScaleStructuralSimilarityIndexMeasure(data_range=1.0, sync_on_compute=False)
+    values: dict[str, list[Tensor]] = {"psnr": [], "ssim": [], "ms_ssim": []}
     for batch in batches:
         again = reproduced(tokenizer, tokenizer.encode(batch.to(device)), batch)
-        for metric in metrics.values():
-            metric.to(device).update(again, batch.to(device) / 255)
-    found: Figures = dict.fromkeys(("psnr", "ssim", "ms_ssim"))
-    return found | {name: float(metric.compute()) for name, metric in metrics.items()}
+        pictures = batch.to(device) / 255
+        values["psnr"].append(-10 * (again - pictures).square().mean((1, 2, 3)).clamp_min(1e-12).log10())
+        if least >= SSIM_SIDE:
+            values["ssim"].append(_ssim(again, pictures))
+        if least >= MS_SSIM_SIDE:
+            values["ms_ssim"].append(
+                multiscale_structural_similarity_index_measure(
+                    again, pictures, data_range=1.0, reduction="none"
+                )
+            )
+    return {name: float(torch.cat(parts).mean()) if parts else None for name, parts in values.items()}
+
+
+def _ssim(x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
+    """torchmetrics counts the places where the window looks over the border, too; the definition does not."""
+    found = structural_similarity_index_measure(
+        x, y, data_range=1.0, reduction="none", return_full_image=True
+    )
+    border = SSIM_SIDE // 2
+    return found[1][..., border : x.shape[2] - border, border : x.shape[3] - border].mean((1, 2, 3))
 
 
 @torch.no_grad()
@@ -98,14 +107,27 @@ def probe_accuracy(tokenizer: ImageTokenizer, images: ImageSet) -> float | None:
     return linear_probe(*train, *test)
 
 
-def final_figures(tokenizer: ImageTokenizer, images: ImageSet) -> dict[str, Any]:
+@torch.no_grad()
+def effnet_distance(tokenizer: ImageTokenizer, batches: Sequence[UInt8[Tensor, "b c _ _"]]) -> float:
+    """`metrics.EffnetDistance`, mean over the pictures; needs the extra `perceptual`."""
+    device = next(tokenizer.parameters()).device
+    distance, values = EffnetDistance().to(device), []
+    for batch in batches:
+        again = reproduced(tokenizer, tokenizer.encode(batch.to(device)), batch)
+        values.append(distance(again, batch.to(device) / 255))
+    return float(torch.cat(values).mean())
+
+
+def final_figures(tokenizer: ImageTokenizer, images: ImageSet, perceptual: bool = False) -> dict[str, Any]:
     """All of them, by what they were measured on."""
-    crops = held_out_figures(tokenizer, images.held_out)
-    found: dict[str, Any] = {
-        "held_out": crops | {"ssim": similarity(tokenizer, images.held_out.split(BATCH))["ssim"]}
-    }
+    parts = {"held_out": images.held_out.split(BATCH)}
     if images.whole:
-        found["whole"] = similarity(tokenizer, [picture.unsqueeze(0) for picture in images.whole])
+        parts["whole"] = tuple(picture.unsqueeze(0) for picture in images.whole)
+    found: dict[str, Any] = {name: similarity(tokenizer, batches) for name, batches in parts.items()}
+    found["held_out"] |= held_out_figures(tokenizer, images.held_out)  # its PSNR is of all pixels together
+    if perceptual:
+        for name, batches in parts.items():
+            found[name]["effnet_distance"] = effnet_distance(tokenizer, batches)
     accuracy = probe_accuracy(tokenizer, images)
     return found | ({} if accuracy is None else {"probe_accuracy": accuracy})
 

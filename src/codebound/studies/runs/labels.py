@@ -16,6 +16,7 @@ ROWS = (
     (("whole", "ssim"), "SSIM of whole photographs", "{:.4f}", "1"),
     (("whole", "ms_ssim"), "MS-SSIM of whole photographs", "{:.4f}", "1"),
     (("held_out", "effnet_distance"), "EfficientNet feature distance", "{:.4f}", "0"),
+    (("whole", "effnet_distance"), "the same of whole photographs", "{:.4f}", "0"),
     (("held_out", "usage"), "usage of the codewords", "{:.1%}", "100 %"),
     (("held_out", "perplexity"), "perplexity, codewords", "{:.1f}", "K"),
     (("held_out", "entropy_bits"), "index entropy, bits", "{:.3f}", "log₂ K"),

@@ -12,7 +12,7 @@ from codebound.quantize import BSQ, FSQ, LFQ, Product, Quantizer, Residual, Vect
 from codebound.quantize.assign import Soft
 from codebound.quantize.estimator import Rotation
 from codebound.quantize.init import Init, KMeans
-from codebound.quantize.revival import Never
+from codebound.quantize.revival import Never, Resample
 from codebound.quantize.update import BlahutArimoto, Gradient
 
 LARGE = 2048  # codewords from which the start is one Lloyd step from data points: k-means would take minutes
@@ -27,6 +27,7 @@ class Asked(NamedTuple):
     depth: int  # stages or parts of rvq and pq
     commitment: float
     steps: int  # of the training: a soft assignment anneals over it
+    tokens: int  # that the training will see: how long dead codewords can be waited for
     seed: int
 
 
@@ -43,12 +44,14 @@ def quantizer(kind: str | Mapping[str, Any], asked: Asked) -> Quantizer:
     return KINDS[kind](asked)
 
 
-def _table(asked: Asked, **choices: Any) -> VectorQuantizer:
+def table(asked: Asked, **choices: Any) -> VectorQuantizer:
+    """A codebook of vectors, but for `choices` by EMA from k-means, dead codewords revived."""
     return VectorQuantizer(
         asked.dim,
         asked.codebook_size,
         **{
             "init": start(asked.codebook_size),
+            "revival": revival(asked),
             "seed": asked.seed,
             "loss_weights": _weights(asked),
             **choices,
@@ -63,6 +66,15 @@ def _weights(asked: Asked) -> dict[str, float]:
 def start(codebook_size: int) -> Init:
     """k-means where it takes seconds, one Lloyd step from data points beyond."""
     return KMeans(20) if codebook_size <= LARGE else KMeans(1, "sample")
+
+
+def revival(asked: Asked) -> Resample:
+    """Windows of 50 tokens a codeword, shorter where a training has not twenty of them, but of 5 at least.
+
+    (A codeword of average use is without a hit in 5 by chance once in 148 windows.)
+    """
+    window = min(50.0, max(5.0, asked.tokens / (20 * asked.codebook_size)))
+    return Resample(window=window, candidates=max(1024, asked.codebook_size // 16))
 
 
 def _simvq(asked: Asked) -> VectorQuantizer:
@@ -80,7 +92,7 @@ def _simvq(asked: Asked) -> VectorQuantizer:
 
 
 def _several(asked: Asked, dim: int) -> list[VectorQuantizer]:
-    return [_table(asked._replace(dim=dim, seed=asked.seed + i)) for i in range(asked.depth)]
+    return [table(asked._replace(dim=dim, seed=asked.seed + i)) for i in range(asked.depth)]
 
 
 def _pq(asked: Asked) -> Product:
@@ -130,11 +142,11 @@ def _bits(asked: Asked) -> int:
 
 
 KINDS: dict[str, Callable[[Asked], Quantizer]] = {
-    "vq-ema": lambda asked: _table(asked),
-    "vq-ema-norevival": lambda asked: _table(asked, revival=Never()),
-    "ba": lambda asked: _table(asked, assign=Soft(steps=asked.steps), update=BlahutArimoto()),
-    "gradient": lambda asked: _table(asked, update=Gradient()),
-    "rotation": lambda asked: _table(asked, estimator=Rotation()),
+    "vq-ema": lambda asked: table(asked),
+    "vq-ema-norevival": lambda asked: table(asked, revival=Never()),
+    "ba": lambda asked: table(asked, assign=Soft(steps=asked.steps), update=BlahutArimoto()),
+    "gradient": lambda asked: table(asked, update=Gradient()),
+    "rotation": lambda asked: table(asked, estimator=Rotation()),
     "simvq": _simvq,
     "fsq": lambda asked: FSQ(levels(asked.codebook_size)),
     "lfq": lambda asked: LFQ(_bits(asked), group_bits=8),

@@ -121,7 +121,7 @@ def check_run(folder: Path) -> dict[str, Any]:
     return study
 
 
-def evaluate(folder: Path, data: str | None, device: str) -> dict[str, Any]:
+def evaluate(folder: Path, data: str | None, device: str, perceptual: bool = False) -> dict[str, Any]:
     """The final figures of a finished run on its own data, or on other data.
 
     Raises:
@@ -135,7 +135,7 @@ def evaluate(folder: Path, data: str | None, device: str) -> dict[str, Any]:
             f"data={data}: pictures of {images.channels} channels; the run's tokenizer has {model.channels}"
         )
     fabric = launch(device)
-    return {"data": images.note, **evaluation.final_figures(model.to(fabric.device), images)}
+    return {"data": images.note, **evaluation.final_figures(model.to(fabric.device), images, perceptual)}
 
 
 def _open(folder: Path, settings: Settings, images: ImageSet, trainer: Trainer, resume: bool) -> None:
@@ -148,11 +148,16 @@ def _open(folder: Path, settings: Settings, images: ImageSet, trainer: Trainer, 
         )
     if resume and not begun:
         raise InputError(f"--resume: {folder} holds no run to go on with")
+    _check_disk(folder, settings, trainer)
     RunFolder.open(folder, STUDY, settings, {"data": images.digest})
-    tensors = list(trainer.tokenizer.state_dict().values())
-    size = sum(t.numel() * t.element_size() for t in tensors)
-    needed = (settings.keep + 2) * 4 * size + SPARE
-    free = shutil.disk_usage(folder).free
+
+
+def _check_disk(folder: Path, settings: Settings, trainer: Trainer) -> None:
+    """Before anything is written: weights, their average and two moments in each checkpoint, and the model."""
+    weights = trainer.tokenizer.state_dict().values()
+    needed = (settings.keep + 2) * 4 * sum(t.numel() * t.element_size() for t in weights) + SPARE
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
     if free < needed:
         raise InputError(
             f"--out {folder}: {free >> 20} MiB are free on the disk, the run needs about {needed >> 20} MiB"

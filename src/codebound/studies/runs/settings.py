@@ -11,8 +11,8 @@ from codebound import config
 from codebound.data.image_sets import ImageSet
 from codebound.data.image_sources import Wanted
 from codebound.errors import InputError
-from codebound.quantize import Quantizer
 from codebound.studies.runs import quantizers
+from codebound.studies.runs.quantizers import Asked
 from codebound.tokenizers.image import ImageTokenizer
 from codebound.train.recipe import Recipe
 
@@ -27,7 +27,7 @@ class Settings(config.Settings):
     stages: int = Field(default=4, ge=1)  # of rvq, or parts of pq
     commitment: float = Field(default=0.25, ge=0)
 
-    width: int = Field(default=48, ge=1)
+    width: int = Field(default=64, ge=1)
     depth: int = Field(default=2, ge=0)
     stride: int = 4
     crop: int = Field(default=32, ge=1)
@@ -36,8 +36,8 @@ class Settings(config.Settings):
     epochs: float = Field(default=30, gt=0)
     steps: int | None = Field(default=None, ge=1)  # instead of epochs
     batch_size: int = Field(default=64, ge=1)
-    lr: float = 1e-3
-    codebook_lr: float = 1e-3
+    lr: float = 6e-3
+    codebook_lr: float = 6e-3
     warmup: int = 100
     codebook_warmup: int = 100
     weight_decay: float = 1e-4
@@ -94,7 +94,7 @@ def tokenizer(settings: Settings, images: ImageSet, steps: int) -> ImageTokenize
     """
     check_codebook(settings, images)
     return ImageTokenizer(
-        quantizer(settings, steps),
+        quantizers.quantizer(settings.quantizer, asked(settings, steps, images)),
         channels=images.channels,
         width=settings.width,
         depth=settings.depth,
@@ -102,12 +102,18 @@ def tokenizer(settings: Settings, images: ImageSet, steps: int) -> ImageTokenize
     )
 
 
-def quantizer(settings: Settings, steps: int) -> Quantizer:
-    """The quantizer that the settings name or describe."""
-    asked = quantizers.Asked(
-        settings.codebook_size, settings.dim, settings.stages, settings.commitment, steps, settings.seed
+def asked(settings: Settings, steps: int, images: ImageSet) -> Asked:
+    """What the settings say about the quantizer besides its name."""
+    tokens = steps * settings.batch_size * math.prod(-(-side // settings.stride) for side in images.size)
+    return Asked(
+        codebook_size=settings.codebook_size,
+        dim=settings.dim,
+        depth=settings.stages,
+        commitment=settings.commitment,
+        steps=steps,
+        tokens=tokens,
+        seed=settings.seed,
     )
-    return quantizers.quantizer(settings.quantizer, asked)
 
 
 def check_codebook(settings: Settings, images: ImageSet) -> None:

