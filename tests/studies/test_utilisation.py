@@ -12,6 +12,7 @@ from codebound.cli import app
 from codebound.data.image_sources import open_images
 from codebound.errors import InputError
 from codebound.quantize.init import Normal
+from codebound.quantize.revival import Never
 from codebound.studies.claims import Status
 from codebound.studies.runs import settings as runs
 from codebound.studies.utilisation import arms, report, study, summary
@@ -68,7 +69,8 @@ def test_the_full_study_has_the_cells_that_were_asked_for() -> None:
     }
     assert {c.arm for c in by_size[512]} == set(arms.ARMS)
     assert {c.seed for c in by_size[512]} == {0, 1, 2, 3, 4}
-    assert (len({c.arm for c in by_size[4096]}), len({c.seed for c in by_size[4096]})) == (4, 3)
+    assert (len({c.arm for c in by_size[4096]}), len({c.seed for c in by_size[4096]})) == (5, 3)
+    assert not any(c.arm in arms.SOFT for c in found if c.codebook_size > 4096)
     assert len({c.arm for c in by_size[65536]}) == 2
     tokens = Settings().held_out * (Settings().crop // Settings().stride) ** 2
     assert tokens >= 5 * 65536
@@ -150,7 +152,7 @@ def test_what_it_says_is_what_the_figures_are(tmp_path: Path) -> None:
     ba = next(r for r in rows if (r.arm, r.codebook_size) == ("ba", 512))
     assert ba.psnr_gain is not None
     assert ba.psnr_gain.mean == pytest.approx(0.5)
-    wins, order, scale = findings(data, rows)
+    wins, _, order, scale = findings(data, rows)
     assert "higher PSNR in 2, the lower in 0; 0 are undecided" in wins.text
     assert any("highest PSNR BA, scaled slope, γ = 1, highest usage FSQ" in item for item in order.items)
     assert "is met at K = 16,384" in scale.text
@@ -194,3 +196,29 @@ def test_what_is_refused_in_one_line(setting: str, message: str, tmp_path: Path)
     assert message in err
     assert "\n" not in err.strip()
     assert not (tmp_path / "run").exists()
+
+
+def test_the_gain_at_equal_rate_is_read_off_the_baselines_own_curve(tmp_path) -> None:
+    data = synthetic(tmp_path)
+    rates = {256: 0.4, 512: 0.5, 4096: 0.7, 16384: 0.8}
+    for (arm, size, _), by_seed in data.cells.items():
+        for cell in by_seed.values():
+            cell["final"]["bpp_entropy"] = rates[size] - (0.05 if arm == "ba" else 0.0)
+    rows = {(row.arm, row.codebook_size): row for row in summary.summarise(data)}
+    assert rows["vq-ema", 512].rate_gain is None  # the curve itself
+    assert rows["ba", 256].rate_gain is None  # its rate is below the curve
+    at_512 = rows["ba", 512].rate_gain
+    assert at_512 is not None
+    # Half way between K = 256 and 512 the baseline has 0.05 dB less than at 512; BA has 0.5 more.
+    assert at_512.mean == pytest.approx(0.55)
+    assert rows["vq-ema-norevival", 512].plain_gain is None
+    assert "And at equal rate?" in [f.title for f in findings(data, summary.summarise(data))]
+
+
+def test_the_documents_blahut_arimoto_does_not_revive() -> None:
+    asked = runs.asked(
+        Settings().run(64, 0), 10, open_images("photos", runs.wanted(Settings(**TINY).run(32, 0)))
+    )
+    assert arms.build("ba-documents", "kmeans", asked).revival == Never()
+    assert arms.build("ba-norevival", "kmeans", asked).revival == Never()
+    assert arms.build("ba", "kmeans", asked).revival != Never()

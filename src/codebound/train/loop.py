@@ -63,7 +63,7 @@ def fit(trainer: Trainer, checkpoints: Checkpoints, journal: Journal, hooks: Hoo
     with _deferred_interrupt() as wanted:
         while trainer.progress.step < trainer.recipe.steps:
             loop.one_step()
-            if not trainer._everywhere(not wanted()):
+            if not trainer.everywhere(not wanted()):
                 loop.checkpoint()
                 raise Interrupted
 

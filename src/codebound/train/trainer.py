@@ -86,7 +86,7 @@ class Trainer:
         norm = self._clip()
         first = found.quantized.indices[..., 0]  # depth dropout leaves out later stages, and gives them −1
         whole = norm.isfinite() & found.loss.isfinite() & (first >= 0).all()
-        finite = self._everywhere(bool(whole))
+        finite = self.everywhere(bool(whole))
         report = self._move(found.quantized) if finite else None
         self.progress.step += 1
         self.progress.skipped += not finite
@@ -134,7 +134,7 @@ class Trainer:
         assert norm is not None
         return norm
 
-    def _everywhere(self, here: bool) -> bool:
+    def everywhere(self, here: bool) -> bool:
         """Whether it is so on every device."""
         if self.fabric.world_size == 1:
             return here

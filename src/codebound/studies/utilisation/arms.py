@@ -9,6 +9,7 @@ from codebound.errors import InputError
 from codebound.quantize import Quantizer, VectorQuantizer
 from codebound.quantize.assign import Soft
 from codebound.quantize.init import Normal
+from codebound.quantize.revival import Never, Revival
 from codebound.quantize.update import BlahutArimoto
 from codebound.studies.runs import quantizers
 from codebound.studies.runs.quantizers import KINDS, Asked
@@ -25,14 +26,17 @@ class Arm(NamedTuple):
 
 
 def _documents(asked: Asked, annealing: float) -> VectorQuantizer:
-    """As the documents have it: a slope from 0.5 to 3 whatever the latents' scale, marginal by EMA, no jitter."""
+    """As the documents have it: slope from 0.5 to 3 whatever the latents' scale, no jitter, no revival."""
     soft = Soft(steps=asked.steps, start=0.5, end=3.0, annealing=annealing, scaled=False)
-    return quantizers.table(asked, assign=soft, update=BlahutArimoto(jitter=0.0))
+    return quantizers.table(asked, assign=soft, update=BlahutArimoto(jitter=0.0), revival=Never())
 
 
-def _ba(gamma: float) -> Callable[[Asked], Quantizer]:
+def _ba(gamma: float, revival: Revival | None = None) -> Callable[[Asked], Quantizer]:
     return lambda asked: quantizers.table(
-        asked, assign=Soft(steps=asked.steps, gamma=gamma), update=BlahutArimoto()
+        asked,
+        assign=Soft(steps=asked.steps, gamma=gamma),
+        update=BlahutArimoto(),
+        revival=revival or quantizers.revival(asked),
     )
 
 
@@ -42,6 +46,7 @@ ARMS: dict[str, Arm] = {
     "ba-documents": Arm("BA as documented, soft throughout", lambda asked: _documents(asked, 1.0)),
     "ba-documents-hard": Arm("BA as documented, then hard", lambda asked: _documents(asked, 0.7)),
     "ba": Arm("BA, scaled slope, γ = 1", _ba(1.0)),
+    "ba-norevival": Arm("BA, scaled slope, γ = 1, no revival", _ba(1.0, Never())),
     "ba-0": Arm("BA, scaled slope, γ = 0", _ba(0.0)),
     "ba-minus": Arm("BA, scaled slope, γ = −0.5", _ba(-0.5)),
     "gradient": Arm("gradient", KINDS["gradient"]),
@@ -49,7 +54,9 @@ ARMS: dict[str, Arm] = {
     "simvq": Arm("SimVQ", KINDS["simvq"]),
     "fsq": Arm("FSQ", KINDS["fsq"]),
 }
-BASELINE = "vq-ema"
+BASELINE, PLAIN = "vq-ema", "vq-ema-norevival"
+# They weigh every codeword for every token.
+SOFT = ("ba-documents", "ba-documents-hard", "ba", "ba-norevival", "ba-0", "ba-minus")
 WITHOUT_START = ("simvq", "fsq")  # their codewords do not begin from data
 
 

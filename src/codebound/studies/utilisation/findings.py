@@ -10,9 +10,9 @@ from scipy import stats
 
 from codebound.studies.formatting import count_text, typeset
 from codebound.studies.statistics import Interval
+from codebound.studies.utilisation.arms import SOFT
 from codebound.studies.utilisation.summary import NEEDED_USAGE, Row, StudyData, groups
 
-BA = ("ba", "ba-0", "ba-minus", "ba-documents", "ba-documents-hard")
 START_NAMES = {"kmeans": "from k-means", "bad": "from a bad start"}
 
 
@@ -27,12 +27,12 @@ class Finding:
 
 def findings(data: StudyData, rows: Sequence[Row]) -> list[Finding]:
     """The study's questions in their order."""
-    found = [_blahut_arimoto(rows), _usage_is_not_psnr(rows), _scale(data, rows)]
+    found = [_blahut_arimoto(rows), _equal_rate(rows), _usage_is_not_psnr(rows), _scale(data, rows)]
     return [Finding(f.title, typeset(f.text), [typeset(i) for i in f.items]) for f in found if f is not None]
 
 
 def _blahut_arimoto(rows: Sequence[Row]) -> Finding | None:
-    compared = [row for row in rows if row.arm in BA and row.psnr_gain is not None and row.psnr_gain.known]
+    compared = [row for row in rows if row.arm in SOFT and row.psnr_gain is not None and row.psnr_gain.known]
     if not compared:
         return None
     wins = [row for row in compared if row.psnr_gain is not None and row.psnr_gain.above(0)]
@@ -47,10 +47,27 @@ def _blahut_arimoto(rows: Sequence[Row]) -> Finding | None:
 
 def _line(row: Row) -> str:
     assert row.psnr_gain is not None
+    plain = f", {_signed(row.plain_gain)} dB above EMA without revival" if row.plain_gain else ""
     return (
         f"{row.label}, K = {row.codebook_size:,}, {START_NAMES[row.start]}: {_signed(row.psnr_gain)} dB at "
-        f"{_percent(row.figures['usage'])} usage"
+        f"{_percent(row.figures['usage'])} usage{plain}"
     )
+
+
+def _equal_rate(rows: Sequence[Row]) -> Finding | None:
+    items = [
+        f"{row.label}, K = {row.codebook_size:,}, {START_NAMES[row.start]}: {_signed(row.rate_gain)} dB at "
+        f"{row.figures['bpp_entropy'].mean:.3f} bits per pixel"
+        for row in rows
+        if row.rate_gain is not None
+    ]
+    if not items:
+        return None
+    text = (
+        "Codes that are used less evenly have a lower entropy, which an entropy coder turns into fewer bytes. PSNR "
+        "above that of EMA at the same entropy, read off between EMA's own codebook sizes."
+    )
+    return Finding("And at equal rate?", text, items)
 
 
 def _usage_is_not_psnr(rows: Sequence[Row]) -> Finding | None:

@@ -123,5 +123,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         "seeds": row.seeds,
         "figures": {name: interval.to_json() for name, interval in row.figures.items()},
         "psnr_gain": row.psnr_gain.to_json() if row.psnr_gain else None,
+        "psnr_gain_without_revival": row.plain_gain.to_json() if row.plain_gain else None,
+        "psnr_gain_at_equal_rate": row.rate_gain.to_json() if row.rate_gain else None,
         "cell_seconds": row.seconds.to_json(),
     }

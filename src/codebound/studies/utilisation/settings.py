@@ -30,9 +30,12 @@ class Settings(config.Settings):
     sizes: tuple[int, ...] = (256, 512)
     seeds: int = Field(5, ge=1)
     bad_start_size: int | None = Field(512, description="K at which arms also begin from a bad start")
-    bad_start_arms: tuple[str, ...] = ("vq-ema", "vq-ema-norevival", "ba", "ba-0", "gradient")
+    bad_start_arms: tuple[str, ...] = ("vq-ema", "vq-ema-norevival", "ba", "ba-0", "ba-norevival", "gradient")
     large_sizes: tuple[int, ...] = (4096, 16384)
-    large_arms: tuple[str, ...] = ("vq-ema", "rotation", "simvq", "fsq")
+    large_arms: tuple[str, ...] = ("vq-ema", "ba", "rotation", "simvq", "fsq")
+    largest_soft: int = Field(
+        4096, description="K above which arms with soft assignments would take too long"
+    )
     huge_sizes: tuple[int, ...] = (65536,)
     huge_arms: tuple[str, ...] = ("vq-ema", "fsq")
     large_seeds: int = Field(3, ge=1)

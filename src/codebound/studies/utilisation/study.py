@@ -54,6 +54,7 @@ def cells(settings: Settings) -> list[Cell]:
         for seed in range(seeds)
         for size in sizes
         for arm in names
+        if arm not in arms.SOFT or size <= settings.largest_soft
     ]
     return list(dict.fromkeys(found))
 

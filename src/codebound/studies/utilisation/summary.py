@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from codebound import config
 from codebound.errors import InputError
 from codebound.studies.claims import NotMeasuredError
 from codebound.studies.folder import read_study
 from codebound.studies.statistics import Interval, mean_interval
-from codebound.studies.utilisation.arms import ARMS, BASELINE, Start
+from codebound.studies.utilisation.arms import ARMS, BASELINE, PLAIN, Start
 from codebound.studies.utilisation.settings import Settings
 from codebound.studies.utilisation.study import STUDY, cells
 
@@ -52,6 +54,10 @@ class Row:
     seeds: int
     figures: dict[str, Interval]
     psnr_gain: Interval | None  # dB above the baseline from the same start, paired by seed; None for itself
+    plain_gain: Interval | None  # the same above the baseline without revival
+    rate_gain: (
+        Interval | None
+    )  # dB above the baseline's own curve over K, at this entropy; None off the curve
     seconds: Interval
 
     @property
@@ -135,11 +141,30 @@ def _row(data: StudyData, arm: str, size: int, start: Start) -> Row:
         len(by_seed),
         figures,
         None if arm == BASELINE else gain(data, arm, size, start),
+        None if arm == PLAIN else gain(data, arm, size, start, PLAIN),
+        None if arm == BASELINE else _rate_gain(data, arm, size, start),
         mean_interval(cell["cell_seconds"] for cell in by_seed.values()),
     )
 
 
-def gain(data: StudyData, arm: str, size: int, start: Start, figure: str = "psnr") -> Interval:
-    """Arm less baseline, over the seeds that both have."""
-    own, other = (data.values(name, size, start, figure) for name in (arm, BASELINE))
-    return mean_interval(own[seed] - other[seed] for seed in sorted(own.keys() & other.keys()))
+def gain(data: StudyData, arm: str, size: int, start: Start, base: str = BASELINE) -> Interval | None:
+    """PSNR of the arm less that of another, over the seeds that both have; None where there are none."""
+    own, other = (data.values(name, size, start, "psnr") for name in (arm, base))
+    shared = sorted(own.keys() & other.keys())
+    return mean_interval(own[seed] - other[seed] for seed in shared) if shared else None
+
+
+def _rate_gain(data: StudyData, arm: str, size: int, start: Start) -> Interval | None:
+    """Each seed beside that seed's baseline over all K, joined by straight lines in bits per pixel."""
+    gains = []
+    for seed, rate in data.values(arm, size, start, "bpp_entropy").items():
+        curve = sorted(
+            (cell[seed]["final"]["bpp_entropy"], cell[seed]["final"]["psnr"])
+            for (name, _, begun), cell in data.cells.items()
+            if name == BASELINE and begun == "kmeans" and seed in cell
+        )
+        if len(curve) > 1 and curve[0][0] <= rate <= curve[-1][0]:
+            psnr = data.values(arm, size, start, "psnr")[seed]
+            rates, reached = np.array(curve).T
+            gains.append(psnr - float(np.interp(rate, rates, reached)))
+    return mean_interval(gains) if len(gains) == len(data.cells[arm, size, start]) else None
