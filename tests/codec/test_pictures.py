@@ -237,3 +237,18 @@ def test_a_killed_compression_leaves_the_old_file_or_the_new_one(tmp_path: Path,
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         assert goal.read_bytes() in (b"old", wanted)
+
+
+def test_the_default_model_is_small_and_beats_jpeg_near_a_tenth_of_a_bit() -> None:
+    folder = codec.model.DEFAULT
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 4_000_000
+    pixels = photographs("held_out")[0].pixels
+    data = codec.compress(pixels, quality=1)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", quality=2, optimize=True)
+    assert len(data) < len(stream.getvalue())
+
+    def psnr(again: np.ndarray) -> float:
+        return -10 * float(np.log10(np.square(again / 255 - pixels / 255).mean()))
+
+    assert psnr(codec.decompress(data)) > psnr(np.array(Image.open(stream))) + 2
