@@ -42,6 +42,8 @@ def compress(
     levels = _levels(model, quality)
     pixels, grey = read_pixels(image)
     indices = tiles.encode(model.tokenizer, _channels(pixels, grey, model))[..., :levels]
+    if indices.min() < 0:
+        raise CodecError("the tokenizer's latents of this picture are not finite: its weights can't be right")
     sizes = model.codebook_sizes[:levels]
     prior = model.prior.first(levels) if model.prior else None
     segment = encode_grid(indices, sizes, prior)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from codebound import codec
 from codebound.codec.model import Model
 from codebound.errors import InputError
+from codebound.extras import imported
 
 Pixels = UInt8[np.ndarray, "h w 3"]
 OURS = "codebound"
@@ -57,8 +57,8 @@ def check(names: tuple[str, ...]) -> None:
     missing = [name for name in names if name in ("webp", "avif") and not features.check(name)]
     if missing:
         raise InputError(f"this Pillow has no {missing[0]}: pip install -U pillow, or leave it out of codecs")
-    if "jxl" in names and importlib.util.find_spec("pillow_jxl") is None:
-        raise InputError("jxl needs a package that is not installed: pip install pillow-jxl-plugin")
+    if "jxl" in names:
+        imported("pillow_jxl", "jxl", "codecs: jxl")  # importing it is what teaches Pillow the format
 
 
 def points(pixels: Pixels, names: tuple[str, ...], model: Model) -> Iterator[Point]:
@@ -71,8 +71,7 @@ def points(pixels: Pixels, names: tuple[str, ...], model: Model) -> Iterator[Poi
             lambda quality=quality: codec.compress(pixels, model=model, quality=quality, verify=False),
             lambda data: codec.decompress(data, model=model),
         )
-    if "jxl" in names:
-        importlib.import_module("pillow_jxl")
+    check(names)
     for name in names:
         for quality in QUALITIES[name]:
             yield _point(

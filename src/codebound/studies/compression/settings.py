@@ -16,7 +16,7 @@ class Settings(config.Settings):
 
     data: str = "photos"  # the embedded held-out photographs, or a folder
     model: str = ""  # a tokenizer's folder; by default the one in the package
-    codecs: tuple[Codec, ...] = ("jpeg", "webp", "avif")  # jxl needs the package pillow-jxl-plugin
+    codecs: tuple[Codec, ...] = ("jpeg", "webp", "avif")  # jxl needs the extra codebound[jxl]
     most: int = Field(default=32, ge=1)  # pictures
     rate: float = Field(default=0.1, gt=0)  # bits per pixel at which all are compared
 
