@@ -58,6 +58,6 @@ def costs(rows: Sequence[dict[str, Any]]) -> Figure:
         axes.hlines(row["entropy"], row["level"] - 0.45, row["level"] + 0.45, color=plots.INK, linewidth=1.4)
     axes.plot([], [], color=plots.INK, linewidth=1.4, label="index entropy, order 0")
     axes.set_xticks([row["level"] for row in rows], [str(row["level"] + 1) for row in rows])
-    axes.set_ylim(0, max(row["raw"] for row in rows) * 1.28)
+    axes.set_ylim(0, max(row[kind] for row in rows for kind in kinds) * 1.25)
     axes.legend(fontsize=8, frameon=False, ncols=4, loc="upper left")
     return figure

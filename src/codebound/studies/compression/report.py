@@ -63,24 +63,32 @@ def verdict(data: Data) -> list[str]:
     for row in data.comparison()[1:]:
         name, gain = NAMES[row["codec"]], row["our_gain_db"]
         if gain is None:
-            said.append(
-                f"{name} has no file of {data.settings.rate:g} bits per pixel to compare with (its smallest: "
-                f"{row['least_rate']:.2f} on average)."
+            least, there = row["least_rate"], row["our_gain_at_least_db"]
+            line = (
+                f"{name} has no files of {data.settings.rate:g} bits per pixel: its smallest take {least:.2f}"
             )
+            if there is not None:
+                line += (
+                    f", and at their sizes {OURS} is {abs(there):.2f} dB {'better' if there > 0 else 'worse'}"
+                )
+            said.append(line + _over_all(row) + ".")
             continue
         better = f"{OURS} is {abs(gain):.2f} dB {'better' if gain > 0 else 'worse'} than {name}"
         where = (
             f"at {data.settings.rate:g} bits per pixel, on {row['pictures']} of {len(data.pictures)} pictures"
         )
-        over = ""
-        if row["bd_rate_percent"] is not None:
-            change = row["bd_rate_percent"]
-            over = (
-                f"; over all rates where both have the same PSNR it needs {abs(change):.0f} % "
-                f"{'fewer' if change < 0 else 'more'} bits"
-            )
-        said.append(f"{better} {where}{over}.")
+        said.append(f"{better} {where}{_over_all(row)}.")
     return said
+
+
+def _over_all(row: dict[str, Any]) -> str:
+    change = row["bd_rate_percent"]
+    if change is None:
+        return ""
+    return (
+        f"; over the range where both have the same PSNR it needs {abs(change):.0f} % "
+        f"{'fewer' if change < 0 else 'more'} bits (mean of {row['bd_pictures']} pictures)"
+    )
 
 
 def tables(data: Data) -> list[Table]:

@@ -35,9 +35,9 @@ class Curve:
             return None
         return float(PchipInterpolator(x, y)(np.log(rate)))
 
-    def least_rate(self) -> float:
-        """Bits per pixel of the smallest file."""
-        return min(point["bits_per_pixel"] for point in self.points)
+    def smallest(self) -> dict[str, Any]:
+        """The smallest file."""
+        return min(self.points, key=lambda point: point["bits_per_pixel"])
 
     def seconds(self, what: Literal["encode_s", "decode_s"]) -> float:
         """Median over the qualities."""
@@ -98,6 +98,8 @@ class Data:
         both = [(a.at(rate, "psnr"), b.at(rate, "psnr")) for a, b in zip(ours, curves, strict=True)]
         gains = [a - b for a, b in both if a is not None and b is not None]
         deltas = [] if codec == OURS else [bd_rate(a, b) for a, b in zip(ours, curves, strict=True)]
+        least = [curve.smallest() for curve in curves]
+        beside = [(a.at(b["bits_per_pixel"], "psnr"), b["psnr"]) for a, b in zip(ours, least, strict=True)]
         return {
             "codec": codec,
             "pictures": sum(value is not None for value in psnr),
@@ -106,7 +108,10 @@ class Data:
             "our_gain_db": _mean(gains) if codec != OURS else None,
             "bd_rate_percent": _mean(deltas),
             "bd_pictures": sum(delta is not None for delta in deltas),
-            "least_rate": float(np.mean([curve.least_rate() for curve in curves])),
+            "least_rate": float(np.mean([point["bits_per_pixel"] for point in least])),
+            "our_gain_at_least_db": _mean([a - b for a, b in beside if a is not None])
+            if codec != OURS
+            else None,
             "encode_s": float(np.median([curve.seconds("encode_s") for curve in curves])),
             "decode_s": float(np.median([curve.seconds("decode_s") for curve in curves])),
         }
