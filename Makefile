@@ -7,7 +7,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 TYPED := --jaxtyping-packages=codebound,beartype.beartype
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow bench choosing lint format docs clean constraints
+.PHONY: help setup demo test test-slow bench choosing default-model lint format docs clean constraints
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,11 @@ bench: $(READY)  ## time the code against named baselines, into docs/benchmarks.
 
 choosing: $(READY)  ## measure which quantizer to choose, into docs/choosing.md (10 to 20 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/choosing.py
+
+default-model: $(READY)  ## train the model that `codebound compress` ships with (half an hour), into the package
+	$(BIN)/codebound train tools/default_model.yaml --out runs/default-model
+	$(BIN)/codebound fit-prior runs/default-model --steps 1200 --hidden 80
+	cp runs/default-model/model/* src/codebound/codec/default_model/
 
 lint: $(READY)  ## ruff, pyright and import-linter
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from codebound import __version__, cli_train, config
+from codebound import __version__, cli_codec, cli_train, config
 from codebound.errors import InputError
 from codebound.studies import limits as limits_study
 from codebound.studies import limits_tables
@@ -46,6 +46,12 @@ app.command("train")(cli_train.train)
 app.command("eval")(cli_train.evaluate)
 app.command("report")(cli_train.report)
 study_app.command("utilisation")(cli_train.study_utilisation)
+app.command("compress")(cli_codec.compress)
+app.command("decompress")(cli_codec.decompress)
+app.command("info")(cli_codec.info)
+app.command("verify")(cli_codec.verify)
+app.command("fit-prior")(cli_codec.fit_prior)
+study_app.command("compression")(cli_codec.study_compression)
 
 
 @app.callback(invoke_without_command=True)
@@ -192,6 +198,8 @@ def study_report(
     """
     if read_study(folder)["study"] == "estimators":
         _show_estimators(folder, as_json, again=True)
+    elif read_study(folder)["study"] == "compression":
+        cli_codec.show_compression(folder, as_json)
     elif read_study(folder)["study"] == "population":
         _show_population(folder, as_json, again=True)
     elif read_study(folder)["study"] == "utilisation":
@@ -214,13 +222,16 @@ def study_list(as_json: AsJson = False) -> None:
             "question": "Are all codewords used, and what does it buy?",
             "rows": "B2–B6",
         },
+        {"study": "compression", "question": "How many bytes does a picture take?", "rows": "D10"},
     ]
     _print(rows, "Studies", as_json)
 
 
 @study_app.command("show-config")
 def study_show_config(
-    name: Annotated[str, typer.Argument(help="The study: init, estimators, population or utilisation.")],
+    name: Annotated[
+        str, typer.Argument(help="The study: init, estimators, population, utilisation or compression.")
+    ],
     quick: Annotated[bool, typer.Option("--quick", help="As the study's --quick has them.")] = False,
     full: Annotated[
         bool, typer.Option("--full", help="As the study's --full has them; not of init.")
@@ -237,11 +248,15 @@ def study_show_config(
 
       codebound study show-config init --set steps=100
     """
-    if name not in ("init", "estimators", "population", "utilisation"):
-        raise InputError(f"unknown study {name!r}; known: init, estimators, population, utilisation")
-    if name in ("init", "utilisation") and full:
-        raise InputError(f"--full is of the studies estimators and population; {name} takes --set seeds=…")
-    if name == "population":
+    if name not in ("init", "estimators", "population", "utilisation", "compression"):
+        raise InputError(
+            f"unknown study {name!r}; known: init, estimators, population, utilisation, compression"
+        )
+    if name in ("init", "utilisation", "compression") and full:
+        raise InputError(f"--full is of the studies estimators and population; {name} takes --set …")
+    if name == "compression":
+        settings = cli_codec.compression_settings(quick, {}, sets)
+    elif name == "population":
         settings = _population_settings(quick, full, sets)
     elif name == "estimators":
         settings = _estimators_settings(quick, full, None, sets)

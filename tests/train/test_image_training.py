@@ -15,7 +15,7 @@ from codebound.data.crops import pyramid
 from codebound.data.image_sets import Crops
 from codebound.data.images import photographs
 from codebound.errors import InputError
-from codebound.quantize import VectorQuantizer
+from codebound.quantize import Residual, VectorQuantizer
 from codebound.quantize.revival import Resample
 from codebound.quantize.update import EMA, Gradient
 from codebound.tokenizers import ImageTokenizer
@@ -288,3 +288,13 @@ def test_learning_rates_warm_up_and_fall(tmp_path: Path) -> None:
 def test_recipes_out_of_range_are_refused(values: dict) -> None:
     with pytest.raises(InputError, match=next(iter(values))):
         Recipe(**values)
+
+
+def test_a_stage_that_depth_dropout_leaves_out_is_no_broken_latent() -> None:
+    torch.manual_seed(0)
+    stages = [VectorQuantizer(4, 16, seed=i) for i in range(3)]
+    tokenizer = ImageTokenizer(Residual(stages, depth_dropout=1.0), width=8, depth=1)
+    work = trainer.Trainer(launch("cpu"), tokenizer, crops(), RECIPE)
+    work.initialise()
+    work.tokenizer.train()
+    assert [work.step().finite for _ in range(6)] == [True] * 6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -61,6 +61,10 @@ class ImageSet(ABC):
         """Tokens that the training pictures have without overlap: no more codewords can be told apart."""
 
     @abstractmethod
+    def pictures(self) -> Iterator[UInt8[np.ndarray, "h w c"]]:
+        """The training pictures in full, photographs at each of their scales."""
+
+    @abstractmethod
     def _arrays(self) -> Sequence[np.ndarray]:
         """Every array that a batch can come from."""
 
@@ -103,6 +107,9 @@ class Crops(ImageSet):
     @cached_property
     def held_out(self) -> Tensor:
         return cut_crops(self._others, self._count, self.size[0], _random(HELD_OUT_SEED, 0), flip=False)
+
+    def pictures(self) -> Iterator[UInt8[np.ndarray, "h w c"]]:
+        return (level for pyramid in self.pyramids for level in pyramid.levels)
 
     def latents(self, stride: int) -> int:
         largest = (pyramid.levels[-1] for pyramid in self.pyramids)
@@ -149,6 +156,9 @@ class Fixed(ImageSet):
     @property
     def held_out(self) -> Tensor:
         return self._first
+
+    def pictures(self) -> Iterator[UInt8[np.ndarray, "h w c"]]:
+        return (image.permute(1, 2, 0).numpy() for image in self.images)
 
     def latents(self, stride: int) -> int:
         height, width = self.images.shape[2:]

@@ -84,7 +84,8 @@ class Trainer:
         self.optimizer.zero_grad()
         self.fabric.backward(found.loss)
         norm = self._clip()
-        whole = norm.isfinite() & found.loss.isfinite() & (found.quantized.indices >= 0).all()
+        first = found.quantized.indices[..., 0]  # depth dropout leaves out later stages, and gives them −1
+        whole = norm.isfinite() & found.loss.isfinite() & (first >= 0).all()
         finite = self.everywhere(bool(whole))
         report = self._move(found.quantized) if finite else None
         self.progress.step += 1

@@ -1,0 +1,187 @@
+"""Grids of indices to bytes and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int, Int64
+
+from codebound.codec import streams
+from codebound.coding import container
+from codebound.coding.container import CODEBOOK, HASH, LEVELS, NO_MODEL, Container, Mode, Picture, Segment
+from codebound.coding.errors import CodecError, DamagedFile, WrongModel
+from codebound.priors.field import Field
+from codebound.priors.grid_prior import GridPrior
+
+MODES = tuple(Mode)
+
+
+class Grid(NamedTuple):
+    """One segment of a file: its size, the bytes of its stream, and how each level is coded."""
+
+    height: int
+    width: int
+    bytes: int
+    modes: tuple[str, ...]
+
+
+class Report(NamedTuple):
+    """What is in a file: the model's hash ("" for none), codebook sizes, bytes in all and beside the streams, grids."""
+
+    model: str
+    codebook_sizes: tuple[int, ...]
+    picture: Picture | None
+    bytes: int
+    overhead: int
+    grids: tuple[Grid, ...]
+
+
+def compress_indices(
+    indices: Int[np.ndarray, "h w q"],
+    codebook_sizes: Sequence[int],
+    *,
+    prior: GridPrior | None = None,
+    modes: Sequence[Mode] = MODES,
+    verify: bool = True,
+) -> bytes:
+    """A `.cbd` file of one grid of indices; `decompress_indices` gives them back exactly.
+
+    Each level is written in whichever mode takes fewest bytes, so that a prior which doesn't fit costs nothing.
+
+    Args:
+        indices: rows, columns, levels; each level's in 0 … K − 1.
+        codebook_sizes: K of each level, 2 … 65,536.
+        prior: what `NETWORK` predicts with; its hash is written to the file.
+        modes: those to try; without a prior `NETWORK` is passed over.
+        verify: decode what was written and compare.
+
+    Raises:
+        CodecError: indices, sizes, modes or prior that don't fit.
+    """
+    sizes = tuple(codebook_sizes)
+    grid = _checked(indices, sizes)
+    model = NO_MODEL if prior is None else model_hash(prior)
+    segment = encode_grid(grid, sizes, prior, modes)
+    data = container.pack(Container(model, sizes, None, (segment,)))
+    if verify and not np.array_equal(decompress_indices(data, prior=prior), grid):
+        raise CodecError("the compressed indices did not decode to what they were: nothing was written")
+    return data
+
+
+def decompress_indices(data: bytes, *, prior: GridPrior | None = None) -> Int64[np.ndarray, "h w q"]:
+    """The indices in a file of one grid.
+
+    Raises:
+        DamagedFile: the file is not as it was written.
+        UnsupportedFile: it is of another version.
+        WrongModel: it was written with another prior.
+    """
+    found = container.unpack(data)
+    if len(found.segments) != 1:
+        raise CodecError(f"the file holds {len(found.segments)} grids; decompress_indices takes a file of 1")
+    check_model(found, NO_MODEL if prior is None else model_hash(prior))
+    needed = prior if found.model != NO_MODEL else None
+    return decode_grid(found.segments[0], found.codebook_sizes, needed)
+
+
+def inspect(data: bytes) -> Report:
+    """What is in a file, without decoding it; its checksums of bytes are checked.
+
+    Raises:
+        DamagedFile, UnsupportedFile: as `decompress_indices`.
+    """
+    found = container.unpack(data)
+    grids = tuple(
+        Grid(
+            segment.height,
+            segment.width,
+            len(segment.stream),
+            tuple(mode.name.lower() for mode in segment.modes),
+        )
+        for segment in found.segments
+    )
+    model = "" if found.model == NO_MODEL else found.model.hex()
+    overhead = len(data) - sum(grid.bytes for grid in grids)
+    return Report(model, found.codebook_sizes, found.picture, len(data), overhead, grids)
+
+
+def encode_grid(
+    indices: Int64[np.ndarray, "h w q"],
+    codebook_sizes: tuple[int, ...],
+    prior: GridPrior | None,
+    modes: Sequence[Mode] = MODES,
+) -> Segment:
+    """One segment: all levels of a grid, the first first.
+
+    Raises:
+        CodecError: no mode is left to try, or the prior is of other codebook sizes.
+    """
+    if prior is None:
+        modes = [mode for mode in modes if mode is not Mode.NETWORK]
+    if not modes:
+        raise CodecError("modes must name one that needs no prior, or a prior must be given")
+    _check_prior(prior, codebook_sizes)
+    field = Field(indices, codebook_sizes)
+    coded = streams.encode_levels(field, prior, modes)
+    return Segment(field.height, field.width, coded.modes, coded.stream, container.checksum(indices))
+
+
+def decode_grid(
+    segment: Segment, codebook_sizes: tuple[int, ...], prior: GridPrior | None
+) -> Int64[np.ndarray, "h w q"]:
+    """The indices of a segment.
+
+    Raises:
+        DamagedFile: they are not those that were written.
+        WrongModel: the prior is missing or of other codebook sizes.
+    """
+    if prior is not None and prior.codebook_sizes != codebook_sizes:
+        raise WrongModel(
+            f"the file has codebook sizes {codebook_sizes}; the prior is for {prior.codebook_sizes}"
+        )
+    start = np.zeros((segment.height, segment.width, len(codebook_sizes)), dtype=np.int64)
+    field = Field(start, codebook_sizes)
+    streams.decode_levels(segment.stream, segment.modes, field, prior)
+    found = field.indices()
+    if container.checksum(found) != segment.checksum:
+        raise DamagedFile("the file is damaged, or was written by another implementation: its indices differ")
+    return found
+
+
+def model_hash(prior: GridPrior) -> bytes:
+    """What names a prior in a file: the first 8 bytes of its digest."""
+    return prior.digest()[:HASH]
+
+
+def check_model(found: Container, present: bytes) -> None:
+    """Raise `WrongModel`, with both hashes, unless the file was written with this model or without one."""
+    if found.model not in (present, NO_MODEL):
+        given = "none" if present == NO_MODEL else f"model {present.hex()}"
+        raise WrongModel(f"the file was written with model {found.model.hex()}; {given} was given")
+
+
+def _check_prior(prior: GridPrior | None, codebook_sizes: tuple[int, ...]) -> None:
+    if prior is not None and prior.codebook_sizes != codebook_sizes:
+        raise CodecError(f"codebook_sizes are {codebook_sizes}; the prior is for {prior.codebook_sizes}")
+
+
+def _checked(indices: Int[np.ndarray, "h w q"], sizes: tuple[int, ...]) -> Int64[np.ndarray, "h w q"]:
+    """The indices as int64, or `CodecError`."""
+    if indices.ndim != 3 or indices.dtype.kind not in "iu" or 0 in indices.shape:
+        raise CodecError(
+            f"indices must be whole numbers [h, w, levels], none of them 0; got {indices.dtype} {indices.shape}"
+        )
+    if not (len(sizes) == indices.shape[2] <= LEVELS and all(2 <= size <= CODEBOOK for size in sizes)):
+        raise CodecError(
+            f"codebook_sizes must be one of 2 … {CODEBOOK} per level, for 1 … {LEVELS} levels; got {sizes} "
+            f"for indices {indices.shape}"
+        )
+    if max(indices.shape[:2]) > container.SIDE:
+        raise CodecError(f"indices may have {container.SIDE} rows and columns at most; got {indices.shape}")
+    for level, size in enumerate(sizes):
+        low, high = int(indices[..., level].min()), int(indices[..., level].max())
+        if low < 0 or high >= size:
+            raise CodecError(f"level {level} has indices {low} … {high}; accepted: 0 … {size - 1}")
+    return indices.astype(np.int64)

@@ -1,0 +1,85 @@
+"""What turns pictures into indices and says which are likely: a tokenizer with its prior."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from codebound.coding.container import CODEBOOK, HASH, LEVELS
+from codebound.coding.errors import CodecError
+from codebound.priors.grid_prior import DESCRIPTION, GridPrior, load_prior
+from codebound.quantize import Residual
+from codebound.tokenizers.image import ImageTokenizer
+
+DEFAULT = Path(__file__).parent / "default_model"
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A tokenizer in eval on the CPU, and its prior or None.
+
+    Raises:
+        CodecError: codebooks that a file can't hold, or a prior of other codebook sizes.
+    """
+
+    tokenizer: ImageTokenizer
+    prior: GridPrior | None = None
+
+    def __post_init__(self) -> None:
+        sizes = self.codebook_sizes
+        if len(sizes) > LEVELS or max(sizes) > CODEBOOK:
+            raise CodecError(
+                f"the tokenizer has codebook sizes {sizes}; up to {LEVELS} of up to {CODEBOOK} are accepted"
+            )
+        if self.prior is not None and self.prior.codebook_sizes != sizes:
+            raise CodecError(
+                f"the tokenizer has codebook sizes {sizes}; the prior is for {self.prior.codebook_sizes}"
+            )
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        """K of each level."""
+        return tuple(self.tokenizer.quantizer.codebook_sizes)
+
+    @property
+    def qualities(self) -> range:
+        """Levels that a file may have: of a residual quantizer any number from the first on, else all."""
+        quantizer, levels = self.tokenizer.quantizer, len(self.codebook_sizes)
+        nested = isinstance(quantizer, Residual) and len(quantizer.stages) == levels
+        return range(1 if nested else levels, levels + 1)
+
+    def digest(self) -> bytes:
+        """What names the model in a file: 8 bytes of a SHA-256 over description, weights, codebooks and prior."""
+        hashed = hashlib.sha256(json.dumps(self.tokenizer.config(), sort_keys=True).encode())
+        for name, tensor in sorted(self.tokenizer.state_dict().items()):
+            hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            hashed.update(tensor.detach().cpu().numpy().tobytes())
+        hashed.update(b"" if self.prior is None else self.prior.digest())
+        return hashed.digest()[:HASH]
+
+    def exact(self) -> Model:
+        """The same with a decoder in float64."""
+        tokenizer = copy.deepcopy(self.tokenizer)
+        tokenizer.decoder.double()
+        return Model(tokenizer, self.prior)
+
+
+def load_model(source: str | Path) -> Model:
+    """A tokenizer that `save_pretrained` wrote, and the prior beside it if there is one.
+
+    Raises:
+        InputError: no such folder, or files that are damaged or don't fit together.
+    """
+    tokenizer = ImageTokenizer.from_pretrained(source)
+    has_prior = (Path(source) / DESCRIPTION).is_file()
+    return Model(tokenizer, load_prior(source) if has_prior else None)
+
+
+@cache
+def default_model() -> Model:
+    """The model in the package: small, trained on the embedded photographs (see its README.md)."""
+    return load_model(DEFAULT)

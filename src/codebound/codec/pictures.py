@@ -1,0 +1,180 @@
+"""Pictures to bytes and back."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+from PIL import Image
+
+from codebound.codec import tiles
+from codebound.codec.grids import check_model, decode_grid, decompress_indices, encode_grid
+from codebound.codec.model import Model, default_model
+from codebound.coding import container
+from codebound.coding.container import Container, Picture
+from codebound.coding.errors import CodecError, DamagedFile
+from codebound.data.images import read_image
+from codebound.errors import InputError
+
+Pixels = UInt8[np.ndarray, "h w *c"]
+ImageLike = str | Path | bytes | Image.Image | np.ndarray
+_LUMA = np.array([299, 587, 114], dtype=np.int64)  # ITU-R BT.601, as Pillow's "L"
+
+
+def compress(
+    image: ImageLike, *, model: Model | None = None, quality: int | None = None, verify: bool = True
+) -> bytes:
+    """A `.cbd` file of one picture.
+
+    Args:
+        image: a file's path or bytes, a Pillow image, or 8-bit pixels `[h, w]`, `[h, w, 1]` or `[h, w, 3]`. Turned
+            upright by its EXIF tag; transparency is dropped, 16-bit grey reduced to 8 bits.
+        model: the default one if not given.
+        quality: how many levels of a residual quantizer are written, from `model.qualities`; all by default.
+        verify: decode what was written and compare the indices.
+
+    Raises:
+        CodecError: no picture, or one that is damaged, animated or too large; a quality that the model has not.
+    """
+    model = model or default_model()
+    levels = _levels(model, quality)
+    pixels, grey = read_pixels(image)
+    indices = tiles.encode(model.tokenizer, _channels(pixels, grey, model))[..., :levels]
+    if indices.min() < 0:
+        raise CodecError("the tokenizer's latents of this picture are not finite: its weights can't be right")
+    sizes = model.codebook_sizes[:levels]
+    prior = model.prior.first(levels) if model.prior else None
+    segment = encode_grid(indices, sizes, prior)
+    if verify and not np.array_equal(decode_grid(segment, sizes, prior), indices):
+        raise CodecError("the compressed picture did not decode to its indices: nothing was written")
+    height, width = pixels.shape[:2]
+    return container.pack(Container(model.digest(), sizes, Picture(height, width, grey), (segment,)))
+
+
+def decompress(data: bytes, *, model: Model | None = None, exact: bool = False) -> Pixels:
+    """The picture in a file: 8-bit pixels `[h, w, 3]`, or `[h, w]` of a grey one.
+
+    The indices are exact on any machine. The decoder's rounding is not: pixels may differ by 1 between machines
+    unless `exact` asks for a decoder in float64 (three to five times slower).
+
+    Raises:
+        DamagedFile: the file is not as it was written.
+        UnsupportedFile: it is of another version.
+        WrongModel: it was written with another model.
+        CodecError: it holds no picture.
+    """
+    model = model or default_model()
+    found, picture = _unpacked(data)
+    indices = _indices(found, picture, model)
+    tokenizer = (model.exact() if exact else model).tokenizer
+    return _shown(tiles.decode(tokenizer, indices, (picture.height, picture.width)), picture.grey)
+
+
+def verify(data: bytes, *, model: Model | None = None) -> int:
+    """How many indices a file holds, after each of them was decoded and found right.
+
+    Raises:
+        CodecError: as `decompress`; a file of indices is checked, too, with the model's prior.
+    """
+    model = model or default_model()
+    if container.unpack(data).picture is None:
+        return decompress_indices(data, prior=model.prior).size
+    return _indices(*_unpacked(data), model).size
+
+
+def _unpacked(data: bytes) -> tuple[Container, Picture]:
+    found = container.unpack(data)
+    if found.picture is None or len(found.segments) != 1:
+        raise CodecError("the file holds indices, not a picture: decompress_indices reads it")
+    return found, found.picture
+
+
+def _indices(found: Container, picture: Picture, model: Model) -> Int64[np.ndarray, "H W q"]:
+    check_model(found, model.digest())
+    levels = len(found.codebook_sizes)
+    if found.codebook_sizes != model.codebook_sizes[:levels] or levels not in model.qualities:
+        raise DamagedFile(
+            f"the file has codebook sizes {found.codebook_sizes}, its model has {model.codebook_sizes}"
+        )
+    (segment,), stride = found.segments, model.tokenizer.stride
+    grid = (-(-picture.height // stride), -(-picture.width // stride))
+    if grid != (segment.height, segment.width):
+        raise DamagedFile(
+            f"the file has a grid of {segment.height}x{segment.width} for {picture.height}x{picture.width} pixels"
+        )
+    return decode_grid(segment, found.codebook_sizes, model.prior.first(levels) if model.prior else None)
+
+
+def read_pixels(image: ImageLike) -> tuple[UInt8[np.ndarray, "h w 3"], bool]:
+    """8-bit colour pixels of anything that `compress` takes, and whether the picture is grey.
+
+    Raises:
+        CodecError: as `compress`.
+    """
+    if isinstance(image, np.ndarray):
+        return _from_array(image)
+    source, name = _source(image)
+    try:
+        with Image.open(source) as opened:
+            frames, grey = getattr(opened, "n_frames", 1), opened.mode in ("1", "L", "LA", "I;16", "I;16B")
+        if frames > 1:
+            raise CodecError(f"image {name} has {frames} frames; one is accepted")
+        if isinstance(source, io.BytesIO):
+            source.seek(0)
+        return read_image(source, name).pixels, grey
+    except CodecError:
+        raise
+    except (InputError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
+        reason = str(error) if isinstance(error, InputError) else f"image {name} can't be read: {error}"
+        raise CodecError(reason) from None
+
+
+def _source(image: str | Path | bytes | Image.Image) -> tuple[str | Path | io.BytesIO, str]:
+    if isinstance(image, str | Path):
+        return image, str(image)
+    if isinstance(image, bytes):
+        return io.BytesIO(image), f"of {len(image)} bytes"
+    stream = io.BytesIO()
+    try:
+        image.save(stream, "PNG" if image.mode != "CMYK" else "TIFF", exif=image.getexif())
+    except (OSError, ValueError) as error:
+        raise CodecError(f"a Pillow image of mode {image.mode!r} can't be compressed: {error}") from None
+    stream.seek(0)
+    return stream, "in memory"
+
+
+def _from_array(image: np.ndarray) -> tuple[UInt8[np.ndarray, "h w 3"], bool]:
+    shape = image.shape if image.ndim == 3 else (*image.shape, 1)
+    if image.dtype != np.uint8 or len(shape) != 3 or shape[2] not in (1, 3) or 0 in shape:
+        raise CodecError(
+            f"image must be uint8 [h, w], [h, w, 1] or [h, w, 3]; got {image.dtype} {image.shape}"
+        )
+    grey = shape[2] == 1
+    return np.ascontiguousarray(np.broadcast_to(image.reshape(shape), (*shape[:2], 3))), grey
+
+
+def _channels(pixels: UInt8[np.ndarray, "h w 3"], grey: bool, model: Model) -> UInt8[np.ndarray, "h w c"]:
+    """As the model takes them."""
+    if model.tokenizer.channels == 3:
+        return pixels
+    return pixels[..., :1] if grey else _luma(pixels)[..., None]
+
+
+def _shown(pixels: UInt8[np.ndarray, "h w c"], grey: bool) -> Pixels:
+    if pixels.shape[2] == 1:
+        return pixels[..., 0]
+    return _luma(pixels) if grey else pixels
+
+
+def _luma(pixels: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"]:
+    return ((pixels @ _LUMA + 500) // 1000).astype(np.uint8)
+
+
+def _levels(model: Model, quality: int | None) -> int:
+    quality = model.qualities[-1] if quality is None else quality
+    if quality not in model.qualities:
+        known = f"{model.qualities[0]} … {model.qualities[-1]}"
+        raise CodecError(f"quality is {quality}; this model has {known}")
+    return quality

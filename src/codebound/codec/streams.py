@@ -1,0 +1,113 @@
+"""The levels of a grid as one stream of bytes: four ways to predict a level, the cheapest kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from codebound.coding.container import Mode, least_bytes
+from codebound.coding.errors import WrongModel
+from codebound.coding.integers import frequencies
+from codebound.coding.range_coder import Coder, Decoder, Encoder, Meter, Rows, Symbols
+from codebound.priors import digits
+from codebound.priors.experts import Contexts, Counts, Expert, Mixture
+from codebound.priors.field import Field
+from codebound.priors.grid_prior import GridPrior
+from codebound.priors.network import Networks
+
+
+class Coded(NamedTuple):
+    """A stream; for each level its mode, and −log2 of the probability that this gave its indices, in bits."""
+
+    stream: bytes
+    modes: tuple[Mode, ...]
+    bits: tuple[float, ...]
+
+
+def encode_levels(field: Field, prior: GridPrior | None, modes: Sequence[Mode]) -> Coded:
+    """All levels, each in the mode among these that takes fewest bits; the lower one where two are equal."""
+    encoder, chosen, bits = Encoder(), [], []
+    for level in range(len(field.sizes)):
+        tried = []
+        for mode in sorted(modes):
+            meter, tentative = Meter(), encoder.clone()
+            _pass(_Both(tentative, meter), field, level, mode, prior)
+            tried.append((meter.bits, mode, tentative))
+        least, mode, encoder = min(tried, key=lambda found: found[0])
+        chosen.append(mode)
+        bits.append(least)
+    stream = encoder.payload()
+    stream += bytes(max(least_bytes(field.height, field.width, len(field.sizes)) - len(stream), 0))
+    return Coded(stream, tuple(chosen), tuple(bits))
+
+
+def decode_levels(stream: bytes, modes: Sequence[Mode], field: Field, prior: GridPrior | None) -> None:
+    """Write a stream's indices to the field.
+
+    Raises:
+        DamagedFile: the bytes are no encoder's.
+        WrongModel: a level needs a prior, and there is none.
+    """
+    decoder = Decoder(stream)
+    for level, mode in enumerate(modes):
+        _pass(decoder, field, level, mode, prior)
+
+
+def level_bits(field: Field, level: int, mode: Mode, prior: GridPrior | None) -> float:
+    """−log2 of the probability that a mode gives the indices of a level, in bits."""
+    meter = Meter()
+    _pass(meter, field, level, mode, prior)
+    return meter.bits
+
+
+def _pass(coder: Coder, field: Field, level: int, mode: Mode, prior: GridPrior | None) -> None:
+    """All indices of a level through the coder: an encoder's are read, a decoder's are written."""
+    size = field.sizes[level]
+    if mode is Mode.RAW:
+        _code_uniform(coder, field, level)
+        return
+    mixture = Mixture(_experts(mode, field, level, prior), len(digits.alphabets(size)))
+    for at in field.diagonals():
+        seen = field.seen(level, at)
+        prefix, found = np.zeros(len(at), dtype=np.int64), []
+        for place, digit in enumerate(digits.split(field.read(level, at), size)):
+            prefix = coder.code(mixture.frequencies(place, seen, prefix), digit)
+            mixture.learn(place, prefix)
+            found.append(prefix)
+        field.write(level, at, digits.join(found, size))
+
+
+def _experts(mode: Mode, field: Field, level: int, prior: GridPrior | None) -> list[Expert]:
+    size = field.sizes[level]
+    if mode is Mode.ADAPTIVE:
+        return [Counts(size)]
+    if mode is Mode.CONTEXT:
+        return [Contexts(size, level)]
+    if prior is None:
+        raise WrongModel("the file needs the prior that it was written with; none was given")
+    return [Contexts(size, level), Networks(prior.networks[level])]
+
+
+def _code_uniform(coder: Coder, field: Field, level: int) -> None:
+    """Digit by digit, row by row, every value as likely as another."""
+    size, at = field.sizes[level], field.rows()
+    found = []
+    for digit, alphabet in zip(
+        digits.split(field.read(level, at), size), digits.alphabets(size), strict=True
+    ):
+        found.append(coder.code(frequencies(np.ones((1, alphabet), dtype=np.int64)), digit))
+    field.write(level, at, digits.join(found, size))
+
+
+class _Both:
+    """An encoder and a meter as one coder."""
+
+    def __init__(self, *coders: Coder) -> None:
+        self._coders = coders
+
+    def code(self, frequencies: Rows, symbols: Symbols) -> Symbols:
+        for coder in self._coders:
+            symbols = coder.code(frequencies, symbols)
+        return symbols

@@ -1,0 +1,79 @@
+"""Pictures through a tokenizer in tiles of one size, so that memory doesn't grow with the picture.
+
+A tile is 64×64 tokens and a margin of what its outermost tokens depend on: indices and pixels are those of the whole
+picture at once, to rounding. Where a picture ends, so does its tile, as in the networks' training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Int64, UInt8
+
+from codebound.tokenizers.image import ImageTokenizer, to_uint8
+
+TILE = 64  # tokens along a side
+
+
+class _Span(NamedTuple):
+    """A stretch of tokens, and a wider one that it depends on."""
+
+    first: int
+    last: int
+    wide_first: int
+    wide_last: int
+
+    def inner(self, scale: int = 1) -> slice:
+        """Where the stretch lies in the wider one."""
+        return slice(scale * (self.first - self.wide_first), scale * (self.last - self.wide_first))
+
+    def outer(self, scale: int = 1) -> slice:
+        """The wider stretch."""
+        return slice(scale * self.wide_first, scale * self.wide_last)
+
+    def own(self, scale: int = 1) -> slice:
+        """The stretch."""
+        return slice(scale * self.first, scale * self.last)
+
+
+def encode(tokenizer: ImageTokenizer, pixels: UInt8[np.ndarray, "h w c"]) -> Int64[np.ndarray, "H W q"]:
+    """Indices on the grid of tokens."""
+    s = tokenizer.stride
+    rows, columns = (-(-side // s) for side in pixels.shape[:2])
+    indices = np.empty((rows, columns, len(tokenizer.quantizer.codebook_sizes)), dtype=np.int64)
+    for down in _spans(rows, _margin(tokenizer)):
+        for right in _spans(columns, _margin(tokenizer)):
+            tile = torch.from_numpy(pixels[down.outer(s), right.outer(s)].copy())
+            found = tokenizer.encode(tile.permute(2, 0, 1)[None])[0].numpy()
+            indices[down.own(), right.own()] = found[down.inner(), right.inner()]
+    return indices
+
+
+def decode(
+    tokenizer: ImageTokenizer, indices: Int64[np.ndarray, "H W q"], size: tuple[int, int]
+) -> UInt8[np.ndarray, "h w c"]:
+    """8-bit pixels of a picture of this height and width."""
+    s = tokenizer.stride
+    rows, columns = indices.shape[:2]
+    pixels = np.empty((*size, tokenizer.channels), dtype=np.uint8)
+    for down in _spans(rows, _margin(tokenizer)):
+        for right in _spans(columns, _margin(tokenizer)):
+            wide = torch.from_numpy(indices[down.outer(), right.outer()].copy())
+            tile = to_uint8(tokenizer.decode(wide[None]))[0].permute(1, 2, 0).numpy()
+            target = pixels[down.own(s), right.own(s)]
+            target[:] = tile[down.inner(s), right.inner(s)][: target.shape[0], : target.shape[1]]
+    return pixels
+
+
+def _margin(tokenizer: ImageTokenizer) -> int:
+    """Tokens beside it that one depends on: one per 3×3 layer, one for all halvings, one to spare."""
+    return tokenizer.depth + 3
+
+
+def _spans(tokens: int, margin: int) -> Iterator[_Span]:
+    for first in range(0, tokens, TILE):
+        last = min(first + TILE, tokens)
+        yield _Span(first, last, max(first - margin, 0), min(last + margin, tokens))

@@ -1,0 +1,1 @@
+"""Bytes: exact integer probabilities, the range coder, the container of a `.cbd` file."""

@@ -1,0 +1,180 @@
+"""The container of a `.cbd` file: which model, which sizes, and per segment a stream with its checksums.
+
+    signature 8 · version 1 · flags 1 · model 8 · levels · sizes · [picture] · number of segments
+    segment:  height · width · length · modes · CRC of indices 4 · CRC of bytes 4 · stream
+
+Numbers without a size are varints; docs/format.md describes every field. Reading allocates no more than the file is
+long: a grid that its stream is too short for is refused before anyone makes room for it.
+"""
+
+from __future__ import annotations
+
+import enum
+import zlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int64
+
+from codebound.coding import varint
+from codebound.coding.errors import DamagedFile, UnsupportedFile
+
+SIGNATURE = b"\x89CBD\r\n\x1a\n"  # as PNG's: not text, and changed by whatever converts line ends
+VERSION = 1
+HASH = 8  # bytes that name a model
+NO_MODEL = bytes(HASH)
+CODEBOOK = 1 << 16  # the largest codebook
+LEVELS = 64
+SIDE = 1 << 24  # of a grid
+INDICES_PER_BYTE = 1024  # a stream has at least one byte for so many indices
+_UNEQUAL, _PICTURE, _GREY = 1, 2, 4  # flags
+_KNOWN = _UNEQUAL | _PICTURE | _GREY
+
+
+class Mode(enum.IntEnum):
+    """How the probabilities of a level's indices come about."""
+
+    RAW = 0
+    ADAPTIVE = 1
+    CONTEXT = 2
+    NETWORK = 3
+
+
+class Picture(NamedTuple):
+    """Size in pixels of the picture that the indices stand for, and whether it is grey."""
+
+    height: int
+    width: int
+    grey: bool
+
+
+class Segment(NamedTuple):
+    """One grid: its size, the mode of each level, one stream for all of them, and the CRC-32 of the indices."""
+
+    height: int
+    width: int
+    modes: tuple[Mode, ...]
+    stream: bytes
+    checksum: int
+
+
+class Container(NamedTuple):
+    """What a file holds. `model` is `NO_MODEL` where none is needed; `picture` None where the indices are all."""
+
+    model: bytes
+    codebook_sizes: tuple[int, ...]
+    picture: Picture | None
+    segments: tuple[Segment, ...]
+
+
+def checksum(indices: Int64[np.ndarray, "h w q"]) -> int:
+    """CRC-32 of the indices as little-endian 16-bit numbers, level by level, each row by row."""
+    return zlib.crc32(np.ascontiguousarray(indices.transpose(2, 0, 1)).astype("<u2").tobytes())
+
+
+def least_bytes(height: int, width: int, levels: int) -> int:
+    """How many bytes a stream of such a grid has at least."""
+    return -(-height * width * levels // INDICES_PER_BYTE)
+
+
+def pack(container: Container) -> bytes:
+    """The bytes of a file."""
+    parts = [_header(container)]
+    running = zlib.crc32(parts[0])
+    for segment in container.segments:
+        head = _segment_head(segment)
+        running = zlib.crc32(segment.stream, zlib.crc32(head, running))
+        parts += [head, running.to_bytes(4, "little"), segment.stream]
+    return b"".join(parts)
+
+
+def _header(container: Container) -> bytes:
+    """The bytes before the first segment."""
+    sizes, picture = container.codebook_sizes, container.picture
+    flags, stored, shown = 0, sizes[:1], ()
+    if len(set(sizes)) > 1:
+        flags, stored = _UNEQUAL, sizes
+    if picture is not None:
+        flags, shown = flags | _PICTURE | _GREY * picture.grey, (picture.height, picture.width)
+    numbers = [len(sizes), *(size - 1 for size in stored), *shown, len(container.segments)]
+    return SIGNATURE + bytes([VERSION, flags]) + container.model + _varints(numbers)
+
+
+def _segment_head(segment: Segment) -> bytes:
+    """The bytes of a segment before the CRC of its bytes. Modes: two bits each, the first level's lowest."""
+    modes = sum(mode << 2 * level for level, mode in enumerate(segment.modes))
+    return (
+        _varints([segment.height, segment.width, len(segment.stream)])
+        + modes.to_bytes(-(-len(segment.modes) // 4), "little")
+        + segment.checksum.to_bytes(4, "little")
+    )
+
+
+def unpack(data: bytes) -> Container:
+    """What the bytes of a file hold, checked: every byte is accounted for and every CRC of bytes is right.
+
+    Whether the indices are right shows when they are decoded.
+
+    Raises:
+        DamagedFile: not a `.cbd` file, cut off, changed, or with bytes after its end.
+        UnsupportedFile: of another version.
+    """
+    reader = varint.Reader(data)
+    _check_signature(reader.take(min(len(SIGNATURE), len(data)), "signature"))
+    version, flags = reader.take(2, "header")
+    if version != VERSION:
+        raise UnsupportedFile(f"the file has format version {version}; this package reads version {VERSION}")
+    if flags & ~_KNOWN:
+        raise UnsupportedFile(f"the file has flags {flags:#04x}; this package knows {_KNOWN:#04x}")
+    model = reader.take(HASH, "header")
+    levels = reader.number("number of levels", 1, LEVELS)
+    stored = levels if flags & _UNEQUAL else 1
+    sizes = tuple(1 + reader.number("codebook size less 1", 1, CODEBOOK - 1) for _ in range(stored))
+    picture = None
+    if flags & _PICTURE:
+        height, width = (reader.number("picture size", 1, SIDE) for _ in range(2))
+        picture = Picture(height, width, bool(flags & _GREY))
+    count = reader.number("number of segments", 1, max(len(data), 1))
+    running, segments = zlib.crc32(reader.data[: reader.at]), []
+    for _ in range(count):
+        segment, running = _segment(reader, levels, running)
+        segments.append(segment)
+    if reader.at != len(data):
+        raise DamagedFile(f"the file goes on for {len(data) - reader.at} bytes after its end")
+    return Container(model, sizes if flags & _UNEQUAL else sizes * levels, picture, tuple(segments))
+
+
+def _segment(reader: varint.Reader, levels: int, running: int) -> tuple[Segment, int]:
+    """The next segment, and the CRC of all bytes up to its end but for the CRCs of bytes themselves."""
+    start = reader.at
+    height = reader.number("grid height", 1, SIDE)
+    width = reader.number("grid width", 1, SIDE)
+    length = reader.number("stream length", 1, (1 << 35) - 1)
+    modes = int.from_bytes(reader.take(-(-levels // 4), "modes"), "little")
+    if modes >> 2 * levels:
+        raise DamagedFile(f"the file has modes of more than {levels} levels")
+    expected = int.from_bytes(reader.take(4, "checksum"), "little")
+    running = zlib.crc32(reader.data[start : reader.at], running)
+    stated = int.from_bytes(reader.take(4, "checksum"), "little")
+    least = least_bytes(height, width, levels)
+    if length < least:
+        raise DamagedFile(
+            f"a stream of {length} bytes can't hold {levels} levels of {height}x{width}: {least} bytes at least"
+        )
+    stream = reader.take(length, "stream")
+    running = zlib.crc32(stream, running)
+    if running != stated:
+        raise DamagedFile("the file is damaged: the checksum of its bytes is wrong")
+    found = tuple(Mode(modes >> 2 * level & 3) for level in range(levels))
+    return Segment(height, width, found, stream, expected), running
+
+
+def _check_signature(start: bytes) -> None:
+    if start != SIGNATURE:
+        kind = "it is empty" if not start else f"it starts with {start!r}"
+        raise DamagedFile(f"not a .cbd file: {kind}")
+
+
+def _varints(numbers: Sequence[int]) -> bytes:
+    return b"".join(varint.write(number) for number in numbers)

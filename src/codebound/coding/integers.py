@@ -1,0 +1,56 @@
+"""Probabilities as integers: frequencies that sum to 2^16, powers of two and costs, the same on every machine.
+
+Nothing here rounds: additions, products and floor divisions of 64-bit integers only (docs/format.md).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from jaxtyping import Int64
+
+TOTAL = 1 << 16  # frequencies of one distribution sum to this
+ALPHABET = 512  # symbols of one distribution, at most: more would leave little beyond the 1 that each one has
+UNIT = 256  # of logarithms: 1/256 bit
+FAR = 24 * UNIT  # 2^(−FAR / UNIT) is the last power that isn't 0
+
+
+def _powers() -> Int64[np.ndarray, " unit"]:
+    """⌊2^(24 − r/256)⌋ for r in 0 … 255: eight integer square roots of 2^(24·256 − r) take its 256th root."""
+    roots = [1 << (24 * UNIT - r) for r in range(UNIT)]
+    for _ in range(8):
+        roots = [math.isqrt(root) for root in roots]
+    return np.array(roots, dtype=np.int64)
+
+
+_POWERS = _powers()
+_BITS = np.array([max(n.bit_length() - 1, 0) for n in range(TOTAL + 1)], dtype=np.int64)  # ⌊log2 n⌋
+
+
+def exp2(x: Int64[np.ndarray, "*b"]) -> Int64[np.ndarray, "*b"]:
+    """2^24 · 2^(−x/256) for x ≥ 0, rounded down at two places: ⌊⌊2^(24 − (x mod 256)/256)⌋ / 2^⌊x/256⌋⌋."""
+    x = np.minimum(x, FAR + UNIT - 1)
+    return _POWERS[x & (UNIT - 1)] >> (x >> 8)
+
+
+def cost(frequency: Int64[np.ndarray, "*b"]) -> Int64[np.ndarray, "*b"]:
+    """About −log2(f / 2^16), in 1/256 bit, for f in 1 … 2^16: the logarithm is straight between powers of two.
+
+    With e = ⌊log2 f⌋:  256·(17 − e) − ⌊256·f / 2^e⌋.  It overstates by at most 0.087 bit.
+    """
+    e = _BITS[frequency]
+    return UNIT * (17 - e) - ((frequency * UNIT) >> e)
+
+
+def frequencies(weights: Int64[np.ndarray, "n a"]) -> Int64[np.ndarray, "n a"]:
+    """Frequencies that sum to 2^16 in each row, none below 1, in proportion to `weights`.
+
+    f = 1 + ⌊w · (2^16 − a) / Σw⌋; what is left over goes to the first of the largest.
+
+    Weights are ≥ 0, of positive sum, and below 2^40 each; a ≤ 512.
+    """
+    rows, alphabet = weights.shape
+    found = 1 + weights * (TOTAL - alphabet) // weights.sum(-1, keepdims=True)
+    found[np.arange(rows), weights.argmax(-1)] += TOTAL - found.sum(-1)
+    return found

@@ -1,0 +1,98 @@
+"""The range coder: symbols to bytes and back, under frequencies that are integers over 2^16.
+
+The arithmetic is `constriction`'s (Bamler 2022, arXiv:2201.01741; range coding: Martin 1979), 24-bit probabilities,
+32-bit words. It takes floats; ours are multiples of 2^−16, whose sums and products there are exact, so that nothing
+depends on the machine. `perfect=False` is part of the format: the left end of symbol s among a is then
+⌊F_s · (2^24 − a) / 2^16⌋ + s with F_s the sum of the frequencies before it. docs/format.md has a decoder in full.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import constriction
+import numpy as np
+from jaxtyping import Int64
+
+from codebound.coding.errors import DamagedFile
+from codebound.coding.integers import TOTAL
+
+_stream = constriction.stream  # pyright: ignore[reportAttributeAccessIssue]  a compiled module
+_queue = _stream.queue
+_Categorical = _stream.model.Categorical
+_EACH = _Categorical(perfect=False)  # with a row of probabilities for each symbol
+
+
+Rows = Int64[
+    np.ndarray, "n a"
+]  # frequencies: of sum 2^16 in each row, none below 1; one row serves all symbols
+Symbols = Int64[np.ndarray, " m"]
+
+
+@runtime_checkable
+class Coder(Protocol):
+    """One side of a stream. Both sides call `code` with the same frequencies in the same order."""
+
+    def code(self, frequencies: Rows, symbols: Symbols) -> Symbols:
+        """The symbols: an encoder's are those given; a decoder looks at how many they are, and returns its own."""
+        ...
+
+
+class Encoder:
+    """Symbols to bytes."""
+
+    def __init__(self) -> None:
+        self._coder = _queue.RangeEncoder()
+
+    def clone(self) -> Encoder:
+        """One in the same state that goes on by itself."""
+        other = Encoder()
+        other._coder = self._coder.clone()
+        return other
+
+    def code(self, frequencies: Rows, symbols: Symbols) -> Symbols:
+        numbers, probabilities = symbols.astype(np.int32), frequencies / TOTAL
+        if len(frequencies) == 1:
+            self._coder.encode(numbers, _Categorical(probabilities[0], perfect=False))
+        else:
+            self._coder.encode(numbers, _EACH, probabilities)
+        return symbols
+
+    def payload(self) -> bytes:
+        """All words, big-endian, without the zero bytes at the end: a decoder reads zeros there."""
+        return self._coder.get_compressed().astype(">u4").tobytes().rstrip(b"\0")
+
+
+class Decoder:
+    """Bytes to symbols.
+
+    `code` raises `DamagedFile` for some bytes that no encoder wrote; most decode to wrong symbols unnoticed, so the
+    container has checksums.
+    """
+
+    def __init__(self, payload: bytes) -> None:
+        whole = payload + bytes(-len(payload) % 4)
+        self._coder = _queue.RangeDecoder(np.frombuffer(whole, dtype=">u4").astype(np.uint32))
+
+    def code(self, frequencies: Rows, symbols: Symbols) -> Symbols:
+        probabilities = frequencies / TOTAL
+        try:
+            if len(frequencies) == 1:
+                found = self._coder.decode(_Categorical(probabilities[0], perfect=False), len(symbols))
+            else:
+                found = self._coder.decode(_EACH, probabilities)
+        except AssertionError:  # how constriction reports bytes that no encoder wrote
+            raise DamagedFile("a stream can't be decoded: its bytes are no range coder's") from None
+        return found.astype(np.int64)
+
+
+class Meter:
+    """What symbols cost in theory, in bits: Σ −log2(f / 2^16)."""
+
+    def __init__(self) -> None:
+        self.bits = 0.0
+
+    def code(self, frequencies: Rows, symbols: Symbols) -> Symbols:
+        rows = np.broadcast_to(frequencies, (len(symbols), frequencies.shape[1]))
+        self.bits -= float(np.log2(rows[np.arange(len(symbols)), symbols] / TOTAL).sum())
+        return symbols

@@ -1,0 +1,207 @@
+"""Fit a prior to grids of indices: networks trained in float, then rounded to the integers that code files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Int, Int64
+from torch import Tensor, nn
+
+from codebound.errors import InputError
+from codebound.priors import digits
+from codebound.priors.field import Field
+from codebound.priors.grid_prior import GridPrior
+from codebound.priors.network import HIGHEST, SHIFT, WIDEST, Inputs, Layer, Network
+
+_CALIBRATION = 1 << 14  # positions that the range of activations is taken from
+_ROWS = 1 << 12  # positions that are evaluated at once
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How a prior is trained; each level and digit has a network of its own.
+
+    Args:
+        steps: of AdamW with a one-cycle rate.
+        batch_size: positions per step, drawn from all grids alike.
+        width: of an embedding.
+        hidden: units in each of the two hidden layers.
+        learning_rate: the highest.
+        weight_decay: of AdamW.
+        seed: of first weights and draws.
+    """
+
+    steps: int = 4000
+    batch_size: int = 1024
+    width: int = 24
+    hidden: int = 96
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "width", "hidden"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1; got {getattr(self, name)}")
+        if not (self.learning_rate > 0 and self.weight_decay >= 0):
+            raise InputError(
+                "learning_rate must be above 0 and weight_decay 0 or more; "
+                f"got {self.learning_rate} and {self.weight_decay}"
+            )
+        if self.hidden > WIDEST:
+            raise InputError(f"hidden must be at most {WIDEST}; got {self.hidden}")
+
+
+def fit_prior(
+    grids: Sequence[Int[np.ndarray, "_ _ q"]],
+    codebook_sizes: Sequence[int],
+    settings: FitSettings = FitSettings(),
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> GridPrior:
+    """A prior for grids like these; the order of the grids changes nothing but the draws.
+
+    Args:
+        grids: index grids of one tokenizer, [h, w, levels] each.
+        codebook_sizes: one per level.
+        progress: called with networks done and networks in all.
+
+    Raises:
+        InputError: no grid, or indices that don't fit the sizes.
+    """
+    sizes = tuple(codebook_sizes)
+    _check(grids, sizes)
+    wanted = [
+        (level, place) for level, size in enumerate(sizes) for place in range(len(digits.alphabets(size)))
+    ]
+    networks: list[list[Network]] = [[] for _ in sizes]
+    for done, (level, place) in enumerate(wanted):
+        if progress is not None:
+            progress(done, len(wanted))
+        rows, values = positions(grids, sizes, level, place)
+        model = _train(rows, values, Inputs(sizes, level, place), settings)
+        networks[level].append(quantize(model, rows, sizes, level, place))
+    if progress is not None:
+        progress(len(wanted), len(wanted))
+    return GridPrior(sizes, tuple(tuple(of_level) for of_level in networks))
+
+
+def cross_entropy(prior: GridPrior, grids: Sequence[Int[np.ndarray, "_ _ q"]]) -> Float64[np.ndarray, " q"]:
+    """−log2 of the probability that the integer networks alone give, in bits per index, of each level."""
+    _check(grids, prior.codebook_sizes)
+    bits = np.zeros(len(prior.codebook_sizes))
+    for level, networks in enumerate(prior.networks):
+        for grid in grids:
+            field = Field(grid.astype(np.int64), prior.codebook_sizes)
+            for at in np.array_split(field.rows(), -(-field.height * field.width // _ROWS)):
+                seen = field.seen(level, at)
+                prefix = np.zeros(len(at), dtype=np.int64)
+                found = digits.split(field.read(level, at), prior.codebook_sizes[level])
+                for network, digit in zip(networks, found, strict=True):
+                    given = network.frequencies(seen, prefix)[np.arange(len(at)), digit]
+                    bits[level] += 16 * len(at) - np.log2(given).sum()
+                    prefix = digit
+    return bits / sum(grid.shape[0] * grid.shape[1] for grid in grids)
+
+
+def positions(
+    grids: Sequence[Int[np.ndarray, "_ _ q"]], sizes: tuple[int, ...], level: int, place: int
+) -> tuple[Int64[Tensor, "n c"], Int64[Tensor, " n"]]:
+    """Embedding rows of all positions (`network.Inputs`), and the digit at each."""
+    inputs, rows, values = Inputs(sizes, level, place), [], []
+    for grid in grids:
+        field = Field(grid.astype(np.int64), sizes)
+        at = field.rows()
+        found = digits.split(field.read(level, at), sizes[level])
+        prefix = found[0] if place else np.zeros(len(at), dtype=np.int64)
+        rows.append(inputs.rows_of(field.seen(level, at), prefix))
+        values.append(found[place])
+    return torch.from_numpy(np.concatenate(rows)), torch.from_numpy(np.concatenate(values))
+
+
+class FloatNetwork(nn.Module):
+    """`network.Network` while it is trained: the same layers in float32, logits in nats."""
+
+    def __init__(self, inputs: Inputs, width: int, hidden: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(inputs.rows, width)
+        self.first = nn.Linear(inputs.count * width, hidden)
+        self.second = nn.Linear(hidden, hidden)
+        self.last = nn.Linear(hidden, inputs.alphabet)
+
+    def forward(self, rows: Int64[Tensor, "n c"]) -> Tensor:
+        return self.last(self.hidden(rows)[1])
+
+    def hidden(self, rows: Int64[Tensor, "n c"]) -> tuple[Tensor, Tensor]:
+        """Activations of both hidden layers."""
+        first = torch.relu(self.first(self.embedding(rows).flatten(1)))
+        return first, torch.relu(self.second(first))
+
+
+def _train(
+    rows: Int64[Tensor, "n c"], values: Int64[Tensor, " n"], inputs: Inputs, settings: FitSettings
+) -> FloatNetwork:
+    generator = torch.Generator().manual_seed(settings.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        model = FloatNetwork(inputs, settings.width, settings.hidden)
+    if inputs.count * settings.width > WIDEST:
+        raise InputError(
+            f"width is {settings.width}; at most {WIDEST // inputs.count} for a network with {inputs.count} inputs"
+        )
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=settings.weight_decay)
+    rate = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings.learning_rate, total_steps=settings.steps + 1, pct_start=0.1
+    )
+    for _ in range(settings.steps):
+        drawn = torch.randint(len(values), (settings.batch_size,), generator=generator)
+        loss = nn.functional.cross_entropy(model(rows[drawn]), values[drawn])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        rate.step()
+    return model
+
+
+@torch.no_grad()
+def quantize(
+    model: FloatNetwork, rows: Int64[Tensor, "n c"], sizes: tuple[int, ...], level: int, place: int
+) -> Network:
+    """The integer network nearest to a trained one: int8 per output unit, activations over their range in `rows`."""
+    some = rows[torch.linspace(0, len(rows) - 1, min(_CALIBRATION, len(rows))).long()]
+    units = [float(activation.max().clamp_min(1e-6)) / HIGHEST for activation in model.hidden(some)]
+    table = model.embedding.weight.double().numpy()
+    step = max(np.abs(table).max(), 1e-6) / 127
+    steps = [step, *units, math.log(2) / 256]
+    layers = [
+        _quantized(layer, *steps[i : i + 2])
+        for i, layer in enumerate((model.first, model.second, model.last))
+    ]
+    embedding = np.rint(table / step).astype(np.int8)
+    return Network(sizes, level, place, embedding, (layers[0], layers[1], layers[2]))
+
+
+def _quantized(layer: nn.Linear, unit: float, target: float) -> Layer:
+    """A layer whose inputs are whole multiples of `unit`, its outputs of `target`."""
+    weight, bias = layer.weight.double().numpy(), layer.bias.double().numpy()
+    step = np.maximum(np.abs(weight).max(-1), 1e-9) / 127
+    most = np.iinfo(np.int32).max
+    return Layer(
+        np.rint(weight / step[:, None]).astype(np.int8),
+        np.rint(np.clip(bias / (unit * step), -most, most)).astype(np.int32),
+        np.rint(np.clip(unit * step / target * 2**SHIFT, 0, 2**30 - 1)).astype(np.int32),
+    )
+
+
+def _check(grids: Sequence[Int[np.ndarray, "_ _ q"]], sizes: tuple[int, ...]) -> None:
+    if not grids:
+        raise InputError("grids is empty; at least one grid of indices is needed")
+    for number, grid in enumerate(grids):
+        if grid.ndim != 3 or grid.shape[2] != len(sizes) or grid.size == 0:
+            raise InputError(f"grid {number} is {grid.shape}; [h, w, {len(sizes)}] is accepted")
+        if (grid < 0).any() or (grid >= np.array(sizes)).any():
+            raise InputError(f"grid {number} has indices outside 0 … K − 1 for codebook sizes {sizes}")

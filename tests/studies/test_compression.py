@@ -1,0 +1,178 @@
+"""The compression study and the commands around files, with a small untrained model on small pictures."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from codebound import Residual, VectorQuantizer, codec
+from codebound.cli import app
+from codebound.codec import tiles
+from codebound.data.images import photographs
+from codebound.priors.fitting import FitSettings, fit_prior
+from codebound.studies.compression import report, study
+from codebound.studies.compression.settings import Settings
+from codebound.studies.compression.summary import Curve, bd_rate, load
+from codebound.tokenizers import ImageTokenizer
+
+SIZE = (48, 64)
+
+
+def invoke(*arguments: str | Path) -> tuple[int, str]:
+    found = CliRunner().invoke(app, [str(a) for a in arguments])
+    return found.exit_code, found.output
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    for number, photo in enumerate(photographs("held_out")[:2]):
+        Image.fromarray(photo.pixels[: SIZE[0], : SIZE[1]]).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    tokenizer = ImageTokenizer(
+        Residual([VectorQuantizer(6, 16, seed=i) for i in range(2)]), width=8, depth=0, stride=8
+    ).eval()
+    tokenizer.quantizer.init_(tokenizer.latents(torch.rand(4, 3, 64, 64)).reshape(-1, 6))
+    folder = tmp_path_factory.mktemp("model")
+    tokenizer.save_pretrained(folder)
+    grid = tiles.encode(tokenizer, photographs("train")[0].pixels[:160, :160])
+    fit_prior([grid], (16, 16), FitSettings(steps=5, width=4, hidden=4)).save(folder)
+    return folder
+
+
+def curve(name: str, shift: float, points: int = 5) -> Curve:
+    """PSNR = 30 + 10·log10(rate · 10^shift)."""
+    rates = np.geomspace(0.05, 1, points)
+    return Curve(
+        name,
+        tuple(
+            {"bits_per_pixel": float(r), "psnr": float(30 + 10 * np.log10(r) + shift), "ssim": None}
+            for r in rates
+        ),
+    )
+
+
+def test_bd_rate_of_shifted_curves_is_the_shift() -> None:
+    better, worse = curve("a", 1.0), curve("b", 0.0)
+    assert bd_rate(better, worse) == pytest.approx(100 * (10**-0.1 - 1), abs=1e-6)
+    assert bd_rate(worse, better) == pytest.approx(100 * (10**0.1 - 1), abs=1e-6)
+    assert bd_rate(better, better) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_bd_rate_is_not_given_where_curves_do_not_overlap() -> None:
+    assert bd_rate(curve("a", 0.0), curve("b", 12.5)) is None
+    assert bd_rate(curve("a", 0.0, points=1), curve("b", 0.0)) is None
+
+
+def test_quality_at_a_rate_is_not_extrapolated() -> None:
+    found = curve("a", 0.0)
+    assert found.at(0.1, "psnr") == pytest.approx(20.0, abs=0.01)
+    assert found.at(0.04, "psnr") is None
+    assert found.at(1.1, "psnr") is None
+    assert found.at(0.1, "ssim") is None
+
+
+def test_a_study_of_two_pictures(pictures: Path, model: Path, tmp_path: Path) -> None:
+    settings = Settings(data=str(pictures), model=str(model), codecs=("jpeg",), rate=0.5)
+    seen: list[tuple[int, int]] = []
+    study.run(tmp_path / "run", settings, progress=lambda done, of: seen.append((done, of)))
+    assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    again: list[tuple[int, int]] = []
+    study.run(tmp_path / "run", settings, progress=lambda done, of: again.append((done, of)))
+    assert again == [(3, 3)]
+    page = report.write(tmp_path / "run")
+    assert "bits per pixel" in page.read_text()
+    data = load(tmp_path / "run")
+    loaded = codec.load_model(model)
+    for number, picture in enumerate(data.pictures):
+        for point in data.curve(picture, "codebound").points:
+            written = codec.compress(pictures / f"{number}.png", model=loaded, quality=point["quality"])
+            assert point["bytes"] == len(written)  # rate_file is the file's size
+            assert point["bits_per_pixel"] == 8 * len(written) / (SIZE[0] * SIZE[1])
+    for row in data.ladder:
+        assert row["raw"] == 4.0
+        assert row["network"] <= row["raw"] + 0.6
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert [row["codec"] for row in results["comparison"]] == ["codebound", "jpeg"]
+
+
+def test_unknown_codecs_and_folders_are_refused(tmp_path: Path) -> None:
+    code, said = invoke("study", "compression", "--set", "codecs=[gif]", "--out", tmp_path / "a")
+    assert code == 2
+    assert "codecs" in said
+    code, said = invoke("study", "compression", "--data", tmp_path / "none", "--out", tmp_path / "b")
+    assert code == 2
+    assert not (tmp_path / "b").exists()
+
+
+def test_files_on_the_command_line(pictures: Path, model: Path, tmp_path: Path) -> None:
+    code, said = invoke("compress", pictures, "--model", model, "--out", tmp_path / "small", "--json")
+    assert code == 0, said
+    rows = json.loads(said)
+    assert [Path(row["file"]).name for row in rows] == ["0.cbd", "1.cbd"]
+    assert all(Path(row["file"]).stat().st_size == row["bytes"] for row in rows)
+    one = tmp_path / "small" / "0.cbd"
+    code, said = invoke("info", one, "--json")
+    assert code == 0
+    found = json.loads(said)
+    assert found["bytes"] == one.stat().st_size == found["overhead"] + found["grids"][0]["bytes"]
+    assert found["picture"] == {"height": SIZE[0], "width": SIZE[1], "grey": False}
+    assert found["model"] == codec.load_model(model).digest().hex()
+    assert invoke("info", one)[0] == 0
+    code, said = invoke("verify", tmp_path / "small", "--model", model)
+    assert code == 0, said
+    code, said = invoke("decompress", one, "--model", model, "--exact", "--out", tmp_path / "again.png")
+    assert code == 0, said
+    with Image.open(tmp_path / "again.png") as opened:
+        assert opened.size == SIZE[::-1]
+    exact = codec.decompress(one.read_bytes(), model=codec.load_model(model), exact=True)
+    assert np.array_equal(np.array(Image.open(tmp_path / "again.png")), exact)
+
+
+def test_indices_on_the_command_line(model: Path, tmp_path: Path) -> None:
+    indices = np.arange(30).reshape(5, 6, 1)
+    (tmp_path / "grid.cbd").write_bytes(codec.compress_indices(indices, (30,)))
+    code, said = invoke("decompress", tmp_path / "grid.cbd", "--model", model)
+    assert code == 0, said
+    assert np.array_equal(np.load(tmp_path / "grid.npy"), indices)
+
+
+def test_refusals_on_the_command_line(pictures: Path, model: Path, tmp_path: Path) -> None:
+    whole = codec.compress(pictures / "0.png", model=codec.load_model(model))
+    (tmp_path / "good.cbd").write_bytes(whole)
+    (tmp_path / "cut.cbd").write_bytes(whole[:-1])
+    (tmp_path / "text.png").write_text("no picture")
+    for arguments in (
+        ("info", tmp_path / "cut.cbd"),
+        ("verify", tmp_path / "cut.cbd", "--model", model),
+        ("decompress", tmp_path / "cut.cbd", "--model", model),
+        ("compress", tmp_path / "text.png", "--model", model),
+        ("compress", tmp_path / "missing.png", "--model", model),
+        ("compress", pictures / "0.png", "--model", model, "--quality", "3"),
+        ("compress", pictures / "0.png", "--model", tmp_path),
+        ("fit-prior", tmp_path),
+    ):
+        code, said = invoke(*arguments)
+        assert code == 2, (arguments, said)
+        assert "Traceback" not in said
+    assert not (tmp_path / "cut.png").exists()
+    code, said = invoke("verify", tmp_path, "--model", model)  # the good one is still checked
+    assert code == 2
+    assert "right" in said
+
+
+def test_two_inputs_of_one_name_are_refused(pictures: Path, model: Path, tmp_path: Path) -> None:
+    other = tmp_path / "0.png"
+    other.write_bytes((pictures / "0.png").read_bytes())
+    code, said = invoke("compress", pictures / "0.png", other, "--model", model, "--out", tmp_path / "out")
+    assert code == 2
+    assert "0.cbd" in said.replace("\n", "")
