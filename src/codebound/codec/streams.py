@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from codebound.coding.container import Mode, least_bytes
 from codebound.coding.errors import WrongModel
@@ -26,6 +27,8 @@ class Coded(NamedTuple):
     bits: tuple[float, ...]
 
 
+# A diagonal's products are too small for threads: two of them take three times as long where cores are busy.
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def encode_levels(field: Field, prior: GridPrior | None, modes: Sequence[Mode]) -> Coded:
     """All levels, each in the mode among these that takes fewest bits; the lower one where two are equal."""
     encoder, chosen, bits = Encoder(), [], []
@@ -43,6 +46,7 @@ def encode_levels(field: Field, prior: GridPrior | None, modes: Sequence[Mode]) 
     return Coded(stream, tuple(chosen), tuple(bits))
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def decode_levels(stream: bytes, modes: Sequence[Mode], field: Field, prior: GridPrior | None) -> None:
     """Write a stream's indices to the field.
 
