@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from codebound import __version__, cli_codec, cli_train, config
@@ -34,7 +33,7 @@ from codebound.studies.population import settings as population_settings
 from codebound.studies.population import study as population_study
 from codebound.studies.population import summary as population_summary
 from codebound.studies.tables import claims_table
-from codebound.terminal import AsJson, Backend, Jobs, group, out, plain, run_study
+from codebound.terminal import AsJson, Backend, Jobs, Sets, group, out, plain, run_study, show_run
 from codebound.theory import gaussian
 
 app = group("Vector quantization where every number stands next to its limit.")
@@ -77,10 +76,7 @@ def study_init(
             help="Your own vectors in place of the photographs: .npy, .npz, .csv, .parquet or a folder of images."
         ),
     ] = None,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; see show-config."),
-    ] = None,
+    sets: Sets = None,
     jobs: Jobs = -1,
     backend: Backend = "loky",
     as_json: AsJson = False,
@@ -122,10 +118,7 @@ def study_estimators(
             help="Run folder: default runs/estimators; with --quick or --full runs/estimators-quick, -full.",
         ),
     ] = None,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; see show-config."),
-    ] = None,
+    sets: Sets = None,
     jobs: Jobs = -1,
     backend: Backend = "loky",
     as_json: AsJson = False,
@@ -161,10 +154,7 @@ def study_population(
             help="Run folder: default runs/population; with --quick or --full runs/population-quick, -full.",
         ),
     ] = None,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; see show-config."),
-    ] = None,
+    sets: Sets = None,
     jobs: Jobs = -1,
     backend: Backend = "loky",
     as_json: AsJson = False,
@@ -196,18 +186,19 @@ def study_report(
 
       codebound study report runs/init
     """
-    if read_study(folder)["study"] == "estimators":
-        _show_estimators(folder, as_json, again=True)
-    elif read_study(folder)["study"] == "compression":
-        cli_codec.show_compression(folder, as_json)
-    elif read_study(folder)["study"] == "population":
-        _show_population(folder, as_json, again=True)
-    elif read_study(folder)["study"] == "utilisation":
-        cli_train.show_utilisation(folder, as_json)
-    elif read_study(folder)["study"] == "train":
-        cli_train.report([folder], None, as_json)
-    else:
-        _show(folder, as_json)
+    match read_study(folder)["study"]:
+        case "estimators":
+            _show_estimators(folder, as_json, again=True)
+        case "population":
+            _show_population(folder, as_json, again=True)
+        case "utilisation":
+            cli_train.show_utilisation(folder, as_json)
+        case "compression":
+            cli_codec.show_compression(folder, as_json)
+        case "train":
+            cli_train.report([folder], None, as_json)
+        case _:
+            _show(folder, as_json)
 
 
 @study_app.command("list")
@@ -347,36 +338,25 @@ def _population_settings(quick: bool, full: bool, sets: list[str] | None) -> pop
 
 def _show_population(folder: Path, as_json: bool, again: bool = False) -> None:
     page = population_report.write(folder) if again else population_report.refresh(folder)
-    if as_json:
-        plain((folder / "results.json").read_text(encoding="utf-8"))
-        return
-    for table in population_report.tables(population_summary.load(folder)):
-        out.print(table)
-    out.print(f"Report: {page.resolve()}", highlight=False, soft_wrap=True)
+    show_run(page, lambda: population_report.tables(population_summary.load(folder)), as_json)
 
 
 def _show_estimators(folder: Path, as_json: bool, again: bool = False) -> None:
+    def tables() -> list[Table]:
+        data = estimators_rundata.load(folder)
+        ranking = estimators_tables.ranking_tables(estimators_summary.summarise(data))
+        return [*ranking, claims_table(estimators_report.judge(data))]
+
     page = estimators_report.write(folder) if again else estimators_report.refresh(folder)
-    if as_json:
-        plain((folder / "results.json").read_text(encoding="utf-8"))
-        return
-    data = estimators_rundata.load(folder)
-    for table in estimators_tables.ranking_tables(estimators_summary.summarise(data)):
-        out.print(table)
-    out.print(claims_table(estimators_report.judge(data)))
-    out.print(f"Report: {page.resolve()}", highlight=False, soft_wrap=True)
+    show_run(page, tables, as_json)
 
 
 def _show(folder: Path, as_json: bool) -> None:
-    page = report.write(folder)
-    data = load(folder)
-    if as_json:
-        plain((folder / "results.json").read_text(encoding="utf-8"))
-        return
-    for table in source_tables(summarise(data)):
-        out.print(table)
-    out.print(claims_table(report.judge(data)))
-    out.print(f"Report: {escape(str(page.resolve()))}", highlight=False, soft_wrap=True)
+    def tables() -> list[Table]:
+        data = load(folder)
+        return [*source_tables(summarise(data)), claims_table(report.judge(data))]
+
+    show_run(report.write(folder), tables, as_json)
 
 
 def _spectrum(dim: int | None, spectrum: str | None, covariance: Path | None) -> np.ndarray:

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from codebound import config, files
 from codebound.errors import InputError
-from codebound.terminal import AsJson, Backend, Cells, Jobs, err, out, plain, run_study
+from codebound.terminal import AsJson, Backend, Cells, Jobs, Sets, err, out, plain, run_study, say_where
 
 if TYPE_CHECKING:
     from codebound.studies.compression.settings import Settings
@@ -214,10 +214,7 @@ def study_compression(
         Path | None,
         typer.Option("--out", help="Run folder (default runs/compression; with --quick -quick)."),
     ] = None,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; see show-config."),
-    ] = None,
+    sets: Sets = None,
     jobs: Jobs = 1,
     backend: Backend = "loky",
     as_json: AsJson = False,
@@ -262,7 +259,7 @@ def show_compression(folder: Path, as_json: bool) -> None:
         out.print(table)
     for line in report.verdict(data):
         out.print(escape(line), highlight=False)
-    out.print(f"Report: {escape(str(page.resolve()))}", highlight=False, soft_wrap=True)
+    say_where(page)
 
 
 def _model(folder: Path | None) -> Any:

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from codebound import config
 from codebound.errors import InputError
-from codebound.terminal import AsJson, Backend, Jobs, err, out, plain, run_study
+from codebound.terminal import AsJson, Backend, Jobs, Sets, err, out, plain, run_study, say_where, show_run
 
 if TYPE_CHECKING:
     from codebound.studies.runs.settings import Settings
@@ -97,7 +97,7 @@ def train(
             return
         page = reports.write([folder])
     _show([folder])
-    out.print(f"Report: {escape(str(page.resolve()))}", highlight=False, soft_wrap=True)
+    say_where(page)
 
 
 def evaluate(
@@ -152,7 +152,7 @@ def report(
         plain(json.dumps({run.name: run.final for run in reports.load(folders)}, indent=2))
         return
     _show(folders)
-    out.print(f"Report: {escape(str(written.resolve()))}", highlight=False, soft_wrap=True)
+    say_where(written)
 
 
 def study_utilisation(
@@ -165,10 +165,7 @@ def study_utilisation(
             "--out", help="Run folder (default runs/utilisation; with --quick runs/utilisation-quick)."
         ),
     ] = None,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; see show-config."),
-    ] = None,
+    sets: Sets = None,
     jobs: Jobs = -1,
     backend: Backend = "loky",
     as_json: AsJson = False,
@@ -205,15 +202,11 @@ def show_utilisation(folder: Path, as_json: bool) -> None:
     from codebound.studies.tables import claims_table
     from codebound.studies.utilisation import report, summary
 
-    page = report.write(folder)
-    if as_json:
-        plain((folder / "results.json").read_text(encoding="utf-8"))
-        return
-    data = summary.load(folder)
-    for table in report.tables(data, summary.summarise(data)):
-        out.print(table)
-    out.print(claims_table(report.judge(data)))
-    out.print(f"Report: {escape(str(page.resolve()))}", highlight=False, soft_wrap=True)
+    def tables() -> list[Table]:
+        data = summary.load(folder)
+        return [*report.tables(data, summary.summarise(data)), claims_table(report.judge(data))]
+
+    show_run(report.write(folder), tables, as_json)
 
 
 def _settings(

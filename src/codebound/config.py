@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -19,6 +19,9 @@ class Settings(BaseModel):
     """Immutable settings; an unknown key is refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    # Names of settings that only choose cells and change none: a study may be taken up with others.
+    CHOOSES: ClassVar[frozenset[str]] = frozenset()
 
 
 S = TypeVar("S", bound=Settings)
@@ -83,10 +86,11 @@ def fingerprint(settings: Settings) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def differences(old: Settings, new: Settings) -> list[str]:
-    """`key: old → new` for each setting that differs."""
+def differences(old: Settings, new: Settings, but: Container[str] = ()) -> list[str]:
+    """`key: old → new` for each setting that differs, but for those named in `but`."""
     before, after = old.model_dump(mode="json"), new.model_dump(mode="json")
-    return [f"{key}: {before[key]!r} → {after[key]!r}" for key in after if before[key] != after[key]]
+    changed = [key for key in after if before[key] != after[key] and key not in but]
+    return [f"{key}: {before[key]!r} → {after[key]!r}" for key in changed]
 
 
 def _suggestion(key: str, known: Iterable[str]) -> str:

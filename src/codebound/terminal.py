@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +21,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 from codebound import config
 from codebound.errors import InputError
@@ -31,6 +32,10 @@ err = Console(stderr=True)
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; see show-config."),
+]
 Jobs = Annotated[int, typer.Option(help="Processes; −1: one per core. Changes no number.")]
 Backend = Annotated[
     str,
@@ -67,6 +72,21 @@ def group(text: str) -> typer.Typer:
 def plain(text: str) -> None:
     """Text for another program: no wrapping, no colour."""
     sys.stdout.write(text + "\n")
+
+
+def show_run(page: Path, tables: Callable[[], Iterable[Table]], as_json: bool) -> None:
+    """What a study found: `results.json` beside the page for a program, else its tables and where the page is."""
+    if as_json:
+        plain((page.parent / "results.json").read_text(encoding="utf-8"))
+        return
+    for table in tables():
+        out.print(table)
+    say_where(page)
+
+
+def say_where(page: Path) -> None:
+    """The last line of a command that wrote a report."""
+    out.print(f"Report: {escape(str(page.resolve()))}", highlight=False, soft_wrap=True)
 
 
 def run_study(

@@ -200,9 +200,14 @@ def test_soft_statistics_are_the_definition() -> None:
     unscaled = assign.Soft(steps=100, start=0.5, end=4.0, annealing=0.5, scaled=False)
     assert float(unscaled.slope(now, 4)) == pytest.approx(0.5 * 8**0.5)  # whatever the distortion
     q = (0.8 * (counts / 21).log() - slope * torch.cdist(z, c).square()).softmax(-1).double()
-    got = kind.statistics(z, c, torch.zeros(100, dtype=torch.int64), now)
+    indices = torch.zeros(100, dtype=torch.int64)
+    got = kind.statistics(z, c, indices, now)
     assert torch.allclose(got[0], q.sum(0), atol=1e-4)
     assert torch.allclose(got[1], q.T @ z.double(), atol=1e-4)
+    indices[30:] = -1  # have no part in the sums, whatever is in them
+    z[30:] = math.nan
+    got = kind.statistics(z, c, indices, now)
+    assert torch.allclose(got[1], q[:30].T @ z[:30].double(), atol=1e-4)
 
 
 def test_after_annealing_the_statistics_are_hard() -> None:

@@ -13,7 +13,16 @@ import torch
 from codebound import config
 from codebound.errors import InputError
 from codebound.studies import claims
-from codebound.studies.estimators import figures, findings, report, rundata, study, timing
+from codebound.studies.estimators import (
+    check_figures,
+    figures,
+    findings,
+    report,
+    rundata,
+    source_figures,
+    study,
+    timing,
+)
 from codebound.studies.estimators.arms import BASELINE, arms
 from codebound.studies.estimators.linear import run_linear
 from codebound.studies.estimators.settings import FULL, QUICK, Settings
@@ -220,9 +229,9 @@ def test_plots_of_errors_show_the_bound_and_the_reference(data: rundata.StudyDat
         "convergence": figures.convergence(data, summaries),
         "commitment": figures.commitment(data, summaries),
         "scaling": figures.scaling(data, summaries),
-        "ranking": figures.ranking(data, summaries[0]),
-        "mlp": figures.networks(data, summaries[0]),
-        "verification": figures.verification(data),
+        "ranking": source_figures.ranking(data, summaries[0]),
+        "mlp": source_figures.networks(data, summaries[0]),
+        "verification": check_figures.verification(data),
     }
     for name, figure in made.items():
         assert figure is not None, name

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from codebound import config
 from codebound.errors import InputError
+from codebound.studies.folder import RunFolder, read_study
 from codebound.studies.initialisation import sources, study
 from codebound.studies.initialisation.cell import Cell, cells, initial_codebooks
 from codebound.studies.initialisation.settings import Settings
@@ -196,6 +197,19 @@ def test_another_version_does_not_resume(finished: Path, tmp_path: Path) -> None
     (out / "study.json").write_text(text.replace(f'"torch": "{version("torch")}"', '"torch": "1.0"'))
     with pytest.raises(InputError, match=r"torch: '1\.0' →"):
         study.run(out, small())
+
+
+def test_a_folder_takes_further_seeds_but_no_other_settings(tmp_path: Path) -> None:
+    folder = RunFolder.open(tmp_path / "out", "init", Settings(seeds=1))
+    folder.finish("a cell", {"x": 1})
+    grown = RunFolder.open(tmp_path / "out", "init", Settings(seeds=3))
+    assert grown.finished("a cell")
+    assert config.from_yaml(Settings, grown.path / "config.yaml").seeds == 3
+    fingerprint = read_study(grown.path)["fingerprint"]
+    assert fingerprint == config.fingerprint(Settings(seeds=3))
+    with pytest.raises(InputError, match=r"other settings \(steps: \d+ → 7\)"):
+        RunFolder.open(tmp_path / "out", "init", Settings(seeds=3, steps=7))
+    assert read_study(grown.path)["fingerprint"] == fingerprint
 
 
 @pytest.mark.parametrize("jobs", [0, -2])

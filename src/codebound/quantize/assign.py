@@ -14,7 +14,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from codebound import search
@@ -23,6 +23,7 @@ from codebound.quantize.noise import gumbel, token_keys
 from codebound.quantize.update import Memory
 
 CHUNK = 2**20  # scores that exist at a time where all codewords of a token are needed: 4 MB
+SOFT_CHUNK = 2**18  # the same in float64, passed over several times: 2 MB stay in the cache
 
 
 class AssignBase(ABC):
@@ -180,24 +181,35 @@ class Soft(AssignBase):
         hard = super().statistics(z, codewords, indices, memory)
         # Before the first update there is no running distortion: that batch is counted hard.
         soft = self.is_soft(memory) & (memory.distortion > 0)
-        slope = self.slope(memory, z.shape[-1]).nan_to_num(posinf=0.0)
+        # A compiled graph can't branch, and on a device the question would wait for the queue.
+        if not torch.compiler.is_compiling() and z.is_cpu and not bool(soft):
+            return hard
         # In float64, so that the sums do not depend on how a batch was divided.
-        counts, sums = self._soft_sums(
-            z.detach().double(), codewords.detach().double(), indices, memory, slope
-        )
+        z, codewords = z.detach().double(), codewords.detach().double()
+        slope = self.slope(memory, z.shape[-1]).nan_to_num(posinf=0.0)
+        prior = (memory.counts.double() / memory.counts.sum()).clamp_min(1e-12).log() * self.gamma
+        counts, sums = _soft_sums(z, codewords, indices >= 0, prior, slope)
         return torch.where(soft, counts, hard[0]), torch.where(soft, sums, hard[1])
 
-    def _soft_sums(
-        self, z: Tensor, codewords: Tensor, indices: Tensor, memory: Memory, slope: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        prior = (memory.counts.double() / memory.counts.sum()).clamp_min(1e-12).log() * self.gamma
-        valid = (indices >= 0).to(z.dtype).unsqueeze(-1)
-        counts, sums = codewords.new_zeros(codewords.shape[0]), torch.zeros_like(codewords)
-        for part, weight in zip(_chunks(z, codewords), _chunks(valid, codewords), strict=True):
-            q = (prior + slope * _scores(part, codewords)).softmax(-1) * weight
-            counts = counts + q.sum(0)
-            sums = sums + q.T @ part
-        return counts, sums
+
+def _soft_sums(
+    z: Float[Tensor, "n D"],
+    codewords: Float[Tensor, "K D"],
+    valid: Bool[Tensor, " n"],
+    prior: Float[Tensor, " K"],
+    slope: Float[Tensor, ""],
+) -> tuple[Float[Tensor, " K"], Float[Tensor, "K D"]]:
+    """Counts and sums under q_ij ∝ exp(prior_j − slope·|z_i − c_j|²), float64."""
+    present = valid.unsqueeze(-1)
+    z = z.where(present, 0.0)
+    moments = torch.cat([z, present.to(z)], dim=-1)
+    # Prior and slope go into the product: every further pass over all pairs would cost as much as it.
+    scores, slopes = prior - slope * codewords.square().sum(-1), 2.0 * slope * codewords.T
+    total = z.new_zeros(moments.shape[1], len(codewords))
+    size = max(1, SOFT_CHUNK // len(codewords))
+    for part, moment in zip(z.split(size), moments.split(size), strict=True):
+        total.addmm_(moment.T, torch.addmm(scores, part, slopes).softmax(-1))
+    return total[-1], total[:-1].T.contiguous()
 
 
 Assign = Nearest | Cosine | Stochastic | Gumbel | EntropyConstrained | Soft

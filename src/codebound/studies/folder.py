@@ -30,7 +30,9 @@ class RunFolder(Generic[S]):
     def open(
         cls, path: Path, study: str, settings: S, inputs: Mapping[str, str] | None = None
     ) -> RunFolder[S]:
-        """Make the folder, or take up an earlier run of exactly these settings, inputs and versions.
+        """Make the folder, or take up an earlier run of these settings, inputs and versions.
+
+        Settings that only choose cells (`Settings.CHOOSES`) may differ: the folder then stands for the present ones.
 
         Args:
             inputs: what else decides the numbers, by name: a digest of the data, the definition of the arms.
@@ -52,19 +54,23 @@ class RunFolder(Generic[S]):
             sweep(path)
         elif any(entry for entry in path.iterdir() if not entry.name.startswith(".")):
             raise InputError(f"--out {path} holds other files; give a new folder or one of an earlier run")
-        else:
-            write_text(
-                path / "study.json", json.dumps(_provenance(study, settings, identity), indent=2) + "\n"
-            )
-            write_text(path / "config.yaml", config.to_yaml(settings))
+        folder._describe(study, identity)
         return folder
+
+    def _describe(self, study: str, identity: Mapping[str, str]) -> None:
+        path, text = self.path / "config.yaml", config.to_yaml(self.settings)
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            return
+        provenance = _provenance(study, self.settings, identity)
+        write_text(self.path / "study.json", json.dumps(provenance, indent=2) + "\n")
+        write_text(path, text)
 
     def _check_same(self, study: str, identity: Mapping[str, str]) -> None:
         earlier = read_study(self.path)
         if earlier["study"] != study:
             raise InputError(f"--out {self.path} holds a run of study {earlier['study']!r}, not {study!r}")
         before = config.from_yaml(type(self.settings), self.path / "config.yaml")
-        changed = config.differences(before, self.settings)
+        changed = config.differences(before, self.settings, but=self.settings.CHOOSES)
         changed += [
             f"{name}: {earlier.get('identity', {}).get(name)!r} → {value!r}"
             for name, value in identity.items()

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar, get_args
 from joblib import Parallel, delayed, parallel_config
 
 from codebound.errors import InputError
+from codebound.studies.folder import RunFolder
 
 Backend = Literal["loky", "dask", "ray"]
 _NEEDS = {"loky": "joblib", "dask": "distributed", "ray": "ray"}
@@ -55,6 +56,38 @@ def each(
         yield from Parallel(n_jobs=jobs, return_as=how, backend=_name(backend))(
             delayed(work)(item) for item in items
         )
+
+
+def finish(
+    folder: RunFolder[Any],
+    cells: Sequence[T],
+    work: Callable[[T], None],
+    *,
+    name: Callable[[T], str],
+    jobs: int,
+    backend: Backend,
+    progress: Callable[[int, int], None],
+    alone: Callable[[T], bool] = lambda cell: False,
+) -> None:
+    """`work` on the cells that the folder does not hold yet.
+
+    Args:
+        name: of a cell's file.
+        progress: called with (finished, all) cells, at first and after each.
+        alone: cells that nothing else of ours may run beside; they come last, in this process.
+    """
+    missing = [cell for cell in cells if not folder.finished(name(cell))]
+    done = len(cells) - len(missing)
+    progress(done, len(cells))
+    together = [cell for cell in missing if not alone(cell)]
+    single = [cell for cell in missing if alone(cell)]
+    for group in (
+        each(work, together, jobs=jobs, backend=backend) if together else (),
+        each(work, single) if single else (),
+    ):
+        for _ in group:
+            done += 1
+            progress(done, len(cells))
 
 
 def _name(backend: Backend) -> str | None:

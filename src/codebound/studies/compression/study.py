@@ -45,12 +45,15 @@ def run(
     identity = {"model": model.digest().hex(), "pictures": _digest(pictures), "pillow": PIL.__version__}
     folder = RunFolder.open(out, STUDY, settings, identity)
     cells = [*(cell_name(i) for i in range(len(pictures))), LADDER]
-    missing = [cell for cell in cells if not folder.finished(cell)]
-    done = len(cells) - len(missing)
-    progress(done, len(cells))
-    for _ in parallel.each(partial(_work, folder), missing, jobs=jobs, backend=backend):
-        done += 1
-        progress(done, len(cells))
+    parallel.finish(
+        folder,
+        cells,
+        partial(_work, folder),
+        name=str,
+        jobs=jobs,
+        backend=backend,
+        progress=progress,
+    )
 
 
 def cell_name(number: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,19 +13,11 @@ from codebound.studies.estimators.labels import ESTIMATORS, PROTOCOLS, WAYS, sou
 from codebound.studies.estimators.rundata import StudyData, beta_range_percent
 from codebound.studies.estimators.study import VERIFIED_ON
 from codebound.studies.estimators.summary import SourceSummary, bound_name, learned_gain
+from codebound.studies.finding import Finding, typeset_all
 from codebound.studies.formatting import db_text, number, typeset
 from codebound.studies.statistics import Interval, mean_interval, paired_percent, paired_ratio
 
 NEGLIGIBLE = 0.25  # per cent: a difference whose whole interval is smaller is called level
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A sentence or two under a heading."""
-
-    title: str
-    text: str
-    items: tuple[str, ...] = ()  # a list after the text
 
 
 def findings(
@@ -45,7 +36,7 @@ def findings(
         _cost(data),
         _ledger(verdicts),
     ]
-    return [Finding(f.title, typeset(f.text), tuple(map(typeset, f.items))) for f in found if f is not None]
+    return typeset_all(found)
 
 
 def recommendation(data: StudyData, summaries: Sequence[SourceSummary]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -23,6 +23,8 @@ QUICK = {"seeds": 2, "sources": ("gaussian", "mixture"), "codebook_sizes": (8, 6
 
 class Settings(config.Settings):
     """Defaults are the documents' (row C2); `--quick` and `--full` change seeds, sources and sizes."""
+
+    CHOOSES: ClassVar = frozenset({"seeds", "first_seed"})
 
     sources: tuple[SourceName, ...] = ("gaussian", "mixture", "laplace")
     mlp_sources: tuple[NetworkSource, ...] = Field(

@@ -72,20 +72,16 @@ def run(
     definition = repr([plan, NETWORK_ESTIMATORS, [way[1] for way in WAYS.values()]])
     inputs = {"arms": hashlib.sha256(definition.encode()).hexdigest()[:12]}
     folder = RunFolder.open(out, "estimators", settings, inputs)
-    every = cells(settings)
-    missing = [cell for cell in every if not folder.finished(cell.name)]
-    done = len(every) - len(missing)
-    progress(done, len(every))
-    # Nothing else of ours runs beside the timing.
-    together = [cell for cell in missing if cell.experiment != "timing"]
-    alone = [cell for cell in missing if cell.experiment == "timing"]
-    work = partial(run_cell, folder)
-    for group, processes in ((together, jobs), (alone, 1)):
-        if not group:
-            continue
-        for _ in parallel.each(work, group, jobs=processes, backend=backend if group is together else "loky"):
-            done += 1
-            progress(done, len(every))
+    parallel.finish(
+        folder,
+        cells(settings),
+        partial(run_cell, folder),
+        name=lambda cell: cell.name,
+        jobs=jobs,
+        backend=backend,
+        progress=progress,
+        alone=lambda cell: cell.experiment == "timing",
+    )
 
 
 def run_cell(folder: RunFolder[Settings], cell: Cell) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from codebound.studies.claims import Status, Verdict
-from codebound.studies.formatting import count_text, db_text, number, typeset
+from codebound.studies.finding import Finding, typeset_all
+from codebound.studies.formatting import count_text, db_text, number
 from codebound.studies.initialisation.labels import look, source_name
 from codebound.studies.initialisation.rundata import SPLITS, WHEN
 from codebound.studies.initialisation.settings import DOCUMENTED
@@ -17,15 +17,6 @@ from codebound.studies.statistics import Interval
 NEGLIGIBLE = 0.5  # per cent: smaller differences are called level, whatever their interval
 # Judged in the headline, and named before any run: the documents' rule, and that rule with the right spectrum.
 RULE, CORRECTED = "rd_gaussian", "water_filling"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A sentence or two under a heading."""
-
-    title: str
-    text: str
-    items: tuple[str, ...] = ()  # a list after the text
 
 
 def findings(summary: Summary, verdicts: Sequence[Verdict]) -> list[Finding]:
@@ -40,7 +31,7 @@ def findings(summary: Summary, verdicts: Sequence[Verdict]) -> list[Finding]:
         _finite_data(summary),
         _formula(summary),
     ]
-    return [Finding(f.title, typeset(f.text), tuple(map(typeset, f.items))) for f in found if f is not None]
+    return typeset_all(found)
 
 
 def _question(summary: Summary) -> Finding | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -31,6 +31,8 @@ DOCUMENTED: tuple[ArmName, ...] = ("uniform", "kmeans", "rd_gaussian")
 
 class Settings(config.Settings):
     """Defaults are the documents' (rows A1, A3, A5); `--quick` lowers the number of seeds."""
+
+    CHOOSES: ClassVar = frozenset({"sources", "seeds", "first_seed"})
 
     sources: tuple[SourceName, ...] = ("isotropic", "anisotropic", "raw", "photos")
     arms: tuple[ArmName, ...] = ARMS

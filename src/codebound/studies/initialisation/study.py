@@ -42,10 +42,12 @@ def run(
         sources.check_data(settings)
         inputs["data"] = sources.data_digest(settings)
     folder = RunFolder.open(out, "init", settings, inputs)
-    every = cells(settings)
-    missing = [cell for cell in every if not folder.finished(cell.name)]
-    done = len(every) - len(missing)
-    progress(done, len(every))
-    for _ in parallel.each(partial(run_cell, folder), missing, jobs=jobs, backend=backend):
-        done += 1
-        progress(done, len(every))
+    parallel.finish(
+        folder,
+        cells(settings),
+        partial(run_cell, folder),
+        name=lambda cell: cell.name,
+        jobs=jobs,
+        backend=backend,
+        progress=progress,
+    )

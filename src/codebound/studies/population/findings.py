@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from codebound.studies.formatting import count_text, interval_text, number, typeset
+from codebound.studies.finding import Finding, typeset_all
+from codebound.studies.formatting import count_text, interval_text, number
 from codebound.studies.population import labels
 from codebound.studies.population.summary import TOLERANCE, Data, Row
 from codebound.studies.statistics import Interval, mean_interval
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A sentence or two under a heading."""
-
-    title: str
-    text: str
-    items: tuple[str, ...] = ()  # a list after the text
 
 
 def findings(data: Data) -> list[Finding]:
@@ -34,7 +25,7 @@ def findings(data: Data) -> list[Finding]:
         _revival(data),
         _single(data),
     ]
-    return [Finding(f.title, typeset(f.text), tuple(map(typeset, f.items))) for f in found if f is not None]
+    return typeset_all(found)
 
 
 def _verdict(data: Data, role: str, title: str) -> Finding | None:

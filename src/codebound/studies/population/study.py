@@ -42,12 +42,15 @@ def run(
     digest = hashlib.sha256(repr([s.model_dump() for s in settings.all]).encode()).hexdigest()[:12]
     folder = RunFolder.open(out, "population", settings, {"scenarios": digest})
     every: list[Scenario | str] = [*settings.all, LIFETIMES, FILM]
-    missing = [cell for cell in every if not folder.finished(name(cell))]
-    done = len(every) - len(missing)
-    progress(done, len(every))
-    for _ in parallel.each(partial(_work, folder), missing, jobs=jobs, backend=backend):
-        done += 1
-        progress(done, len(every))
+    parallel.finish(
+        folder,
+        every,
+        partial(_work, folder),
+        name=name,
+        jobs=jobs,
+        backend=backend,
+        progress=progress,
+    )
 
 
 def name(cell: Scenario | str) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import stats
 
-from codebound.studies.formatting import count_text, typeset
+from codebound.studies.finding import Finding, typeset_all
+from codebound.studies.formatting import count_text
 from codebound.studies.statistics import Interval
 from codebound.studies.utilisation.arms import SOFT
 from codebound.studies.utilisation.summary import NEEDED_USAGE, Row, StudyData, groups
@@ -16,19 +16,10 @@ from codebound.studies.utilisation.summary import NEEDED_USAGE, Row, StudyData, 
 START_NAMES = {"kmeans": "from k-means", "bad": "from a bad start"}
 
 
-@dataclass(frozen=True)
-class Finding:
-    """A heading, a sentence, and its evidence."""
-
-    title: str
-    text: str
-    items: list[str] = field(default_factory=list)
-
-
 def findings(data: StudyData, rows: Sequence[Row]) -> list[Finding]:
     """The study's questions in their order."""
     found = [_blahut_arimoto(rows), _equal_rate(rows), _usage_is_not_psnr(rows), _scale(data, rows)]
-    return [Finding(f.title, typeset(f.text), [typeset(i) for i in f.items]) for f in found if f is not None]
+    return typeset_all(found)
 
 
 def _blahut_arimoto(rows: Sequence[Row]) -> Finding | None:
@@ -42,7 +33,7 @@ def _blahut_arimoto(rows: Sequence[Row]) -> Finding | None:
         f"has the higher PSNR in {len(wins)}, the lower in {len(losses)}; "
         f"{len(compared) - len(wins) - len(losses)} are undecided."
     )
-    return Finding("Does Blahut–Arimoto win?", text, [_line(row) for row in compared])
+    return Finding("Does Blahut–Arimoto win?", text, tuple(map(_line, compared)))
 
 
 def _line(row: Row) -> str:
@@ -67,7 +58,7 @@ def _equal_rate(rows: Sequence[Row]) -> Finding | None:
         "Codes that are used less evenly have a lower entropy, which an entropy coder turns into fewer bytes. PSNR "
         "above that of EMA at the same entropy, read off between EMA's own codebook sizes."
     )
-    return Finding("And at equal rate?", text, items)
+    return Finding("And at equal rate?", text, tuple(items))
 
 
 def _usage_is_not_psnr(rows: Sequence[Row]) -> Finding | None:
@@ -84,7 +75,7 @@ def _usage_is_not_psnr(rows: Sequence[Row]) -> Finding | None:
     if not items:
         return None
     text = "How far the order of the arms by usage is their order by PSNR (1: the same order)."
-    return Finding("Usage is not quality", text, items)
+    return Finding("Usage is not quality", text, tuple(items))
 
 
 def _scale(data: StudyData, rows: Sequence[Row]) -> Finding | None:
@@ -113,7 +104,7 @@ def _scale(data: StudyData, rows: Sequence[Row]) -> Finding | None:
         if sizes_met
         else f"No arm meets the bar: 95 % held-out usage and PSNR no worse than at K = {reference:,}."
     )
-    return Finding("Very large codebooks", text, items)
+    return Finding("Very large codebooks", text, tuple(items))
 
 
 def _percent(interval: Interval) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field, field_validator, model_validator
 
 from codebound import config
@@ -26,6 +28,11 @@ QUICK = {
 class Settings(config.Settings):
     """Equal network, steps, crops and held-out set for every arm."""
 
+    CHOOSES: ClassVar = frozenset({
+        "arms", "sizes", "seeds", "bad_start_size", "bad_start_arms", "large_sizes", "large_arms", "huge_sizes",
+        "huge_arms", "large_seeds", "first_seed",
+    })  # fmt: skip
+
     arms: tuple[str, ...] = Field(tuple(ARMS), description="at `sizes`")
     sizes: tuple[int, ...] = (256, 512)
     seeds: int = Field(5, ge=1)
@@ -33,11 +40,8 @@ class Settings(config.Settings):
     bad_start_arms: tuple[str, ...] = ("vq-ema", "vq-ema-norevival", "ba", "ba-0", "ba-norevival", "gradient")
     large_sizes: tuple[int, ...] = (4096, 16384)
     large_arms: tuple[str, ...] = ("vq-ema", "ba", "rotation", "simvq", "fsq")
-    largest_soft: int = Field(
-        4096, description="K above which arms with soft assignments would take too long"
-    )
     huge_sizes: tuple[int, ...] = (65536,)
-    huge_arms: tuple[str, ...] = ("vq-ema", "fsq")
+    huge_arms: tuple[str, ...] = ("vq-ema", "simvq", "fsq")
     large_seeds: int = Field(3, ge=1)
     first_seed: int = Field(0, ge=0)
 

@@ -54,7 +54,6 @@ def cells(settings: Settings) -> list[Cell]:
         for seed in range(seeds)
         for size in sizes
         for arm in names
-        if arm not in arms.SOFT or size <= settings.largest_soft
     ]
     return list(dict.fromkeys(found))
 
@@ -83,13 +82,15 @@ def run(
     for size in {cell.codebook_size for cell in cells(settings)}:
         runs.check_codebook(settings.run(size, 0), images)
     folder = RunFolder.open(out, STUDY, settings, {"data": images.digest})
-    every = cells(settings)
-    missing = [cell for cell in every if not folder.finished(cell.name)]
-    done = len(every) - len(missing)
-    progress(done, len(every))
-    for _ in parallel.each(partial(run_cell, folder), missing, jobs=jobs, backend=backend):
-        done += 1
-        progress(done, len(every))
+    parallel.finish(
+        folder,
+        cells(settings),
+        partial(run_cell, folder),
+        name=lambda cell: cell.name,
+        jobs=jobs,
+        backend=backend,
+        progress=progress,
+    )
 
 
 def run_cell(folder: RunFolder[Settings], cell: Cell) -> None:
