@@ -88,7 +88,8 @@ def decompress(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """.cbd files to PNG, or to what the suffix of --out says; files of indices to .npy.
+    """.cbd files to PNG, or to what the suffix of --out says; files of indices to .npy, or .npz if they hold
+    several grids.
 
     The indices are the same on every machine; pixels may differ by 1 of 255 between machines without --exact.
 
@@ -108,11 +109,7 @@ def decompress(
     def one(source: Path, goal: Path) -> dict[str, Any]:
         data = _read(source)
         if codec.inspect(data).picture is None:
-            goal = goal.with_suffix(".npy")
-            indices = codec.decompress_indices(data, prior=chosen.prior)
-            with files.replacing(goal) as temporary:
-                np.save(temporary, indices)
-            return {"file": str(goal), "width": indices.shape[1], "height": indices.shape[0]}
+            return _write_grids(goal, codec.decompress_grids(data, prior=chosen.prior))
         pixels = codec.decompress(data, model=chosen, exact=exact)
         try:
             with files.replacing(goal) as temporary:
@@ -122,6 +119,17 @@ def decompress(
         return {"file": str(goal), "width": pixels.shape[1], "height": pixels.shape[0]}
 
     _each(pairs, one, as_json)
+
+
+def _write_grids(goal: Path, grids: list[np.ndarray]) -> dict[str, Any]:
+    goal = goal.with_suffix(".npy" if len(grids) == 1 else ".npz")
+    with files.replacing(goal) as temporary:
+        if len(grids) == 1:
+            np.save(temporary, grids[0])
+        else:
+            np.savez(temporary, *grids)
+    height, width = grids[0].shape[:2]
+    return {"file": str(goal), "width": width, "height": height, "grids": len(grids)}
 
 
 def info(

@@ -1,5 +1,6 @@
 """Grids of indices through files: exact, never longer than raw, and nothing wrong passes silently."""
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,9 @@ from codebound.codec import (
     CodecError,
     DamagedFile,
     WrongModel,
+    compress_grids,
     compress_indices,
+    decompress_grids,
     decompress_indices,
     inspect,
 )
@@ -65,6 +68,30 @@ def test_grids_of_any_shape(shape: tuple[int, int]) -> None:
     indices = grid(np.random.default_rng(0), *shape, sizes)
     for mode in Mode:
         compress_indices(indices, sizes, prior=random_prior(sizes), modes=[mode])
+
+
+def test_several_grids_in_one_file_and_from_a_stream() -> None:
+    sizes, rng = (9, 600), np.random.default_rng(0)
+    grids = [grid(rng, height, width, sizes) for height, width in ((1, 1), (12, 5), (3, 40))]
+    for prior in (None, random_prior(sizes)):
+        data = compress_grids(grids, sizes, prior=prior)
+        assert [found[:2] for found in inspect(data).grids] == [(1, 1), (12, 5), (3, 40)]
+        for source in (data, bytearray(data), memoryview(data), io.BytesIO(data)):
+            assert all(map(np.array_equal, decompress_grids(source, prior=prior), grids))
+        with pytest.raises(CodecError, match="3 grids: decompress_grids"):
+            decompress_indices(data, prior=prior)
+        for at in range(len(data)):  # cut off at each byte
+            with pytest.raises(DamagedFile):
+                decompress_grids(data[:at], prior=prior)
+    with pytest.raises(CodecError, match="got none"):
+        compress_grids([], sizes)
+
+
+@pytest.mark.untyped
+@pytest.mark.parametrize("wrong", ["a name", None, 3, io.StringIO("text")])
+def test_what_is_no_file_is_named(wrong: object) -> None:
+    with pytest.raises(CodecError, match="data must be bytes or an open binary file"):
+        inspect(wrong)  # type: ignore[arg-type]
 
 
 def test_a_bad_prior_costs_no_more_than_raw() -> None:

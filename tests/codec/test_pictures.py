@@ -152,12 +152,16 @@ def test_however_a_picture_comes_its_file_is_the_same(
             path,
             str(path),
             path.read_bytes(),
+            io.BytesIO(path.read_bytes()),
             photo,
             Image.fromarray(photo),
             photo[:, ::-1][:, ::-1],
         )
     }
     assert len(files) == 1
+    (data,) = files
+    whole = codec.decompress(data, model=model)
+    assert np.array_equal(codec.decompress(io.BytesIO(data), model=model), whole)
 
 
 def test_what_is_no_picture_is_refused(model: Model, photo: np.ndarray, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int, Int64
 
 from codebound.codec import streams
+from codebound.codec.sources import Data, read_bytes
 from codebound.coding import container
 from codebound.coding.container import CODEBOOK, HASH, LEVELS, NO_MODEL, Container, Mode, Picture, Segment
 from codebound.coding.errors import CodecError, DamagedFile, WrongModel
@@ -46,12 +47,25 @@ def compress_indices(
     modes: Sequence[Mode] = MODES,
     verify: bool = True,
 ) -> bytes:
-    """A `.cbd` file of one grid of indices; `decompress_indices` gives them back exactly.
+    """A `.cbd` file of one grid of indices; `decompress_indices` gives them back exactly. See `compress_grids`."""
+    return compress_grids([indices], codebook_sizes, prior=prior, modes=modes, verify=verify)
 
-    Each level is written in whichever mode takes fewest bytes, so that a prior which doesn't fit costs nothing.
+
+def compress_grids(
+    grids: Sequence[Int[np.ndarray, "h w q"]],
+    codebook_sizes: Sequence[int],
+    *,
+    prior: GridPrior | None = None,
+    modes: Sequence[Mode] = MODES,
+    verify: bool = True,
+) -> bytes:
+    """A `.cbd` file of one or more grids of any sizes, each with codes of the same codebooks.
+
+    Each level is written in whichever mode takes fewest bytes, so that a prior which doesn't fit costs nothing. A
+    grid's counts start afresh.
 
     Args:
-        indices: rows, columns, levels; each level's in 0 … K − 1.
+        grids: rows, columns, levels; each level's indices in 0 … K − 1.
         codebook_sizes: K of each level, 2 … 65,536.
         prior: what `NETWORK` predicts with; its hash is written to the file.
         modes: those to try; without a prior `NETWORK` is passed over.
@@ -61,37 +75,56 @@ def compress_indices(
         CodecError: indices, sizes, modes or prior that don't fit.
     """
     sizes = tuple(codebook_sizes)
-    grid = _checked(indices, sizes)
+    if not grids:
+        raise CodecError("grids must be one or more; got none")
+    checked = [_checked(indices, sizes) for indices in grids]
     model = NO_MODEL if prior is None else model_hash(prior)
-    segment = encode_grid(grid, sizes, prior, modes)
-    data = container.pack(Container(model, sizes, None, (segment,)))
-    if verify and not np.array_equal(decompress_indices(data, prior=prior), grid):
+    segments = tuple(encode_grid(grid, sizes, prior, modes) for grid in checked)
+    data = container.pack(Container(model, sizes, None, segments))
+    if verify and not all(map(np.array_equal, decompress_grids(data, prior=prior), checked)):
         raise CodecError("the compressed indices did not decode to what they were: nothing was written")
     return data
 
 
-def decompress_indices(data: bytes, *, prior: GridPrior | None = None) -> Int64[np.ndarray, "h w q"]:
+def decompress_indices(data: Data, *, prior: GridPrior | None = None) -> Int64[np.ndarray, "h w q"]:
     """The indices in a file of one grid.
+
+    Raises:
+        CodecError: as `decompress_grids`, or the file holds several grids.
+    """
+    found = container.unpack(read_bytes(data))
+    if len(found.segments) != 1:
+        raise CodecError(f"the file holds {len(found.segments)} grids: decompress_grids reads them")
+    return _decoded(found, prior)[0]
+
+
+def decompress_grids(data: Data, *, prior: GridPrior | None = None) -> list[Int64[np.ndarray, "h w q"]]:
+    """The indices of every grid in a file.
+
+    Args:
+        data: the file's bytes, or the file opened for reading in binary mode.
 
     Raises:
         DamagedFile: the file is not as it was written.
         UnsupportedFile: it is of another version.
         WrongModel: it was written with another prior.
     """
-    found = container.unpack(data)
-    if len(found.segments) != 1:
-        raise CodecError(f"the file holds {len(found.segments)} grids; decompress_indices takes a file of 1")
+    return _decoded(container.unpack(read_bytes(data)), prior)
+
+
+def _decoded(found: Container, prior: GridPrior | None) -> list[Int64[np.ndarray, "h w q"]]:
     check_model(found, NO_MODEL if prior is None else model_hash(prior))
     needed = prior if found.model != NO_MODEL else None
-    return decode_grid(found.segments[0], found.codebook_sizes, needed)
+    return [decode_grid(segment, found.codebook_sizes, needed) for segment in found.segments]
 
 
-def inspect(data: bytes) -> Report:
+def inspect(data: Data) -> Report:
     """What is in a file, without decoding it; its checksums of bytes are checked.
 
     Raises:
         DamagedFile, UnsupportedFile: as `decompress_indices`.
     """
+    data = read_bytes(data)
     found = container.unpack(data)
     grids = tuple(
         Grid(

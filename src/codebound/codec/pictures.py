@@ -10,8 +10,9 @@ from jaxtyping import Int64, UInt8
 from PIL import Image
 
 from codebound.codec import tiles
-from codebound.codec.grids import check_model, decode_grid, decompress_indices, encode_grid
+from codebound.codec.grids import check_model, decode_grid, decompress_grids, encode_grid
 from codebound.codec.model import Model, default_model
+from codebound.codec.sources import Data, Readable, read_bytes
 from codebound.coding import container
 from codebound.coding.container import Container, Picture
 from codebound.coding.errors import CodecError, DamagedFile
@@ -19,7 +20,7 @@ from codebound.data.images import read_image
 from codebound.errors import InputError
 
 Pixels = UInt8[np.ndarray, "h w *c"]
-ImageLike = str | Path | bytes | Image.Image | np.ndarray
+ImageLike = str | Path | bytes | Readable | Image.Image | np.ndarray
 _LUMA = np.array([299, 587, 114], dtype=np.int64)  # ITU-R BT.601, as Pillow's "L"
 
 
@@ -29,8 +30,9 @@ def compress(
     """A `.cbd` file of one picture.
 
     Args:
-        image: a file's path or bytes, a Pillow image, or 8-bit pixels `[h, w]`, `[h, w, 1]` or `[h, w, 3]`. Turned
-            upright by its EXIF tag; transparency is dropped, 16-bit grey reduced to 8 bits.
+        image: a file's path, its bytes, the file opened in binary mode, a Pillow image, or 8-bit pixels `[h, w]`,
+            `[h, w, 1]` or `[h, w, 3]`. Turned upright by its EXIF tag; transparency is dropped, 16-bit grey reduced
+            to 8 bits.
         model: the default one if not given.
         quality: how many levels of a residual quantizer are written, from `model.qualities`; all by default.
         verify: decode what was written and compare the indices.
@@ -53,8 +55,8 @@ def compress(
     return container.pack(Container(model.digest(), sizes, Picture(height, width, grey), (segment,)))
 
 
-def decompress(data: bytes, *, model: Model | None = None, exact: bool = False) -> Pixels:
-    """The picture in a file: 8-bit pixels `[h, w, 3]`, or `[h, w]` of a grey one.
+def decompress(data: Data, *, model: Model | None = None, exact: bool = False) -> Pixels:
+    """The picture in a file, given as bytes or opened in binary mode: 8-bit pixels `[h, w, 3]`, of a grey one `[h, w]`.
 
     The indices are exact on any machine. The decoder's rounding is not: pixels may differ by 1 between machines
     unless `exact` asks for a decoder in float64 (three to five times slower).
@@ -66,28 +68,28 @@ def decompress(data: bytes, *, model: Model | None = None, exact: bool = False) 
         CodecError: it holds no picture.
     """
     model = model or default_model()
-    found, picture = _unpacked(data)
+    found, picture = _unpacked(read_bytes(data))
     indices = _indices(found, picture, model)
     tokenizer = (model.exact() if exact else model).tokenizer
     return _shown(tiles.decode(tokenizer, indices, (picture.height, picture.width)), picture.grey)
 
 
-def verify(data: bytes, *, model: Model | None = None) -> int:
+def verify(data: Data, *, model: Model | None = None) -> int:
     """How many indices a file holds, after each of them was decoded and found right.
 
     Raises:
         CodecError: as `decompress`; a file of indices is checked, too, with the model's prior.
     """
-    model = model or default_model()
+    model, data = model or default_model(), read_bytes(data)
     if container.unpack(data).picture is None:
-        return decompress_indices(data, prior=model.prior).size
+        return sum(grid.size for grid in decompress_grids(data, prior=model.prior))
     return _indices(*_unpacked(data), model).size
 
 
 def _unpacked(data: bytes) -> tuple[Container, Picture]:
     found = container.unpack(data)
     if found.picture is None or len(found.segments) != 1:
-        raise CodecError("the file holds indices, not a picture: decompress_indices reads it")
+        raise CodecError("the file holds indices, not a picture: decompress_grids reads it")
     return found, found.picture
 
 
@@ -131,11 +133,12 @@ def read_pixels(image: ImageLike) -> tuple[UInt8[np.ndarray, "h w 3"], bool]:
         raise CodecError(reason) from None
 
 
-def _source(image: str | Path | bytes | Image.Image) -> tuple[str | Path | io.BytesIO, str]:
+def _source(image: str | Path | bytes | Readable | Image.Image) -> tuple[str | Path | io.BytesIO, str]:
     if isinstance(image, str | Path):
         return image, str(image)
-    if isinstance(image, bytes):
-        return io.BytesIO(image), f"of {len(image)} bytes"
+    if isinstance(image, bytes | Readable):
+        content = read_bytes(image)
+        return io.BytesIO(content), f"of {len(content)} bytes"
     stream = io.BytesIO()
     try:
         image.save(stream, "PNG" if image.mode != "CMYK" else "TIFF", exif=image.getexif())
