@@ -144,6 +144,12 @@ def test_indices_on_the_command_line(model: Path, tmp_path: Path) -> None:
     code, said = invoke("decompress", tmp_path / "grid.cbd", "--model", model)
     assert code == 0, said
     assert np.array_equal(np.load(tmp_path / "grid.npy"), indices)
+    several = [indices, indices[:2]]
+    (tmp_path / "grids.cbd").write_bytes(codec.compress_grids(several, (30,)))
+    code, said = invoke("decompress", tmp_path / "grids.cbd", "--model", model)
+    assert code == 0, said
+    with np.load(tmp_path / "grids.npz") as read:
+        assert all(map(np.array_equal, read.values(), several))
 
 
 def test_refusals_on_the_command_line(pictures: Path, model: Path, tmp_path: Path) -> None:
