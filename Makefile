@@ -28,7 +28,7 @@ test: $(READY)  ## run the tests
 	$(PYTEST) -n 2 -m "untyped and not slow"
 
 test-slow: $(READY)  ## run the tests that take minutes
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,dask]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,dask,hf,wandb,tensorboard,jxl]'
 	$(PYTEST) -m "slow and not untyped" $(TYPED)
 	$(PYTEST) -m "slow and untyped" || test $$? -eq 5
 
@@ -62,7 +62,7 @@ docs: $(READY)  ## run the documentation's commands and compare their figures
 	$(BIN)/python -m pytest -q tests/test_readme.py tests/test_docs.py
 
 constraints: $(READY)  ## pin what is installed now
-	{ echo "# What CI installs: pip install -c constraints.txt -e '.[dev]'. Regenerate with \`make constraints\`."; \
+	{ echo '# What CI installs: pip install -c constraints.txt -e ".[dev]"; test-slow and bench add extras. Regenerate with `make constraints`.'; \
 	  $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' | sort -f; } > constraints.txt
 
 clean:  ## remove the environment, caches and built files; runs/ stays

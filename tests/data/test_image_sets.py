@@ -254,8 +254,10 @@ def test_folders_that_are_none_are_refused(name: str) -> None:
         open_images(name)
 
 
+@pytest.mark.slow
 def test_hugging_face_sets(tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
+    import datasets  # an extra that `make test-slow` installs
+
     for split in ("train", "test"):
         for label in ("cat", "dog"):
             for i in range(3):

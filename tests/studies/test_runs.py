@@ -291,6 +291,35 @@ def test_trackers_that_are_missing_are_named(name: str, tmp_path: Path, monkeypa
     assert f"pip install 'codebound[{name}]'" in err
 
 
+@pytest.mark.slow
+def test_tensorboard_reads_what_was_logged(tmp_path: Path, pictures: str) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out = tmp_path / "run"
+    assert train(out, "--tensorboard", "--steps", "6", data=pictures)[0] == 0
+    logged = EventAccumulator(str(out / "tensorboard")).Reload()
+    assert len(logged.Scalars("loss")) == 3
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    wanted = {row["step"]: row["loss"] for row in rows if row.get("loss") is not None}
+    assert {e.step: e.value for e in logged.Scalars("loss")} == pytest.approx(wanted)
+
+
+@pytest.mark.slow
+def test_wandb_keeps_one_entry_over_a_resume_and_one_for_each_folder(
+    tmp_path: Path, pictures: str, monkeypatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    ids = set()
+    for parent in ("a", "b"):
+        out = tmp_path / parent / "run"  # of the same name
+        out.parent.mkdir()
+        assert train(out, "--wandb", "--steps", "6", data=pictures)[0] == 0
+        (found,) = {path.stem.removeprefix("run-") for path in out.glob("wandb/*/*.wandb")}
+        assert found == (out / "wandb-id").read_text()
+        ids.add(found)
+    assert len(ids) == 2
+
+
 @pytest.mark.parametrize("kind", quantizers.KINDS)
 def test_every_quantizer_trains_and_becomes_a_description(kind: str) -> None:
     settings = Settings(**{**TINY, "quantizer": kind, "codebook_size": 32, "stages": 2})

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from codebound.errors import InputError
 from codebound.extras import imported
+from codebound.files import write_text
 
 KNOWN = ("wandb", "tensorboard")
 
@@ -30,7 +32,7 @@ class Trackers:
             self._wandb = wandb.init(
                 project="codebound",
                 name=folder.name,
-                id=folder.name,
+                id=_own_id(folder / "wandb-id"),
                 resume="allow",
                 dir=folder,
                 config=dict(settings),
@@ -54,3 +56,10 @@ class Trackers:
             self._wandb.finish()
         if self._board is not None:
             self._board.close()
+
+
+def _own_id(file: Path) -> str:
+    """The run's name at Weights & Biases: kept in its folder, since folders of other runs may have the same name."""
+    if not file.exists():
+        write_text(file, uuid.uuid4().hex[:12])
+    return file.read_text(encoding="utf-8")
