@@ -10,11 +10,12 @@ from codebound.quantize import Quantizer, VectorQuantizer
 from codebound.quantize.assign import Soft
 from codebound.quantize.init import Normal
 from codebound.quantize.revival import Never, Revival
-from codebound.quantize.update import BlahutArimoto
+from codebound.quantize.update import EMA, BlahutArimoto
 from codebound.studies.runs import quantizers
 from codebound.studies.runs.quantizers import KINDS, Asked
 
 Start = Literal["kmeans", "bad"]
+FAST_DECAY = BlahutArimoto().decay  # BA's codewords follow the latents ten times as fast while it anneals
 BAD_STD = 1.0  # of the bad start's codewords: nothing to do with the latents' scale
 
 
@@ -43,6 +44,7 @@ def _ba(gamma: float, revival: Revival | None = None) -> Callable[[Asked], Quant
 ARMS: dict[str, Arm] = {
     "vq-ema": Arm("EMA", KINDS["vq-ema"]),
     "vq-ema-norevival": Arm("EMA, no revival", KINDS["vq-ema-norevival"]),
+    "vq-ema-fast": Arm("EMA, decay 0.9", lambda asked: quantizers.table(asked, update=EMA(FAST_DECAY))),
     "ba-documents": Arm("BA as documented, soft throughout", lambda asked: _documents(asked, 1.0)),
     "ba-documents-hard": Arm("BA as documented, then hard", lambda asked: _documents(asked, 0.7)),
     "ba": Arm("BA, scaled slope, γ = 1", _ba(1.0)),
@@ -54,7 +56,7 @@ ARMS: dict[str, Arm] = {
     "simvq": Arm("SimVQ", KINDS["simvq"]),
     "fsq": Arm("FSQ", KINDS["fsq"]),
 }
-BASELINE, PLAIN = "vq-ema", "vq-ema-norevival"
+BASELINE, PLAIN, FAST = "vq-ema", "vq-ema-norevival", "vq-ema-fast"
 # They weigh every codeword for every token.
 SOFT = ("ba-documents", "ba-documents-hard", "ba", "ba-norevival", "ba-0", "ba-minus")
 WITHOUT_START = ("simvq", "fsq")  # their codewords do not begin from data

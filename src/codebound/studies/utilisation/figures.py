@@ -12,8 +12,8 @@ from codebound.studies.utilisation.arms import ARMS
 from codebound.studies.utilisation.summary import Row, StudyData, even_usage, held_out_tokens
 
 PALETTE = (
-    "#0b63a5", "#5b9bd5", "#c2410c", "#e39a6b", "#117733", "#57b36f", "#98cfa5", "#7a3fa0", "#8a6100", "#b3261e",
-    "#00798c", "#777777",
+    "#0b63a5", "#5b9bd5", "#123a5c", "#c2410c", "#e39a6b", "#117733", "#57b36f", "#98cfa5", "#7a3fa0", "#8a6100",
+    "#b3261e", "#00798c", "#777777",
 )  # fmt: skip
 COLOURS = dict(zip(ARMS, PALETTE, strict=True))
 
