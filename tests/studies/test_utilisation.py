@@ -22,7 +22,7 @@ from codebound.studies.utilisation.settings import QUICK, Settings
 TINY = {
     "arms": ["vq-ema", "vq-ema-norevival", "ba", "fsq"], "sizes": [32], "seeds": 2, "bad_start_size": 32,
     "bad_start_arms": ["vq-ema", "ba"], "large_sizes": [64], "large_arms": ["vq-ema"], "huge_sizes": [],
-    "large_seeds": 1, "dim": 4, "width": 8, "depth": 1, "crop": 16, "steps": 4, "batch_size": 4, "held_out": 64,
+    "fewer_seeds": 1, "dim": 4, "width": 8, "depth": 1, "crop": 16, "steps": 4, "batch_size": 4, "held_out": 64,
     "init_tokens": 256, "evaluations": 2,
 }  # fmt: skip
 
@@ -71,7 +71,7 @@ def test_the_full_study_has_the_cells_that_were_asked_for() -> None:
     assert {c.seed for c in by_size[512]} == {0, 1, 2, 3, 4}
     assert (len({c.arm for c in by_size[4096]}), len({c.seed for c in by_size[4096]})) == (6, 3)
     assert "ba" in {c.arm for c in found if c.codebook_size == 16384}
-    assert {c.arm for c in by_size[65536]} == {"vq-ema", "simvq", "fsq"}
+    assert {c.arm for c in by_size[65536]} == {"vq-ema", "rotation", "simvq", "fsq"}
     tokens = Settings().held_out * (Settings().crop // Settings().stride) ** 2
     assert tokens >= 5 * 65536
     assert len(study.cells(Settings(**QUICK))) < 20

@@ -18,7 +18,7 @@ QUICK = {
     "large_arms": ("vq-ema", "fsq"),
     "huge_sizes": (),
     "seeds": 2,
-    "large_seeds": 2,
+    "fewer_seeds": 2,
     "steps": 150,
     "held_out": 1024,
     "init_tokens": 8192,
@@ -30,7 +30,7 @@ class Settings(config.Settings):
 
     CHOOSES: ClassVar = frozenset({
         "arms", "sizes", "seeds", "bad_start_size", "bad_start_arms", "large_sizes", "large_arms", "huge_sizes",
-        "huge_arms", "large_seeds", "first_seed",
+        "huge_arms", "fewer_seeds", "first_seed",
     })  # fmt: skip
 
     arms: tuple[str, ...] = Field(tuple(ARMS), description="at `sizes`")
@@ -41,8 +41,8 @@ class Settings(config.Settings):
     large_sizes: tuple[int, ...] = (4096, 16384)
     large_arms: tuple[str, ...] = ("vq-ema", "vq-ema-fast", "ba", "rotation", "simvq", "fsq")
     huge_sizes: tuple[int, ...] = (65536,)
-    huge_arms: tuple[str, ...] = ("vq-ema", "simvq", "fsq")
-    large_seeds: int = Field(3, ge=1)
+    huge_arms: tuple[str, ...] = ("vq-ema", "rotation", "simvq", "fsq")
+    fewer_seeds: int = Field(3, ge=1, description="from a bad start and of large codebooks")
     first_seed: int = Field(0, ge=0)
 
     data: str = "photos"

@@ -43,11 +43,11 @@ def cells(settings: Settings) -> list[Cell]:
     """All cells; the quick ones first, seeds outermost, so that an interrupted run has whole seeds."""
     groups: list[tuple[tuple[str, ...], tuple[int, ...], Start, int]] = [
         (settings.arms, settings.sizes, "kmeans", settings.seeds),
-        (settings.large_arms, settings.large_sizes, "kmeans", settings.large_seeds),
-        (settings.huge_arms, settings.huge_sizes, "kmeans", settings.large_seeds),
+        (settings.large_arms, settings.large_sizes, "kmeans", settings.fewer_seeds),
+        (settings.huge_arms, settings.huge_sizes, "kmeans", settings.fewer_seeds),
     ]
     if settings.bad_start_size is not None:
-        groups.insert(1, (settings.bad_start_arms, (settings.bad_start_size,), "bad", settings.seeds))
+        groups.insert(1, (settings.bad_start_arms, (settings.bad_start_size,), "bad", settings.fewer_seeds))
     found = [
         Cell(arm, size, start, settings.first_seed + seed)
         for names, sizes, start, seeds in groups
