@@ -6,7 +6,8 @@ What they call is imported inside them, as in `cli_train`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -129,7 +130,7 @@ def _write_grids(goal: Path, grids: list[np.ndarray]) -> dict[str, Any]:
         else:
             np.savez(temporary, *grids)
     height, width = grids[0].shape[:2]
-    return {"file": str(goal), "width": width, "height": height, "grids": len(grids)}
+    return {"file": str(goal), "width": width, "height": height}
 
 
 def info(
@@ -144,7 +145,8 @@ def info(
     """
     from codebound import codec
 
-    found = codec.inspect(_read(file))
+    with _naming(file):
+        found = codec.inspect(_read(file))
     if as_json:
         described = found._asdict()
         described["picture"] = found.picture and found.picture._asdict()
@@ -313,22 +315,30 @@ def _each(pairs: list[tuple[Path, Path]], one: Any, as_json: bool) -> None:
     rows, refused = [], 0
     for source, goal in pairs:
         try:
-            rows.append(one(source, goal))
+            with _naming(source):
+                rows.append(one(source, goal))
         except InputError as error:
             if len(pairs) == 1:
                 raise
             refused += 1
-            err.print(
-                f"[bold red]Error:[/] {escape(str(source))}: {escape(str(error))}",
-                highlight=False,
-                soft_wrap=True,
-            )
+            err.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
     if as_json:
         plain(json.dumps(rows, indent=2))
     elif rows:
         out.print(_table(rows, ""))
     if refused:
         raise typer.Exit(2)
+
+
+@contextmanager
+def _naming(source: Path) -> Iterator[None]:
+    """What is refused in here says which file it is about."""
+    try:
+        yield
+    except InputError as error:
+        if str(source) in str(error):
+            raise
+        raise InputError(f"{source}: {error}") from None
 
 
 def _table(rows: list[dict[str, Any]], title: str) -> Table:

@@ -104,7 +104,7 @@ def read_study(path: Path) -> dict[str, Any]:
     try:
         return json.loads((path / "study.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path} is not the folder of a study's run: it has no study.json") from None
+        raise InputError(f"{path} is not the folder of a run: it has no study.json") from None
     except (OSError, json.JSONDecodeError) as error:
         raise InputError(f"{path}/study.json can't be read: {error}") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -122,9 +123,11 @@ def _scale(data: StudyData, rows: Sequence[Row]) -> Finding | None:
         change = sum(after[s] - before[s] for s in shared) / len(shared) if shared else float("nan")
         good = row.figures["usage"].mean >= NEEDED_USAGE and change >= 0
         met[row.codebook_size] |= good
+        own = row.figures["usage_training"]
+        seen = f" ({_percent(own)} on the training photographs)" if not math.isnan(own.mean) else ""
         items.append(
-            f"{row.label}, K = {row.codebook_size:,}: usage {_percent(row.figures['usage'])}, PSNR {change:+.2f} dB "
-            f"against K = {reference:,}: {'meets the bar' if good else 'does not meet it'}"
+            f"{row.label}, K = {row.codebook_size:,}: usage {_percent(row.figures['usage'])}{seen}, PSNR "
+            f"{change:+.2f} dB against K = {reference:,}: {'meets the bar' if good else 'does not meet it'}"
         )
     sizes_met = [f"{size:,}" for size, good in met.items() if good]
     text = (

@@ -12,6 +12,7 @@ import torch
 
 from codebound.data.image_sets import ImageSet
 from codebound.data.image_sources import Wanted, open_images
+from codebound.metrics import CodeUsage
 from codebound.studies import parallel
 from codebound.studies.folder import RunFolder
 from codebound.studies.runs import evaluation
@@ -125,7 +126,7 @@ def train_cell(settings: Settings, cell: Cell) -> dict[str, Any]:
         revived += trainer.step().values.get("revived", 0.0)
         if step in points and step < settings.steps:
             curve.append(_judge(trainer, images, quick=True))
-    final = _judge(trainer, images, quick=False)
+    final = {**_judge(trainer, images, quick=False), "usage_training": _usage_in_training(trainer, images)}
     return {"curve": [*curve, final], "final": final, "revived": revived, "skipped": trainer.progress.skipped}
 
 
@@ -138,6 +139,17 @@ def _judge(trainer: Trainer, images: ImageSet, quick: bool) -> dict[str, Any]:
             "step": trainer.progress.step,
             **evaluation.held_out_figures(tokenizer, pictures, samples),
         }
+
+
+@torch.no_grad()
+def _usage_in_training(trainer: Trainer, images: ImageSet) -> float:
+    """Usage on as many further crops of the training photographs: where it is higher, other scenes are why."""
+    recipe, pictures = trainer.recipe, len(images.held_out)
+    with trainer.averaged() as tokenizer:
+        usage = CodeUsage(tokenizer.quantizer.codebook_sizes, sync_on_compute=False)
+        for i in range(-(-pictures // recipe.batch_size)):
+            usage.update(tokenizer.encode(images.batch(recipe.seed, recipe.steps + i, recipe.batch_size)))
+    return float(usage.compute()["usage"].mean())
 
 
 def _images(settings: Settings) -> ImageSet:

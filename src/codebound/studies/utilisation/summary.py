@@ -22,6 +22,7 @@ from codebound.studies.utilisation.study import STUDY, cells
 
 FIGURES = (
     "psnr", "usage", "perplexity", "entropy_bits", "bpp_nominal", "bpp_entropy", "gap_db", "gaussian_reference_db",
+    "usage_training",
 )  # fmt: skip
 NEEDED_USAGE = 0.95  # row B6
 
