@@ -92,7 +92,7 @@ def tables(data: StudyData, rows: Sequence[Row]) -> list[Table]:
         for column in (
             "arm",
             "PSNR, dB",
-            "less EMA, dB",
+            "above EMA, dB",
             "usage",
             "entropy, bits",
             "bpp, entropy",
