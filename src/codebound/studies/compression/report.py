@@ -74,9 +74,7 @@ def verdict(data: Data) -> list[str]:
             said.append(line + _over_all(row) + ".")
             continue
         better = f"{OURS} is {abs(gain):.2f} dB {'better' if gain > 0 else 'worse'} than {name}"
-        where = (
-            f"at {data.settings.rate:g} bits per pixel, on {row['pictures']} of {len(data.pictures)} pictures"
-        )
+        where = f"at {data.settings.rate:g} bits per pixel (mean of {row['pictures']} pictures)"
         said.append(f"{better} {where}{_over_all(row)}.")
     return said
 
@@ -85,10 +83,9 @@ def _over_all(row: dict[str, Any]) -> str:
     change = row["bd_rate_percent"]
     if change is None:
         return ""
-    return (
-        f"; over the range where both have the same PSNR it needs {abs(change):.0f} % "
-        f"{'fewer' if change < 0 else 'more'} bits (mean of {row['bd_pictures']} pictures)"
-    )
+    percent = round(abs(change))
+    amount = f"{percent} % {'fewer' if change < 0 else 'more'}" if percent else "as many"
+    return f"; over the range where both have the same PSNR it needs {amount} bits (mean of {row['bd_pictures']} pictures)"
 
 
 def tables(data: Data) -> list[Table]:
