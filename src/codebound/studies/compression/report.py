@@ -85,7 +85,8 @@ def _over_all(row: dict[str, Any]) -> str:
         return ""
     percent = round(abs(change))
     amount = f"{percent} % {'fewer' if change < 0 else 'more'}" if percent else "as many"
-    return f"; over the range where both have the same PSNR it needs {amount} bits (mean of {row['bd_pictures']} pictures)"
+    mean = f"mean of {row['bd_pictures']} pictures"
+    return f"; over the range where both have the same PSNR it needs {amount} bits ({mean})"
 
 
 def tables(data: Data) -> list[Table]:
