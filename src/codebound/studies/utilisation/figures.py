@@ -40,13 +40,13 @@ def rate_distortion(rows: Sequence[Row]) -> Figure:
                 markersize=5,
                 capsize=2,
             )
-    axes.legend(fontsize=8, frameon=False, ncols=2)
+    _legend(figure)
     return figure
 
 
 def by_size(data: StudyData, rows: Sequence[Row]) -> Figure:
     """PSNR and usage against K, a line for each arm."""
-    figure = plots.new_figure(11, 4.6)
+    figure = plots.new_figure(11, 5.4)
     left, right = figure.subplots(1, 2)
     plots.style(left, "PSNR", "K", "dB")
     plots.style(right, "Usage", "K", "fraction of the codewords")
@@ -71,13 +71,13 @@ def by_size(data: StudyData, rows: Sequence[Row]) -> Figure:
     for axes in (left, right):
         _sizes(axes, sizes)
     right.set_ylim(0, 1.03)
-    right.legend(fontsize=7.5, frameon=False)
+    _legend(figure)
     return figure
 
 
 def curves(data: StudyData, size: int) -> Figure:
     """Mean PSNR and usage over the steps at one size."""
-    figure = plots.new_figure(11, 4.2)
+    figure = plots.new_figure(11, 5.0)
     for axes, (name, title) in zip(
         figure.subplots(1, 2), (("psnr", "PSNR, dB"), ("usage", "Usage")), strict=True
     ):
@@ -88,8 +88,14 @@ def curves(data: StudyData, size: int) -> Figure:
                 steps = [point["step"] for point in points[0]]
                 means = [sum(curve[i][name] for curve in points) / len(points) for i in range(len(steps))]
                 axes.plot(steps, means, color=COLOURS[arm], label=ARMS[arm].label, linewidth=1.4)
-    figure.axes[1].legend(fontsize=7.5, frameon=False)
+    _legend(figure)
     return figure
+
+
+def _legend(figure: Figure) -> None:
+    """What the last panel names, below all of them: arms are too many for a corner that no curve enters."""
+    handles, names = figure.axes[-1].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize=8.5, frameon=False)
 
 
 def _sizes(axes: Axes, sizes: Sequence[int]) -> None:

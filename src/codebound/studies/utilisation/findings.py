@@ -57,8 +57,8 @@ def _cause(data: StudyData, rows: Sequence[Row]) -> Finding | None:
     lower = sum(found.known and found.below(0) for _, found in gains)
     text = (
         f"While it anneals, BA's codewords follow the latents with a decay of {FAST_DECAY}, EMA's with {EMA().decay}. "
-        f"Beside an EMA of decay {FAST_DECAY}, with the same revival, BA has the higher PSNR in {higher} and the lower "
-        f"in {lower} of {count_text(len(gains), 'comparison')}."
+        f"Beside an EMA of decay {FAST_DECAY}, with the same revival, BA has the higher PSNR in {higher}, the lower in "
+        f"{lower} of {count_text(len(gains), 'comparison')}; {len(gains) - higher - lower} are undecided."
     )
     items = [
         f"K = {row.codebook_size:,}, {START_NAMES[row.start]}: {_signed(found)} dB" for row, found in gains
