@@ -52,7 +52,7 @@ def compress_indices(
 
 
 def compress_grids(
-    grids: Sequence[Int[np.ndarray, "h w q"]],
+    grids: Sequence[Int[np.ndarray, "_ _ q"]],
     codebook_sizes: Sequence[int],
     *,
     prior: GridPrior | None = None,
@@ -98,7 +98,7 @@ def decompress_indices(data: Data, *, prior: GridPrior | None = None) -> Int64[n
     return _decoded(found, prior)[0]
 
 
-def decompress_grids(data: Data, *, prior: GridPrior | None = None) -> list[Int64[np.ndarray, "h w q"]]:
+def decompress_grids(data: Data, *, prior: GridPrior | None = None) -> list[Int64[np.ndarray, "_ _ q"]]:
     """The indices of every grid in a file.
 
     Args:
@@ -112,7 +112,7 @@ def decompress_grids(data: Data, *, prior: GridPrior | None = None) -> list[Int6
     return _decoded(container.unpack(read_bytes(data)), prior)
 
 
-def _decoded(found: Container, prior: GridPrior | None) -> list[Int64[np.ndarray, "h w q"]]:
+def _decoded(found: Container, prior: GridPrior | None) -> list[Int64[np.ndarray, "_ _ q"]]:
     check_model(found, NO_MODEL if prior is None else model_hash(prior))
     needed = prior if found.model != NO_MODEL else None
     return [decode_grid(segment, found.codebook_sizes, needed) for segment in found.segments]
