@@ -77,7 +77,8 @@ def test_several_grids_in_one_file_and_from_a_stream() -> None:
         data = compress_grids(grids, sizes, prior=prior)
         assert [found[:2] for found in inspect(data).grids] == [(1, 1), (12, 5), (3, 40)]
         for source in (data, bytearray(data), memoryview(data), io.BytesIO(data)):
-            assert all(map(np.array_equal, decompress_grids(source, prior=prior), grids))
+            again = decompress_grids(source, prior=prior)
+            assert [np.array_equal(a, b) for a, b in zip(again, grids, strict=True)] == 3 * [True]
         with pytest.raises(CodecError, match="3 grids: decompress_grids"):
             decompress_indices(data, prior=prior)
         for at in range(len(data)):  # cut off at each byte

@@ -314,7 +314,10 @@ def test_wandb_keeps_one_entry_over_a_resume_and_one_for_each_folder(
         out = tmp_path / parent / "run"  # of the same name
         out.parent.mkdir()
         assert train(out, "--wandb", "--steps", "6", data=pictures)[0] == 0
-        (found,) = {path.stem.removeprefix("run-") for path in out.glob("wandb/*/*.wandb")}
+        assert call("train", "--resume", "--wandb", "--out", str(out))[0] == 0
+        entries = list(out.glob("wandb/offline-run-*/*.wandb"))
+        assert len(entries) == 2  # the files of two processes, of one entry
+        (found,) = {path.stem.removeprefix("run-") for path in entries}
         assert found == (out / "wandb-id").read_text()
         ids.add(found)
     assert len(ids) == 2

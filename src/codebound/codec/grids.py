@@ -81,9 +81,13 @@ def compress_grids(
     model = NO_MODEL if prior is None else model_hash(prior)
     segments = tuple(encode_grid(grid, sizes, prior, modes) for grid in checked)
     data = container.pack(Container(model, sizes, None, segments))
-    if verify and not all(map(np.array_equal, decompress_grids(data, prior=prior), checked)):
+    if verify and not _equal(decompress_grids(data, prior=prior), checked):
         raise CodecError("the compressed indices did not decode to what they were: nothing was written")
     return data
+
+
+def _equal(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> bool:
+    return len(one) == len(other) and all(map(np.array_equal, one, other))
 
 
 def decompress_indices(data: Data, *, prior: GridPrior | None = None) -> Int64[np.ndarray, "h w q"]:

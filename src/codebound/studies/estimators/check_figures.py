@@ -9,14 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from codebound.studies import plots
-from codebound.studies.estimators.drawing import (
-    boxed,
-    headline,
-    limit_lines,
-)
-from codebound.studies.estimators.labels import (
-    WAYS,
-)
+from codebound.studies.estimators.drawing import boxed, headline, limit_lines
+from codebound.studies.estimators.labels import WAYS
 from codebound.studies.estimators.rundata import StudyData
 from codebound.studies.estimators.study import VERIFIED_ON
 from codebound.studies.estimators.summary import limits as source_limits

@@ -11,9 +11,7 @@ from matplotlib.lines import Line2D
 
 from codebound.studies import plots
 from codebound.studies.estimators.arms import BASELINE
-from codebound.studies.estimators.labels import (
-    PROTOCOLS,
-)
+from codebound.studies.estimators.labels import PROTOCOLS
 from codebound.studies.estimators.rundata import StudyData, Values
 from codebound.studies.estimators.summary import SourceSummary
 from codebound.studies.statistics import Interval, mean_interval
@@ -22,8 +20,6 @@ REFERENCES = {
     "pca": ("best_known", "Optimal quantizer behind PCA"),
     "free": ("converse", "… without the limit of m dimensions"),
 }
-
-
 PAIRED = "95 % intervals beside PCA + Lloyd, best restart"
 
 
