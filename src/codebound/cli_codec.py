@@ -41,6 +41,12 @@ def compress(
     quality: Annotated[
         int | None, typer.Option(help="Levels written, from 1; more is better and larger (default: all).")
     ] = None,
+    trade: Annotated[
+        float | None,
+        typer.Option(
+            help="How much bits count against errors (default 0.5); 0: the nearest codewords, larger files."
+        ),
+    ] = None,
     no_verify: Annotated[
         bool, typer.Option("--no-verify", help="Don't decode what was written to compare.")
     ] = False,
@@ -55,13 +61,14 @@ def compress(
       codebound compress holiday --quality 2 --out small
     """
     from codebound import codec
+    from codebound.codec.pictures import TRADE
     from codebound.data.images import image_files
 
-    chosen = _model(model)
+    chosen, trade = _model(model), TRADE if trade is None else trade
     pairs = _pairs(sources, lambda folder: image_files(folder), target, SUFFIX)
 
     def one(source: Path, goal: Path) -> dict[str, Any]:
-        data = codec.compress(source, model=chosen, quality=quality, verify=not no_verify)
+        data = codec.compress(source, model=chosen, quality=quality, trade=trade, verify=not no_verify)
         _write(goal, data)
         picture = codec.inspect(data).picture
         assert picture is not None

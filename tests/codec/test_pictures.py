@@ -22,11 +22,12 @@ from codebound.tokenizers import ImageTokenizer
 STRIDE = 8
 
 
-def build(seed: int = 0, channels: int = 3) -> Model:
+def build(seed: int = 0, channels: int = 3, linear: bool = False) -> Model:
     """An untrained tokenizer that still tells pictures apart, and a prior that predicts nothing."""
     torch.manual_seed(seed)
     stages = [VectorQuantizer(8, 64, seed=seed + i) for i in range(3)]
-    tokenizer = ImageTokenizer(Residual(stages), channels=channels, width=16, depth=1, stride=STRIDE).eval()
+    sizes = {"channels": channels, "width": 16, "depth": 1, "stride": STRIDE, "linear": linear}
+    tokenizer = ImageTokenizer(Residual(stages), **sizes).eval()
     noise = torch.rand(8, channels, 64, 64)
     tokenizer.quantizer.init_(tokenizer.latents(noise).reshape(-1, 8))
     return Model(tokenizer, random_prior((64, 64, 64)))
@@ -53,10 +54,12 @@ def test_a_picture_survives_as_its_own_reconstruction(model: Model, photo: np.nd
     assert codec.verify(data, model=model) == indices.numel()
 
 
+@pytest.mark.parametrize("linear", [False, True])
 @pytest.mark.parametrize("side", [1, 3])
 def test_tiles_give_what_the_whole_picture_gives(
-    model: Model, photo: np.ndarray, side: int, monkeypatch: pytest.MonkeyPatch
+    photo: np.ndarray, side: int, linear: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    model = build(linear=linear)
     whole = tiles.encode(model.tokenizer, photo)
     pixels = tiles.decode(model.tokenizer, whole, (44, 58))
     monkeypatch.setattr(tiles, "TILE", side)

@@ -138,6 +138,37 @@ def test_files_on_the_command_line(pictures: Path, model: Path, tmp_path: Path) 
     assert np.array_equal(np.array(Image.open(tmp_path / "again.png")), exact)
 
 
+@pytest.mark.parametrize(("quantizer", "weighs"), [("rvq", True), ("fsq", False)])
+def test_a_prior_for_a_run(tmp_path: Path, quantizer: str, weighs: bool) -> None:
+    """A run's tokenizer gets a prior, used in its files, and, where codewords are compared, a tradeoff."""
+    folder, pictures = tmp_path / "run", tmp_path / "pictures"
+    pictures.mkdir()
+    for number, photo in enumerate(photographs("train")[:2]):
+        Image.fromarray(photo.pixels[:160, :160]).save(pictures / f"{number}.png")
+    small = [f"--set={s}" for s in ("crop=16", "stride=8", "width=8", "depth=0", "stages=2", "held_out=8")]
+    small += [
+        "--set=batch_size=8",
+        "--set=init_tokens=64",
+        "--set=warmup=1",
+        "--set=linear=true",
+        "--set=dim=6",
+    ]
+    what = ("--quantizer", quantizer, "--codebook-size", 25, "--steps", 3)
+    code, said = invoke("train", "--data", f"folder:{pictures}", *what, *small, "--out", folder)
+    assert code == 0, said
+    code, said = invoke("fit-prior", folder, "--steps", 200, "--hidden", 16, "--json")
+    assert code == 0, said
+    assert (folder / "model" / "tradeoff.json").is_file() == weighs
+    assert "## Prior" in (folder / "model" / "README.md").read_text(encoding="utf-8")
+    model = codec.load_model(folder / "model")
+    assert (model.tradeoff is not None) == weighs
+    seen = pictures / "0.png"
+    data = codec.compress(seen, model=model)
+    assert "network" in codec.inspect(data).grids[0].modes
+    assert len(data) <= len(codec.compress(seen, model=codec.Model(model.tokenizer)))
+    assert codec.decompress(data, model=model).shape == (160, 160, 3)
+
+
 def test_indices_on_the_command_line(model: Path, tmp_path: Path) -> None:
     indices = np.arange(30).reshape(5, 6, 1)
     (tmp_path / "grid.cbd").write_bytes(codec.compress_indices(indices, (30,)))

@@ -48,9 +48,9 @@ def test_encode_and_decode_are_the_forward_pass(kind: str) -> None:
     assert torch.allclose(tokenizer.decode(indices), ((through + 1) / 2).clamp(0, 1), atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", QUANTIZERS)
-def test_saved_and_loaded_it_gives_the_same_bits(kind: str, tmp_path: Path) -> None:
-    tokenizer = build(kind).eval()
+@pytest.mark.parametrize(("kind", "linear"), [*((kind, False) for kind in QUANTIZERS), ("rvq", True)])
+def test_saved_and_loaded_it_gives_the_same_bits(kind: str, linear: bool, tmp_path: Path) -> None:
+    tokenizer = build(kind, linear=linear).eval()
     tokenizer.save_pretrained(tmp_path / "model", card="Made for a test.")
     again = ImageTokenizer.from_pretrained(tmp_path / "model")
     x = pictures(13, 9)
@@ -75,6 +75,13 @@ def test_sizes_that_the_stride_does_not_divide_are_padded_and_cut_back(
     assert torch.equal(
         tokenizer.decode(indices)[..., : size[0], : size[1]], tokenizer.decode(indices, size=size)
     )
+
+
+def test_a_description_names_what_came_later_only_where_it_is_used() -> None:
+    """Files name their model by a hash over the description: a new field would make old files another model's."""
+    assert "linear" not in build().config()
+    assert build(linear=True).config()["linear"] is True
+    assert ImageTokenizer.from_config(build(linear=True).config()).linear
 
 
 def test_padding_repeats_the_border_and_leaves_the_picture() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from codebound.codec.tradeoff import Tradeoff, codebooks, load_tradeoff
 from codebound.coding.container import CODEBOOK, HASH, LEVELS
 from codebound.coding.errors import CodecError
 from codebound.priors.grid_prior import DESCRIPTION, GridPrior, load_prior
@@ -20,14 +21,15 @@ DEFAULT = Path(__file__).parent / "default_model"
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A tokenizer in eval on the CPU, and its prior or None.
+    """A tokenizer in eval on the CPU, its prior or None, and what an encoder weighs errors against bits with or None.
 
     Raises:
-        CodecError: codebooks that a file can't hold, or a prior of other codebook sizes.
+        CodecError: codebooks that a file can't hold, or a prior or a tradeoff of other codebooks.
     """
 
     tokenizer: ImageTokenizer
     prior: GridPrior | None = None
+    tradeoff: Tradeoff | None = None
 
     def __post_init__(self) -> None:
         sizes = self.codebook_sizes
@@ -39,6 +41,15 @@ class Model:
             raise CodecError(
                 f"the tokenizer has codebook sizes {sizes}; the prior is for {self.prior.codebook_sizes}"
             )
+        if self.tradeoff is not None:
+            if self.prior is None or codebooks(self.tokenizer.quantizer) is None:
+                raise CodecError(
+                    "a tradeoff needs a prior, and a quantizer whose levels take the nearest of up to 512 codewords"
+                )
+            if len(self.tradeoff.bits) != len(sizes):
+                raise CodecError(
+                    f"the tokenizer has {len(sizes)} levels; the tradeoff is for {len(self.tradeoff.bits)}"
+                )
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
@@ -53,7 +64,10 @@ class Model:
         return range(1 if nested else levels, levels + 1)
 
     def digest(self) -> bytes:
-        """What names the model in a file: 8 bytes of a SHA-256 over description, weights, codebooks and prior."""
+        """What names the model in a file: 8 bytes of a SHA-256 over description, weights, codebooks and prior.
+
+        All that a decoder needs; what an encoder chooses by is no part of it.
+        """
         hashed = hashlib.sha256(json.dumps(self.tokenizer.config(), sort_keys=True).encode())
         for name, tensor in sorted(self.tokenizer.state_dict().items()):
             hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -65,18 +79,19 @@ class Model:
         """The same with a decoder in float64."""
         tokenizer = copy.deepcopy(self.tokenizer)
         tokenizer.decoder.double()
-        return Model(tokenizer, self.prior)
+        return Model(tokenizer, self.prior, self.tradeoff)
 
 
 def load_model(source: str | Path) -> Model:
-    """A tokenizer that `save_pretrained` wrote, and the prior beside it if there is one.
+    """A tokenizer that `save_pretrained` wrote, and what `codebound fit-prior` put beside it, if it did.
 
     Raises:
         InputError: no such folder, or files that are damaged or don't fit together.
     """
     tokenizer = ImageTokenizer.from_pretrained(source)
-    has_prior = (Path(source) / DESCRIPTION).is_file()
-    return Model(tokenizer, load_prior(source) if has_prior else None)
+    if not (Path(source) / DESCRIPTION).is_file():
+        return Model(tokenizer)
+    return Model(tokenizer, load_prior(source), load_tradeoff(source))
 
 
 @cache

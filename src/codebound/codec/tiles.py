@@ -6,12 +6,13 @@ picture at once, to rounding. Where a picture ends, so does its tile, as in the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float, Int64, Shaped, UInt8
+from torch import Tensor
 
 from codebound.tokenizers.image import ImageTokenizer, to_uint8
 
@@ -40,16 +41,31 @@ class _Span(NamedTuple):
 
 
 def encode(tokenizer: ImageTokenizer, pixels: UInt8[np.ndarray, "h w c"]) -> Int64[np.ndarray, "H W q"]:
-    """Indices on the grid of tokens."""
+    """Indices on the grid of tokens, of the nearest codewords."""
+    return _tokens(tokenizer, pixels, tokenizer.encode)
+
+
+def latents(tokenizer: ImageTokenizer, pixels: UInt8[np.ndarray, "h w c"]) -> Float[np.ndarray, "H W D"]:
+    """What the quantizer sees, on the grid of tokens."""
+    return _tokens(tokenizer, pixels, tokenizer.latents)
+
+
+def _tokens(
+    tokenizer: ImageTokenizer, pixels: UInt8[np.ndarray, "h w c"], read: Callable[[Tensor], Tensor]
+) -> Shaped[np.ndarray, "H W n"]:
+    """What `read` finds for each token."""
     s = tokenizer.stride
     rows, columns = (-(-side // s) for side in pixels.shape[:2])
-    indices = np.empty((rows, columns, len(tokenizer.quantizer.codebook_sizes)), dtype=np.int64)
+    whole: np.ndarray | None = None
     for down in _spans(rows, _margin(tokenizer)):
         for right in _spans(columns, _margin(tokenizer)):
             tile = torch.from_numpy(pixels[down.outer(s), right.outer(s)].copy())
-            found = tokenizer.encode(tile.permute(2, 0, 1)[None])[0].numpy()
-            indices[down.own(), right.own()] = found[down.inner(), right.inner()]
-    return indices
+            found = read(tile.permute(2, 0, 1)[None])[0].numpy()
+            if whole is None:
+                whole = np.empty((rows, columns, found.shape[-1]), dtype=found.dtype)
+            whole[down.own(), right.own()] = found[down.inner(), right.inner()]
+    assert whole is not None
+    return whole
 
 
 def decode(

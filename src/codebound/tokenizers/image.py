@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from codebound.errors import InputError
 from codebound.nets.conv import ConvDecoder, ConvEncoder, pad_to_multiple
+from codebound.nets.patch import LinearDecoder, LinearEncoder, WithLinear
 from codebound.quantize import spec
 from codebound.quantize.base import Quantized, Quantizer
 from codebound.quantize.layout import channel_first, channel_first_decode
@@ -53,13 +54,22 @@ class ImageTokenizer(nn.Module):
         width: channels inside the networks.
         depth: residual blocks in the encoder, and in the decoder.
         stride: s, pixels per token along a side: 1, 2, 4, 8, 16 or 32.
+        linear: add a trained linear map of each s×s patch beside both networks. It begins as a block DCT, the
+            networks at zero, so a latent dimension is a component of the patch from the first step on.
 
     Raises:
         InputError: an argument out of its range.
     """
 
     def __init__(
-        self, quantizer: Quantizer, *, channels: int = 3, width: int = 64, depth: int = 2, stride: int = 4
+        self,
+        quantizer: Quantizer,
+        *,
+        channels: int = 3,
+        width: int = 64,
+        depth: int = 2,
+        stride: int = 4,
+        linear: bool = False,
     ) -> None:
         super().__init__()
         if not isinstance(quantizer, Quantizer):
@@ -67,9 +77,13 @@ class ImageTokenizer(nn.Module):
         if channels not in CHANNELS:
             raise InputError(f"channels must be 1 (grey) or 3 (colour); got {channels}")
         self.channels, self.width, self.depth, self.stride = channels, width, depth, stride
-        self.encoder = ConvEncoder(channels, quantizer.dim, width=width, depth=depth, stride=stride)
+        self.linear = linear
+        encoder = ConvEncoder(channels, quantizer.dim, width=width, depth=depth, stride=stride)
+        decoder = ConvDecoder(channels, quantizer.dim, width=width, depth=depth, stride=stride)
+        patches = (channels, quantizer.dim, stride)
+        self.encoder = WithLinear(encoder, LinearEncoder(*patches)) if linear else encoder
         self.quantizer = quantizer
-        self.decoder = ConvDecoder(channels, quantizer.dim, width=width, depth=depth, stride=stride)
+        self.decoder = WithLinear(decoder, LinearDecoder(*patches)) if linear else decoder
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Reconstruction:
         """x in [−1, 1] (`to_network`), its sides multiples of the stride."""
@@ -136,7 +150,9 @@ class ImageTokenizer(nn.Module):
             InputError: a quantizer from outside the package.
         """
         names = ("channels", "width", "depth", "stride")
-        return {name: getattr(self, name) for name in names} | {"quantizer": spec.to_spec(self.quantizer)}
+        found = {name: getattr(self, name) for name in names} | {"quantizer": spec.to_spec(self.quantizer)}
+        # Files name their model by a hash over this: what came later is only written where it is used.
+        return found | {"linear": True} if self.linear else found
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> ImageTokenizer:
@@ -209,4 +225,5 @@ class _Config(BaseModel):
     width: int
     depth: int
     stride: int
+    linear: bool = False
     quantizer: dict[str, Any]

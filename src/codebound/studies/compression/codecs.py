@@ -61,14 +61,16 @@ def check(names: tuple[str, ...]) -> None:
         imported("pillow_jxl", "jxl", "codecs: jxl")  # importing it is what teaches Pillow the format
 
 
-def points(pixels: Pixels, names: tuple[str, ...], model: Model) -> Iterator[Point]:
+def points(pixels: Pixels, names: tuple[str, ...], model: Model, trade: float) -> Iterator[Point]:
     """Our files of the picture at each quality, then those of the other codecs."""
     for quality in model.qualities:
         yield _point(
             pixels,
             OURS,
             quality,
-            lambda quality=quality: codec.compress(pixels, model=model, quality=quality, verify=False),
+            lambda quality=quality: codec.compress(
+                pixels, model=model, quality=quality, trade=trade, verify=False
+            ),
             lambda data: codec.decompress(data, model=model),
         )
     check(names)

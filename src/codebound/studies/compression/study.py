@@ -9,8 +9,8 @@ from pathlib import Path
 
 import PIL
 
-from codebound.codec import tiles
 from codebound.codec.model import DEFAULT, Model, default_model, load_model
+from codebound.codec.pictures import choose_indices
 from codebound.codec.rates import ladder
 from codebound.data.images import Photograph, load_image_folder, photographs
 from codebound.studies import parallel
@@ -42,7 +42,12 @@ def run(
     parallel.check(jobs, backend)
     codecs.check(settings.codecs)
     pictures, model = open_pictures(settings), open_model(settings)
-    identity = {"model": model.digest().hex(), "pictures": _digest(pictures), "pillow": PIL.__version__}
+    identity = {
+        "model": model.digest().hex(),
+        "tradeoff": repr(model.tradeoff),
+        "pictures": _digest(pictures),
+        "pillow": PIL.__version__,
+    }
     folder = RunFolder.open(out, STUDY, settings, identity)
     cells = [*(cell_name(i) for i in range(len(pictures))), LADDER]
     parallel.finish(
@@ -82,11 +87,14 @@ def _work(folder: RunFolder[Settings], cell: str) -> None:
     settings = folder.settings
     pictures, model = open_pictures(settings), open_model(settings)
     if cell == LADDER:
-        grids = [tiles.encode(model.tokenizer, picture.pixels) for picture in pictures]
+        levels = model.qualities[-1]
+        grids = [choose_indices(picture.pixels, model, levels, settings.trade) for picture in pictures]
         folder.finish(cell, {"rows": ladder(model, grids), "decoder_bytes": decoder_bytes(settings)})
         return
     picture = pictures[int(cell.removeprefix("picture-"))]
-    found = [point._asdict() for point in codecs.points(picture.pixels, settings.codecs, model)]
+    found = [
+        point._asdict() for point in codecs.points(picture.pixels, settings.codecs, model, settings.trade)
+    ]
     height, width = picture.pixels.shape[:2]
     folder.finish(cell, {"name": picture.name, "height": height, "width": width, "points": found})
 

@@ -30,6 +30,7 @@ class Settings(config.Settings):
     width: int = Field(default=64, ge=1)
     depth: int = Field(default=2, ge=0)
     stride: int = 4
+    linear: bool = False
     crop: int = Field(default=32, ge=1)
     channels: Literal[1, 3] = 3
 
@@ -99,6 +100,7 @@ def tokenizer(settings: Settings, images: ImageSet, steps: int) -> ImageTokenize
         width=settings.width,
         depth=settings.depth,
         stride=settings.stride,
+        linear=settings.linear,
     )
 
 
