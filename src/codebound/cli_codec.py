@@ -44,7 +44,7 @@ def compress(
     trade: Annotated[
         float | None,
         typer.Option(
-            help="How much bits count against errors (default 0.5); 0: the nearest codewords, larger files."
+            help="How much bits count against errors (default 0.5 if the model can); 0: the nearest codewords."
         ),
     ] = None,
     no_verify: Annotated[
@@ -61,10 +61,9 @@ def compress(
       codebound compress holiday --quality 2 --out small
     """
     from codebound import codec
-    from codebound.codec.pictures import TRADE
     from codebound.data.images import image_files
 
-    chosen, trade = _model(model), TRADE if trade is None else trade
+    chosen = _model(model)
     pairs = _pairs(sources, lambda folder: image_files(folder), target, SUFFIX)
 
     def one(source: Path, goal: Path) -> dict[str, Any]:

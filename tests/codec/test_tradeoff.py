@@ -11,13 +11,14 @@ from codebound import FSQ, LFQ, Residual, VectorQuantizer, codec
 from codebound.codec import CodecError, Model, tiles
 from codebound.codec.pictures import choose_indices
 from codebound.codec.streams import level_bits
-from codebound.codec.tradeoff import Tradeoff, choose, codebooks, load_tradeoff, measure
+from codebound.codec.tradeoff import TRADE, Tradeoff, choose, codebooks, load_tradeoff
 from codebound.coding.container import Mode
 from codebound.data.images import photographs
 from codebound.errors import InputError
 from codebound.priors.field import Field
 from codebound.priors.fitting import FitSettings, fit_prior
-from codebound.quantize.assign import Cosine
+from codebound.quantize.assign import Cosine, EntropyConstrained, Stochastic
+from codebound.studies.runs.priors import SYMMETRIES, measure, quality_of
 from codebound.tokenizers import ImageTokenizer
 
 SIZES = (32, 16)
@@ -56,17 +57,49 @@ def test_without_weights_the_nearest_codewords_are_chosen(quantizer: Residual, p
     assert np.array_equal(choose(z, books, prior, [0.0]), nearest[..., :1])
 
 
+def test_far_from_the_origin_the_nearest_are_still_found(quantizer: Residual, prior) -> None:
+    books = codebooks(quantizer)
+    far = [books[0] + np.float32(1000.0), books[1]]
+    z = latents(100) + np.float32(1000.0)
+    chosen = choose(z, far, prior, [0.0])[..., 0]
+    exact = np.square(z[..., None, :].astype(np.float64) - far[0]).sum(-1)
+    least = np.take_along_axis(exact, chosen[..., None], -1)[..., 0]
+    assert (least <= exact.min(-1) + 1e-3).all()
+
+
 def test_a_choice_is_the_least_error_and_bits_at_every_position(quantizer: Residual, prior) -> None:
-    books, z, weight = codebooks(quantizer), latents(101, 5, 4), 0.2
-    grid = choose(z, books, prior, [weight])
-    field = Field(grid, SIZES[:1])
-    for at in field.diagonals():
-        rows = prior.networks[0][0].frequencies(field.seen(0, at), np.zeros(len(at), dtype=np.int64))
-        for position, row in zip(at, rows, strict=True):
-            y, x = divmod(int(position), field.stride)
-            error = np.square(z[y - 2, x - 2] - books[0]).sum(-1)
-            costs = error + weight * (16 - np.log2(row))
-            assert costs[grid[y - 2, x - 2, 0]] <= costs.min() + 1e-5
+    books, z, weights = codebooks(quantizer), latents(101, 6, 5), [0.2, 0.5]
+    grid = choose(z, books, prior, weights)
+    field, left, limited = Field(grid, SIZES), z.copy(), 0
+    for level, (book, weight) in enumerate(zip(books, weights, strict=True)):
+        for at in field.diagonals():
+            rows = prior.networks[level][0].frequencies(
+                field.seen(level, at), np.zeros(len(at), dtype=np.int64)
+            )
+            for position, row in zip(at, rows, strict=True):
+                y, x = (int(side) - 2 for side in divmod(int(position), field.stride))
+                error = np.square(left[y, x] - book).sum(-1)
+                costs = error + weight * (16 - np.log2(row))
+                if level:  # no choice is worse than to write nothing, unless the nearest is
+                    worse = error > max(np.square(left[y, x]).sum(), error.min()) + 1e-5
+                    limited += worse[costs.argmin()]
+                    costs[worse] = np.inf
+                assert costs[grid[y, x, level]] <= costs.min() + 1e-4
+        left = left - book[grid[..., level]]
+    assert limited  # the limit was met
+
+
+def test_every_symmetry_of_a_photograph_meets_every_quality() -> None:
+    for qualities in range(1, 9):
+        numbers = range(SYMMETRIES * qualities)
+        met = {(number % SYMMETRIES, quality_of(number, qualities)) for number in numbers}
+        assert len(met) == SYMMETRIES * qualities
+        assert {quality for _, quality in met} == set(range(1, qualities + 1))
+
+
+def test_what_is_the_nearest_outside_of_training_has_a_tradeoff() -> None:
+    stochastic = VectorQuantizer(4, 16, assign=Stochastic())
+    assert [book.shape for book in codebooks(stochastic) or []] == [(16, 4)]
 
 
 def test_more_weight_means_fewer_bits_and_more_error(quantizer: Residual, prior) -> None:
@@ -87,15 +120,19 @@ def test_more_weight_means_fewer_bits_and_more_error(quantizer: Residual, prior)
 
 def test_the_weights_are_the_slope_of_error_against_bits() -> None:
     tradeoff = Tradeoff((8.0, 4.0, 1.0), (2.0, 5.0, 4.0))
-    assert tradeoff.weights(2) == pytest.approx([8 * np.log(2) / 5, 4 * np.log(2) / 5, np.log(2) / 5])
-    assert tradeoff.weights(1) == tradeoff.weights(2)  # the first level's own fall is not known
+    assert tradeoff.weights(2) == pytest.approx([8 * np.log(2) / 5, 4 * np.log(2) / 5])
+    assert tradeoff.weights(1) == tradeoff.weights(2)[:1]  # the first level's own fall is not known
     assert tradeoff.weights(3)[2] == pytest.approx(np.log(4) / 4)
     assert Tradeoff((3.0,), (6.0,)).weights(1) == [0.5]
     assert Tradeoff((1.0, 2.0), (1.0, 1.0)).weights(2) == [0.0, 0.0]  # a level that makes it worse
+    for levels in (0, 4):
+        with pytest.raises(InputError, match="1 … 3"):
+            tradeoff.weights(levels)
 
 
 def test_what_a_level_brings_and_costs_is_measured(quantizer: Residual, prior) -> None:
-    found = measure([latents(100), latents(101)], codebooks(quantizer), prior)
+    tokenizer = ImageTokenizer(quantizer, width=8, depth=0).eval()
+    found = measure([latents(100), latents(101)], tokenizer, prior)
     z = np.stack([latents(100), latents(101)]).astype(np.float64)
     indices = quantizer.encode(torch.from_numpy(z).float())
     for depth in (1, 2):
@@ -134,6 +171,8 @@ def test_it_survives_a_folder_and_what_is_none_is_refused(tmp_path: Path) -> Non
         LFQ(4),
         VectorQuantizer(4, 513),
         VectorQuantizer(4, 16, assign=Cosine()),
+        VectorQuantizer(4, 16, assign=EntropyConstrained(0.1)),
+        Residual([VectorQuantizer(4, 16, seed=i) for i in range(2)], beam_width=2),
         Residual([VectorQuantizer(4, 16), VectorQuantizer(4, 600)]),
     ],
 )
@@ -165,8 +204,68 @@ def test_files_are_smaller_and_any_choice_decodes() -> None:
         assert codec.verify(data) == 16 * 20 * 2
         sizes.append(len(data))
     assert sizes[0] > sizes[1] > sizes[2]
+    assert codec.compress(photo, quality=2) == codec.compress(photo, quality=2, trade=TRADE)
     nearest = tiles.encode(model.tokenizer, photo)[..., :2]
     assert np.array_equal(choose_indices(photo, model, 2, 0.0), nearest)
     for wrong in (-1.0, float("nan"), float("inf")):
         with pytest.raises(CodecError, match="trade"):
             codec.compress(photo, trade=wrong)
+
+
+@pytest.mark.parametrize("quality", [1, 3, 6])
+def test_what_is_chosen_is_worth_its_bits(quality: int) -> None:
+    """Error and bits together are less than those of the nearest codewords, at the weight of a file's end."""
+    model = codec.default_model()
+    assert model.tradeoff is not None
+    weight = model.tradeoff.weights(quality)[-1]
+    photo = photographs("held_out")[1].pixels[:160, :200]
+    costs = []
+    for trade in (0.0, TRADE):
+        data = codec.compress(photo, quality=quality, trade=trade)
+        indices = torch.from_numpy(choose_indices(photo, model, quality, trade))
+        left = tiles.latents(model.tokenizer, photo) - model.tokenizer.quantizer.decode(indices).numpy()
+        costs.append(np.square(left).sum() + weight * 8 * len(data))
+    assert costs[1] < costs[0]
+
+
+@pytest.mark.parametrize("shade", [0, 128, 200, 255])
+def test_a_level_more_is_never_worse_on_a_flat_picture(shade: int) -> None:
+    flat = np.full((64, 64, 3), shade, dtype=np.uint8)
+    model = codec.default_model()
+    z = tiles.latents(model.tokenizer, flat).astype(np.float64)
+
+    def error(quality: int, trade: float) -> float:
+        indices = torch.from_numpy(choose_indices(flat, model, quality, trade))
+        return float(np.square(z - model.tokenizer.quantizer.decode(indices).double().numpy()).sum())
+
+    for quality in model.qualities[1:]:
+        if error(quality, 0.0) <= error(
+            quality - 1, 0.0
+        ):  # no zero codeword: the nearest can make it worse, too
+            assert error(quality, TRADE) <= 1.05 * error(quality - 1, TRADE)
+
+
+def test_a_model_without_a_tradeoff_takes_the_nearest_and_says_so_where_it_is_asked() -> None:
+    whole = codec.default_model()
+    plain = Model(whole.tokenizer, whole.prior)
+    photo = photographs("held_out")[0].pixels[:64, :64]
+    assert codec.compress(photo, model=plain) == codec.compress(photo, model=plain, trade=0.0)
+    with pytest.raises(CodecError, match="no tradeoff"):
+        codec.compress(photo, model=plain, trade=0.5)
+
+
+def test_a_grey_model_weighs_the_luminance(quantizer: Residual, prior) -> None:
+    tokenizer = ImageTokenizer(quantizer, channels=1, width=8, depth=0).eval()
+    model = Model(tokenizer, prior, Tradeoff((1.0, 0.5), (4.0, 4.0)))
+    photo = photographs("held_out")[0].pixels[:40, :40]
+    assert codec.decompress(codec.compress(photo, model=model), model=model).shape == (40, 40)
+
+
+@pytest.mark.parametrize("trade", [0.0, None])
+def test_latents_that_are_not_finite_are_refused(quantizer: Residual, prior, trade: float | None) -> None:
+    tokenizer = ImageTokenizer(quantizer, width=8, depth=0).eval()
+    with torch.no_grad():
+        next(tokenizer.encoder.parameters()).fill_(float("nan"))
+    model = Model(tokenizer, prior, Tradeoff((1.0, 0.5), (4.0, 4.0)))
+    with pytest.raises(CodecError, match="not finite"):
+        codec.compress(np.zeros((16, 16, 3), dtype=np.uint8), model=model, trade=trade)

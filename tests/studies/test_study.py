@@ -124,7 +124,7 @@ def test_ctrl_c_keeps_what_is_finished_and_exits_130(tmp_path: Path) -> None:
         time.sleep(0.02)
     assert list(out.glob("cells/*.json"))
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=180)
     assert process.returncode == 130, errors.decode()
     assert b"What is finished stays" in errors
     assert b"Traceback" not in errors

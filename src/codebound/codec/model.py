@@ -44,7 +44,8 @@ class Model:
         if self.tradeoff is not None:
             if self.prior is None or codebooks(self.tokenizer.quantizer) is None:
                 raise CodecError(
-                    "a tradeoff needs a prior, and a quantizer whose levels take the nearest of up to 512 codewords"
+                    "a tradeoff needs a prior, and a quantizer whose levels take the nearest of up to 512 codewords, "
+                    "one after the other"
                 )
             if len(self.tradeoff.bits) != len(sizes):
                 raise CodecError(

@@ -14,7 +14,7 @@ from codebound.codec import tiles
 from codebound.codec.grids import check_model, decode_grid, decompress_grids, encode_grid
 from codebound.codec.model import Model, default_model
 from codebound.codec.sources import Data, Readable, read_bytes
-from codebound.codec.tradeoff import choose, codebooks
+from codebound.codec.tradeoff import TRADE, choose, codebooks
 from codebound.coding import container
 from codebound.coding.container import Container, Picture
 from codebound.coding.errors import CodecError, DamagedFile
@@ -25,15 +25,13 @@ Pixels = UInt8[np.ndarray, "h w *c"]
 ImageLike = str | Path | bytes | Readable | Image.Image | np.ndarray
 _LUMA = np.array([299, 587, 114], dtype=np.int64)  # ITU-R BT.601, as Pillow's "L"
 
-TRADE = 0.5  # of 0.25, 0.5, 1 and 2 the best on training photographs that the prior had not seen
-
 
 def compress(
     image: ImageLike,
     *,
     model: Model | None = None,
     quality: int | None = None,
-    trade: float = TRADE,
+    trade: float | None = None,
     verify: bool = True,
 ) -> bytes:
     """A `.cbd` file of one picture.
@@ -44,17 +42,15 @@ def compress(
             to 8 bits.
         model: the default one if not given.
         quality: how many levels of a residual quantizer are written, from `model.qualities`; all by default.
-        trade: how much bits count against errors where indices are chosen, see `choose_indices`.
+        trade: how much bits count against errors where indices are chosen; see `choose_indices`.
         verify: decode what was written and compare the indices.
 
     Raises:
-        CodecError: no picture, or one that is damaged, animated or too large; a quality that the model has not; a
-            trade that is negative or not finite.
+        CodecError: no picture, or one that is damaged, animated or too large; a quality that the model has not; as
+            `choose_indices`.
     """
     model = model or default_model()
     levels = _levels(model, quality)
-    if not 0 <= trade < math.inf:
-        raise CodecError(f"trade is {trade}; 0 or more is accepted")
     pixels, grey = read_pixels(image)
     indices = choose_indices(pixels, model, levels, trade)
     sizes = model.codebook_sizes[:levels]
@@ -67,34 +63,44 @@ def compress(
 
 
 def choose_indices(
-    pixels: UInt8[np.ndarray, "h w c"], model: Model, levels: int, trade: float = TRADE
+    pixels: UInt8[np.ndarray, "h w c"], model: Model, levels: int, trade: float | None = None
 ) -> Int64[np.ndarray, "H W q"]:
     """Indices of the first levels: the nearest codewords, or cheaper ones that are nearly as near.
 
     Args:
         pixels: with as many channels as the tokenizer takes, or three.
         trade: 0 for the nearest; 1 to weigh a bit at what it buys on the mean over training pictures at this number
-            of levels (`tradeoff.Tradeoff.weights`). A model without a tradeoff takes the nearest.
+            of levels (`tradeoff.Tradeoff.weights`); `tradeoff.TRADE` if not given and the model has a tradeoff.
 
     Raises:
-        CodecError: latents that are not finite.
+        CodecError: a trade that is negative or not finite, or above 0 for a model without a tradeoff; latents that
+            are not finite.
     """
+    if trade is not None and not 0 <= trade < math.inf:
+        raise CodecError(f"trade is {trade}; 0 or more is accepted")
+    if trade and model.tradeoff is None:
+        raise CodecError(
+            f"trade is {trade}; this model accepts 0 alone: it has no tradeoff (codebound fit-prior makes one where "
+            "the quantizer's levels take the nearest of up to 512 codewords, one after the other)"
+        )
     if pixels.shape[2] != model.tokenizer.channels:
         pixels = _luma(pixels)[..., None]
-    if model.tradeoff is None or trade == 0:
+    if trade == 0 or model.tradeoff is None:
         indices = tiles.encode(model.tokenizer, pixels)[..., :levels]
-        finite = indices.min() >= 0
-    else:
-        books = codebooks(model.tokenizer.quantizer)
-        assert books is not None  # or the model would have no tradeoff
-        assert model.prior is not None
-        latents = tiles.latents(model.tokenizer, pixels)
-        finite = np.isfinite(latents).all()
-        weights = [trade * weight for weight in model.tradeoff.weights(levels)[:levels]]
-        indices = choose(latents, books, model.prior, weights) if finite else np.empty((0,), np.int64)
+        _check_finite(indices.min() >= 0)
+        return indices
+    books = codebooks(model.tokenizer.quantizer)
+    assert books is not None  # or the model would have no tradeoff
+    assert model.prior is not None
+    latents = tiles.latents(model.tokenizer, pixels)
+    _check_finite(bool(np.isfinite(np.square(latents).sum(-1)).all()))
+    weight = TRADE if trade is None else trade
+    return choose(latents, books, model.prior, [weight * slope for slope in model.tradeoff.weights(levels)])
+
+
+def _check_finite(finite: bool | np.bool_) -> None:
     if not finite:
         raise CodecError("the tokenizer's latents of this picture are not finite: its weights can't be right")
-    return indices
 
 
 def decompress(data: Data, *, model: Model | None = None, exact: bool = False) -> Pixels:

@@ -1,4 +1,4 @@
-"""Pictures through a tokenizer in tiles of one size, so that memory doesn't grow with the picture.
+"""Pictures through a tokenizer in tiles of one size: beside a tile only the result is held, as large as its grid.
 
 A tile is 64×64 tokens and a margin of what its outermost tokens depend on: indices and pixels are those of the whole
 picture at once, to rounding. Where a picture ends, so does its tile, as in the networks' training.

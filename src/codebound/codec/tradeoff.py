@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,24 +22,26 @@ from codebound import files
 from codebound.errors import InputError
 from codebound.priors.digits import alphabets
 from codebound.priors.field import Field
-from codebound.priors.fitting import cross_entropy
 from codebound.priors.grid_prior import GridPrior
 from codebound.quantize import Residual, VectorQuantizer
-from codebound.quantize.assign import Nearest
+from codebound.quantize.assign import Gumbel, Nearest, Soft, Stochastic
 from codebound.quantize.base import Quantizer
 
 FILE = "tradeoff.json"
-_LEAST = 1e-9  # an error or a number of bits that stands for none
+TRADE = 0.5  # the default: half the mean slope, as a choice is greedy and the next ones are made after it
+_NEAREST = (Nearest, Stochastic, Gumbel, Soft)  # what they do outside of training
 Codebooks = Sequence[Float[np.ndarray, "_ D"]]
 
 
 @dataclass(frozen=True)
 class Tradeoff:
-    """What each level bought on the training pictures.
+    """What each level's nearest codewords brought and cost on training pictures.
+
+    Only an encoder's, so no checksum binds it to a model: another one makes other files, but right ones.
 
     Args:
         distortions: squared error of the latents after each level, summed over their dimensions, mean over tokens.
-        bits: of each level's index.
+        bits: of each level's index, under a prior fitted to the nearest codewords.
 
     Raises:
         InputError: not one positive number per level in each.
@@ -55,14 +57,21 @@ class Tradeoff:
                 raise InputError(f"{name} must be one positive number per level; got {values}")
 
     def weights(self, levels: int) -> list[float]:
-        """λ of every level, for files that end with level number `levels`, counted from 1.
+        """λ of each level in a file of so many.
 
-        −dD/dR there, as D falls exponentially over the last level: D · ln(D before / D) / bits. An error made at an
-        earlier level is made smaller by those after it, by D there over D here on the mean; so λ grows in proportion.
+        −dD/dR at its end, as D falls exponentially over the last level: D · ln(D before / D) / bits. An error made
+        at an earlier level is made smaller by those after it, by D there over D here on the mean; so λ grows in
+        proportion. How D falls over the first level is not known, as nothing is before it: the second level's fall
+        stands for it, or a factor of e where there is no second.
+
+        Raises:
+            InputError: a number of levels that there is not.
         """
+        if not 1 <= levels <= len(self.bits):
+            raise InputError(f"levels must be in 1 … {len(self.bits)}; got {levels}")
         last = min(max(levels, 2), len(self.bits)) - 1
         fall = math.log(self.distortions[last - 1] / self.distortions[last]) if last else 1.0
-        return [distortion * max(fall, 0.0) / self.bits[last] for distortion in self.distortions]
+        return [distortion * max(fall, 0.0) / self.bits[last] for distortion in self.distortions[:levels]]
 
     def save(self, folder: str | Path) -> None:
         """Write `tradeoff.json` to a folder."""
@@ -86,10 +95,12 @@ def load_tradeoff(folder: str | Path) -> Tradeoff | None:
 
 
 def codebooks(quantizer: Quantizer) -> list[Float[np.ndarray, "_ D"]] | None:
-    """The codewords of each level where a token is a sum of nearest codewords, one of each level; else None."""
+    """The codewords of each level where levels take the nearest of up to 512, one after the other; else None."""
+    if isinstance(quantizer, Residual) and quantizer.beam_width > 1:
+        return None
     found = []
     for stage in quantizer.stages if isinstance(quantizer, Residual) else [quantizer]:
-        if not (isinstance(stage, VectorQuantizer) and isinstance(stage.assign, Nearest)):
+        if not (isinstance(stage, VectorQuantizer) and isinstance(stage.assign, _NEAREST)):
             return None
         if len(alphabets(stage.codebook_sizes[0])) > 1:
             return None
@@ -97,11 +108,16 @@ def codebooks(quantizer: Quantizer) -> list[Float[np.ndarray, "_ D"]] | None:
     return found
 
 
+# As in `streams`: a diagonal's products are too small for threads.
 @threadpool_limits.wrap(limits=1, user_api="blas")
 def choose(
     latents: Float[np.ndarray, "h w D"], books: Codebooks, prior: GridPrior, weights: Sequence[float]
 ) -> Int64[np.ndarray, "h w q"]:
-    """Indices of the first `len(weights)` levels, level by level the least |r − c|² + λ·bits at each position."""
+    """Indices of the first `len(weights)` levels, level by level the least |r − c|² + λ·bits at each position.
+
+    After the first level no choice makes the error larger, unless the nearest codeword does: where nothing is left to
+    say, the cheapest codeword would be the likeliest one and not the smallest.
+    """
     height, width, dim = latents.shape
     field = Field(
         np.zeros((height, width, len(weights)), dtype=np.int64), prior.codebook_sizes[: len(weights)]
@@ -110,26 +126,23 @@ def choose(
     residual = np.zeros((int(rows[-1]) + 1, dim), dtype=np.float32)
     residual[rows] = latents.reshape(-1, dim)
     for level, (book, weight) in enumerate(zip(books, weights, strict=False)):
-        network, squares = prior.networks[level][0], np.square(book).sum(-1)
+        mean = book.mean(
+            0
+        )  # far from the origin |c|² − 2 r·c would lose the digits that tell codewords apart
+        centred, network = book - mean, prior.networks[level][0]
+        squares = np.square(centred).sum(-1)
         for at in field.diagonals():
-            cost = squares - 2 * (residual[at] @ book.T)
+            left = residual[at] - mean
+            error = squares - 2 * (left @ centred.T)  # beyond |left|²
+            cost = error
             if weight > 0:
-                none_before = np.zeros(len(at), dtype=np.int64)
-                cost -= weight * np.log2(network.frequencies(field.seen(level, at), none_before))
-            field.write(level, at, cost.argmin(-1))
-        residual[rows] -= book[field.read(level, rows)]
+                bits = -np.log2(network.frequencies(field.seen(level, at), np.zeros(len(at), dtype=np.int64)))
+                cost = error + weight * bits
+            if weight > 0 and level:
+                before = 2 * (left @ mean) + mean @ mean  # |residual|², beyond |left|²
+                most = np.maximum(before, error.min(-1))
+                cost = np.where(error <= most[:, None], cost, np.inf)
+            chosen = cost.argmin(-1)
+            field.write(level, at, chosen)
+            residual[at] -= book[chosen]
     return field.indices()
-
-
-def measure(latents: Iterable[Float[np.ndarray, "_ _ D"]], books: Codebooks, prior: GridPrior) -> Tradeoff:
-    """What each level's nearest codewords bring and cost."""
-    errors, grids = np.zeros(len(books)), []
-    for found in latents:
-        grids.append(choose(found, books, prior, [0.0] * len(books)))
-        residual = found.astype(np.float64)
-        for level, book in enumerate(books):
-            residual -= book[grids[-1][..., level]]
-            errors[level] += np.square(residual).sum()
-    tokens = sum(grid.shape[0] * grid.shape[1] for grid in grids)
-    distortions, bits = np.maximum(errors / tokens, _LEAST), np.maximum(cross_entropy(prior, grids), _LEAST)
-    return Tradeoff(tuple(distortions.tolist()), tuple(bits.tolist()))

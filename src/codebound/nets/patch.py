@@ -14,9 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-_CHROMA = (
-    8.0  # a colour difference's variance beside that of luminance at the same frequency: one eighth, about
-)
+_CHROMA_PENALTY = 8.0  # luminance varies about eight times as much as a colour difference
 
 
 def block_basis(channels: int, size: int, dim: int) -> Float[Tensor, "dim channels size size"]:
@@ -31,7 +29,7 @@ def block_basis(channels: int, size: int, dim: int) -> Float[Tensor, "dim channe
     colours = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]], dtype=np.float64)[:channels, :channels]
     colours /= np.linalg.norm(colours, axis=1, keepdims=True)
     basis = np.einsum("kc,uy,vx->kuvcyx", colours, cosines, cosines).reshape(-1, channels, size, size)
-    penalty = np.where(np.arange(channels) > 0, _CHROMA, 1.0)[:, None, None]
+    penalty = np.where(np.arange(channels) > 0, _CHROMA_PENALTY, 1.0)[:, None, None]
     rank = (penalty * (1 + place[:, None] ** 2 + place**2)).ravel().argsort(kind="stable")[:dim]
     filled = np.zeros((dim, channels, size, size))
     filled[: len(rank)] = basis[rank]

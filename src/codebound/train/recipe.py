@@ -25,6 +25,7 @@ class Recipe:
         init_tokens: latents that the codebook is initialised from, at least.
         patience: steps in a row without a finite gradient after which training gives up.
         log_every, evaluate_every, checkpoint_every: steps.
+        recolour: probability that a picture of a batch is shown in other colours (`data.recolour`).
         bf16: networks in bfloat16 under autocast; quantizers stay float32.
         seed: of the order of the pictures.
     """
@@ -43,6 +44,7 @@ class Recipe:
     log_every: int = 20
     evaluate_every: int = 200
     checkpoint_every: int = 200
+    recolour: float = 0.0
     bf16: bool = False
     seed: int = 0
 
@@ -62,6 +64,8 @@ class Recipe:
             value = getattr(self, name)
             if not (value >= 0 and math.isfinite(value)):
                 raise InputError(f"{name} must be finite and not negative; got {value}")
+        if not 0 <= self.recolour <= 1:
+            raise InputError(f"recolour must be in [0, 1], a probability; got {self.recolour}")
         if not 0 <= self.average < 1:
             raise InputError(f"average must be in [0, 1), a decay; got {self.average}")
 

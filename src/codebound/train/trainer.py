@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from codebound.data.image_sets import ImageSet
+from codebound.data.recolour import recoloured
 from codebound.errors import InputError
 from codebound.quantize import Quantizer, codebook_parameters
 from codebound.quantize.base import Quantized, UpdateReport
@@ -124,7 +125,10 @@ class Trainer:
 
     def _batch(self, step: int) -> Tensor:
         """This device's share of a step's pictures."""
-        whole = self.images.batch(self.recipe.seed, step, self.recipe.batch_size)
+        recipe = self.recipe
+        whole = recoloured(
+            self.images.batch(recipe.seed, step, recipe.batch_size), recipe.recolour, recipe.seed, step
+        )
         return whole[self.fabric.global_rank :: self.fabric.world_size].to(self.fabric.device)
 
     def _clip(self) -> Tensor:

@@ -61,7 +61,7 @@ def check(names: tuple[str, ...]) -> None:
         imported("pillow_jxl", "jxl", "codecs: jxl")  # importing it is what teaches Pillow the format
 
 
-def points(pixels: Pixels, names: tuple[str, ...], model: Model, trade: float) -> Iterator[Point]:
+def points(pixels: Pixels, names: tuple[str, ...], model: Model, trade: float | None) -> Iterator[Point]:
     """Our files of the picture at each quality, then those of the other codecs."""
     for quality in model.qualities:
         yield _point(

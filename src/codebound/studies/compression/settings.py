@@ -7,7 +7,6 @@ from typing import Literal
 from pydantic import Field
 
 from codebound import config
-from codebound.codec.pictures import TRADE
 
 Codec = Literal["jpeg", "webp", "avif", "jxl"]
 
@@ -17,7 +16,7 @@ class Settings(config.Settings):
 
     data: str = "photos"  # the embedded held-out photographs, or a folder
     model: str = ""  # a tokenizer's folder; by default the one in the package
-    trade: float = Field(default=TRADE, ge=0)  # of ours: how much bits count against errors
+    trade: float | None = Field(default=None, ge=0, allow_inf_nan=False)  # of codebound compress
     codecs: tuple[Codec, ...] = ("jpeg", "webp", "avif")  # jxl needs the extra codebound[jxl]
     most: int = Field(default=32, ge=1)  # pictures
     rate: float = Field(default=0.1, gt=0)  # bits per pixel at which all are compared

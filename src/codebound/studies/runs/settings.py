@@ -45,6 +45,7 @@ class Settings(config.Settings):
     clip: float = 5.0
     average: float = 0.99
     init_tokens: int = Field(default=16384, ge=1)
+    recolour: float = 0.0
     patience: int = 10
 
     held_out: int | None = Field(default=None, ge=1)  # pictures; by default 1,024, more for a large codebook
@@ -82,8 +83,8 @@ def recipe(settings: Settings, images: ImageSet) -> Recipe:
 
 
 _SAME = (
-    "batch_size", "lr", "codebook_lr", "warmup", "codebook_warmup", "weight_decay", "clip", "average", "patience",
-    "log_every", "checkpoint_every", "seed",
+    "batch_size", "lr", "codebook_lr", "warmup", "codebook_warmup", "weight_decay", "clip", "average", "recolour",
+    "patience", "log_every", "checkpoint_every", "seed",
 )  # fmt: skip
 
 
