@@ -106,7 +106,7 @@ def test_more_weight_means_fewer_bits_and_more_error(quantizer: Residual, prior)
     books, found = codebooks(quantizer), []
     for trade in (0.0, 0.5, 2.0):
         bits = error = 0.0
-        for seed in range(100, 104):
+        for seed in (100, 101):
             z = latents(seed)
             grid = choose(z, books, prior, [trade * 0.2] * 2)
             bits += sum(cost(grid, prior, level) for level in (0, 1))
@@ -197,11 +197,11 @@ def test_a_tradeoff_of_another_model_is_refused() -> None:
 def test_files_are_smaller_and_any_choice_decodes() -> None:
     model = codec.default_model()
     assert model.tradeoff is not None
-    photo = photographs("held_out")[0].pixels[:128, :160]
+    photo = photographs("held_out")[0].pixels[:80, :96]
     sizes = []
     for trade in (0.0, 0.5, 1.5):
         data = codec.compress(photo, quality=2, trade=trade)
-        assert codec.verify(data) == 16 * 20 * 2
+        assert codec.verify(data) == 10 * 12 * 2
         sizes.append(len(data))
     assert sizes[0] > sizes[1] > sizes[2]
     assert codec.compress(photo, quality=2) == codec.compress(photo, quality=2, trade=TRADE)
@@ -212,13 +212,13 @@ def test_files_are_smaller_and_any_choice_decodes() -> None:
             codec.compress(photo, trade=wrong)
 
 
-@pytest.mark.parametrize("quality", [1, 3, 6])
+@pytest.mark.parametrize("quality", [2, 4])
 def test_what_is_chosen_is_worth_its_bits(quality: int) -> None:
     """Error and bits together are less than those of the nearest codewords, at the weight of a file's end."""
     model = codec.default_model()
     assert model.tradeoff is not None
     weight = model.tradeoff.weights(quality)[-1]
-    photo = photographs("held_out")[1].pixels[:160, :200]
+    photo = photographs("held_out")[1].pixels[:96, :120]
     costs = []
     for trade in (0.0, TRADE):
         data = codec.compress(photo, quality=quality, trade=trade)
@@ -230,7 +230,7 @@ def test_what_is_chosen_is_worth_its_bits(quality: int) -> None:
 
 @pytest.mark.parametrize("shade", [0, 128, 200, 255])
 def test_a_level_more_is_never_worse_on_a_flat_picture(shade: int) -> None:
-    flat = np.full((64, 64, 3), shade, dtype=np.uint8)
+    flat = np.full((32, 32, 3), shade, dtype=np.uint8)
     model = codec.default_model()
     z = tiles.latents(model.tokenizer, flat).astype(np.float64)
 
