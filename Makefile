@@ -43,9 +43,9 @@ bench: $(READY)  ## time the code against named baselines, into docs/benchmarks.
 choosing: $(READY)  ## measure which quantizer to choose, into docs/choosing.md (10 to 20 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/choosing.py
 
-default-model: $(READY)  ## train the model that `codebound compress` ships with (an hour), into the package
+default-model: $(READY)  ## train the model that `codebound compress` ships with (half an hour), into the package
 	$(BIN)/codebound train tools/default_model.yaml --out runs/default-model
-	$(BIN)/codebound fit-prior runs/default-model --steps 2000 --hidden 64
+	$(BIN)/codebound fit-prior runs/default-model --steps 1500 --hidden 64
 	cp runs/default-model/model/* src/codebound/codec/default_model/
 
 lint: $(READY)  ## ruff, pyright and import-linter
