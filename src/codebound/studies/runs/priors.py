@@ -156,8 +156,8 @@ def _describe(path: Path, settings: FitSettings, images: ImageSet, rows: list[di
 ## Prior
 
 Fitted by `codebound fit-prior` ({settings.steps:,} steps per level, {settings.hidden} hidden units) on {images.note},
-mirrored and turned. Bits per index of held-out pictures, chosen as `codebound compress` does by default at the highest quality (the
-figures above are of the nearest codewords), beside what else they could be coded with:
+mirrored and turned. Bits per index of held-out pictures, chosen as `codebound compress` does by default at the highest
+quality (the figures above are of the nearest codewords), beside what else they could be coded with:
 
 | {head} |
 |{"---|" * len(rows[0])}
