@@ -29,7 +29,7 @@ import torch
 from autoencoder import ARMS, BATCH, DIM, SOURCES, Found, Run, gap, reference, shannon, source, train
 
 from codebound.quantize import Quantizer
-from codebound.studies.statistics import Interval, mean_interval
+from codebound.reporting.statistics import Interval, mean_interval
 from codebound.theory import gaussian
 
 LEARNING_RATES = (2e-3, 6e-3, 2e-2)

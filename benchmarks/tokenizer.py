@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from codebound.data.image_sources import Wanted, open_images
+from codebound.engine.devices import launch
+from codebound.engine.trainer import Trainer
 from codebound.quantize import Quantized, Quantizer, UpdateReport
-from codebound.studies.runs import quantizers
-from codebound.studies.runs import settings as settings_module
-from codebound.studies.runs.settings import Settings
+from codebound.recipes import named as quantizers
+from codebound.runs import settings as settings_module
+from codebound.runs.settings import Settings
 from codebound.tokenizers import ImageTokenizer
-from codebound.train.devices import launch
-from codebound.train.trainer import Trainer
 
 SIZES = (256, 512, 1024)
 SLOWER_THAN_IDENTITY, OF_THE_PEER = 1.1, 1 / 1.3

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from codebound import search
+from codebound.batched.codebooks import Adam, Group, batch_order, train_codebooks
 from codebound.metrics.usage import geometry, usage
 from codebound.nets.linear import PCA
 from codebound.quantize.update import EMA
@@ -27,7 +28,6 @@ from codebound.studies.initialisation import cell as cell_module
 from codebound.studies.initialisation import sources
 from codebound.studies.initialisation.cell import Cell
 from codebound.studies.initialisation.settings import Settings
-from codebound.train.codebooks import Adam, Group, batch_order, train_codebooks
 
 
 def textbook(

@@ -15,16 +15,16 @@ and give its path below, or in the environment variable `CODEBOUND_RUN`.""",
     """import os
 from pathlib import Path
 
-from codebound.studies import plots
-from codebound.studies.claims import Status
+from codebound.reporting import plots
+from codebound.reporting.claims import Status
 from codebound.studies.initialisation import figures, report
 from codebound.studies.initialisation.findings import findings
 from codebound.studies.initialisation.recommendation import recommendation
 from codebound.studies.initialisation.rundata import load, lookup
 from codebound.studies.initialisation.summary import summarise
 from codebound.studies.initialisation.tables import source_table
-from codebound.studies.statistics import paired_percent
-from codebound.studies.tables import claims_table
+from codebound.reporting.statistics import paired_percent
+from codebound.reporting.tables import claims_table
 
 OUT = Path(os.environ.get("CODEBOUND_RUN", "runs/demo"))
 if not OUT.exists() and (Path("..") / OUT).exists():  # opened from the notebooks folder

@@ -18,7 +18,7 @@ from codebound.errors import InputError
 from codebound.priors.field import Field
 from codebound.priors.fitting import FitSettings, fit_prior
 from codebound.quantize.assign import Cosine, EntropyConstrained, Stochastic
-from codebound.studies.runs.priors import SYMMETRIES, measure, quality_of
+from codebound.runs.priors import SYMMETRIES, measure, quality_of
 from codebound.tokenizers import ImageTokenizer
 
 SIZES = (32, 16)

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from codebound.data.recolour import recolour, recoloured
+from codebound.engine.recipe import Recipe
 from codebound.errors import InputError
-from codebound.train.recipe import Recipe
 
 
 def pictures(channels: int = 3) -> torch.Tensor:

@@ -12,7 +12,7 @@ import torch
 
 from codebound import config
 from codebound.errors import InputError
-from codebound.studies import claims
+from codebound.reporting import claims
 from codebound.studies.estimators import (
     check_figures,
     figures,

@@ -16,8 +16,8 @@ from rich.console import Console
 from synthetic import write_run
 
 from codebound.errors import InputError
-from codebound.studies import plots
-from codebound.studies.claims import Status
+from codebound.reporting import plots
+from codebound.reporting.claims import Status
 from codebound.studies.initialisation import labels, report, settings
 from codebound.studies.initialisation.findings import findings
 from codebound.studies.initialisation.recommendation import ranking, recommendation

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from codebound import config
 from codebound.errors import InputError
-from codebound.studies.folder import RunFolder, read_study
+from codebound.runs.folder import RunFolder, read_study
 from codebound.studies.initialisation import sources, study
 from codebound.studies.initialisation.cell import Cell, cells, initial_codebooks
 from codebound.studies.initialisation.settings import Settings

@@ -13,8 +13,8 @@ from codebound.data.image_sources import open_images
 from codebound.errors import InputError
 from codebound.quantize.init import Normal
 from codebound.quantize.revival import Never
-from codebound.studies.claims import Status
-from codebound.studies.runs import settings as runs
+from codebound.reporting.claims import Status
+from codebound.runs import settings as runs
 from codebound.studies.utilisation import arms, report, study, summary
 from codebound.studies.utilisation.findings import findings
 from codebound.studies.utilisation.settings import QUICK, Settings

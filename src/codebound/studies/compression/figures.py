@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from codebound.studies import plots
+from codebound.reporting import plots
 from codebound.studies.compression.codecs import OURS
 from codebound.studies.compression.labels import COLOURS, MODES, NAMES
 from codebound.studies.compression.summary import Data, Measure

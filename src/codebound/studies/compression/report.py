@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from codebound.files import write_text
-from codebound.studies import page, plots
+from codebound.reporting import page, plots
 from codebound.studies.compression import figures
 from codebound.studies.compression.codecs import OURS
 from codebound.studies.compression.labels import MODES, NAMES
@@ -31,7 +31,7 @@ def write(out: Path) -> Path:
     write_text(data.path / "results.json", json.dumps(results(data), indent=1, allow_nan=False) + "\n")
     place = data.path / "report.html"
     rendered = page.render(
-        "compression/report.html.j2",
+        "studies/compression/report.html.j2",
         data=data,
         rows=data.comparison(),
         verdict=verdict(data),

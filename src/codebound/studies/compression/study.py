@@ -13,10 +13,10 @@ from codebound.codec.model import DEFAULT, Model, default_model, load_model
 from codebound.codec.pictures import choose_indices
 from codebound.codec.rates import ladder
 from codebound.data.images import Photograph, load_image_folder, photographs
-from codebound.studies import parallel
+from codebound.runs import parallel
+from codebound.runs.folder import RunFolder
 from codebound.studies.compression import codecs
 from codebound.studies.compression.settings import Settings
-from codebound.studies.folder import RunFolder
 
 STUDY, LADDER = "compression", "ladder"
 

@@ -13,10 +13,10 @@ from scipy.interpolate import PchipInterpolator
 
 from codebound import config
 from codebound.errors import InputError
+from codebound.runs.folder import read_study
 from codebound.studies.compression import study
 from codebound.studies.compression.codecs import OURS
 from codebound.studies.compression.settings import Settings
-from codebound.studies.folder import read_study
 
 Measure = Literal["psnr", "ssim"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+from codebound.batched.linear import Rule
 from codebound.quantize.estimator import Estimator, Projection, Rotation, StraightThrough
 from codebound.studies.estimators.settings import Settings
-from codebound.train.linear import Rule
 
 EstimatorName = Literal["straight_through", "rotation", "projection"]
 Protocol = Literal["documents", "tuned", "random", "lloyd"]

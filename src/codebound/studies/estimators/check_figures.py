@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from codebound.studies import plots
+from codebound.reporting import plots
 from codebound.studies.estimators.drawing import boxed, headline, limit_lines
 from codebound.studies.estimators.labels import WAYS
 from codebound.studies.estimators.rundata import StudyData

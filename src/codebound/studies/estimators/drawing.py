@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from codebound.studies import plots
+from codebound.reporting import plots
+from codebound.reporting.statistics import Interval, mean_interval
 from codebound.studies.estimators.arms import BASELINE
 from codebound.studies.estimators.labels import PROTOCOLS
 from codebound.studies.estimators.rundata import StudyData, Values
 from codebound.studies.estimators.summary import SourceSummary
-from codebound.studies.statistics import Interval, mean_interval
 
 REFERENCES = {
     "pca": ("best_known", "Optimal quantizer behind PCA"),

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from codebound.studies import plots
+from codebound.reporting import plots
+from codebound.reporting.statistics import Interval, mean_interval, paired_percent
 from codebound.studies.estimators import check_figures, source_figures
 from codebound.studies.estimators.arms import BASELINE, EXACT_BETA
 from codebound.studies.estimators.drawing import (
@@ -35,7 +36,6 @@ from codebound.studies.estimators.labels import (
 from codebound.studies.estimators.rundata import StudyData, restart_values
 from codebound.studies.estimators.summary import SourceSummary, bound_name
 from codebound.studies.estimators.summary import limits as source_limits
-from codebound.studies.statistics import Interval, mean_interval, paired_percent
 from codebound.theory.gaussian import gap_db
 
 

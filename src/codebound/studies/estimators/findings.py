@@ -7,15 +7,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from codebound.studies.claims import Status, Verdict
+from codebound.reporting.claims import Status, Verdict
+from codebound.reporting.finding import Finding, typeset_all
+from codebound.reporting.formatting import db_text, number, typeset
+from codebound.reporting.statistics import Interval, mean_interval, paired_percent, paired_ratio
 from codebound.studies.estimators.arms import BASELINE, EXACT_BETA, SINGLE
 from codebound.studies.estimators.labels import ESTIMATORS, PROTOCOLS, WAYS, source_name
 from codebound.studies.estimators.rundata import StudyData, beta_range_percent
 from codebound.studies.estimators.study import VERIFIED_ON
 from codebound.studies.estimators.summary import SourceSummary, bound_name, learned_gain
-from codebound.studies.finding import Finding, typeset_all
-from codebound.studies.formatting import db_text, number, typeset
-from codebound.studies.statistics import Interval, mean_interval, paired_percent, paired_ratio
 
 NEGLIGIBLE = 0.25  # per cent: a difference whose whole interval is smaller is called level
 

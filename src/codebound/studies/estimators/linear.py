@@ -8,6 +8,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from codebound.batched.codebooks import batch_order
+from codebound.batched.linear import (
+    LinearRuns,
+    Rule,
+    autograd_gradients,
+    numpy_gradients,
+    train_linear,
+)
 from codebound.nets.linear import PCA, qr
 from codebound.quantize.seeding import kmeans_plus_plus
 from codebound.studies.estimators import sources
@@ -15,14 +23,6 @@ from codebound.studies.estimators.arms import BASELINE, SINGLE, Arm, arms, rule
 from codebound.studies.estimators.measure import captured_percent, measure
 from codebound.studies.estimators.settings import Settings
 from codebound.theory.lloyd import lloyd
-from codebound.train.codebooks import batch_order
-from codebound.train.linear import (
-    LinearRuns,
-    Rule,
-    autograd_gradients,
-    numpy_gradients,
-    train_linear,
-)
 
 
 class Restarts(NamedTuple):

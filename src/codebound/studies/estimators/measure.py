@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from codebound.batched.linear import LinearRuns, assign
 from codebound.metrics.usage import usage
-from codebound.train.linear import LinearRuns, assign
 
 _ROWS = 5_000
 

@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from codebound.batched.codebooks import batch_order
+from codebound.batched.linear import Rule
+from codebound.batched.mlp import NetworkRuns, draw_networks, encode, reproduce, train_networks
 from codebound.metrics.usage import usage
 from codebound.quantize.estimator import Estimator, Projection, Rotation, StopGradient, StraightThrough
 from codebound.quantize.seeding import kmeans_plus_plus
 from codebound.studies.estimators import sources
 from codebound.studies.estimators.settings import Settings
-from codebound.train.codebooks import batch_order
-from codebound.train.linear import Rule
-from codebound.train.mlp import NetworkRuns, draw_networks, encode, reproduce, train_networks
 
 # `stop_gradient` is the control: no estimator at all, only the commitment reaches the encoder.
 NETWORK_ESTIMATORS: dict[str, Estimator] = {

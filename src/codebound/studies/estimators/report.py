@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from codebound.files import write_text
-from codebound.studies import claims, page
-from codebound.studies.claims import Status, Verdict
+from codebound.reporting import claims, page
+from codebound.reporting.claims import Status, Verdict
+from codebound.reporting.formatting import typeset
 from codebound.studies.estimators import figures, findings, labels
 from codebound.studies.estimators.arms import BASELINE
 from codebound.studies.estimators.rundata import StudyData, facts, load, lookup
 from codebound.studies.estimators.summary import SourceSummary, seeds_text, summarise
-from codebound.studies.formatting import typeset
 
 _HERE = files("codebound.studies.estimators")
 
@@ -134,7 +134,7 @@ def _render(
         group: {name: page.embed(path) for name, path in by.items()} for group, by in pictures.items()
     }
     return page.render(
-        "estimators/report.html.j2",
+        "studies/estimators/report.html.j2",
         data=data,
         findings=findings.findings(data, summaries, verdicts),
         recommendation=findings.recommendation(data, summaries),

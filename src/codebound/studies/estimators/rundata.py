@@ -16,11 +16,11 @@ import pandas as pd
 
 from codebound import config
 from codebound.errors import InputError
-from codebound.studies.claims import Lookup, NotMeasuredError
+from codebound.reporting.claims import Lookup, NotMeasuredError
+from codebound.runs.folder import read_study
 from codebound.studies.estimators.arms import BASELINE, SINGLE
 from codebound.studies.estimators.settings import Settings
 from codebound.studies.estimators.study import VERIFIED_ON, cells
-from codebound.studies.folder import read_study
 from codebound.theory.gaussian import gap_db
 
 Values = dict[int, float]  # by seed

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from codebound.studies import plots
+from codebound.reporting import plots
 from codebound.studies.estimators.drawing import (
     PAIRED,
     REFERENCES,

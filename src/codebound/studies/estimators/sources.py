@@ -14,9 +14,9 @@ from torch import Tensor
 
 from codebound.data import images
 from codebound.data.low_rank import LowRank
+from codebound.limits.compute import estimated_limits
 from codebound.nets.linear import PCA
 from codebound.studies.estimators.settings import Settings
-from codebound.studies.limits import estimated_limits
 from codebound.theory import bounds, gaussian
 
 _BOUND_DIMS = 8  # coordinates from which the bound on photographs is estimated

@@ -11,14 +11,14 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from codebound.studies import parallel
+from codebound.runs import parallel
+from codebound.runs.folder import RunFolder
 from codebound.studies.estimators.arms import arms
 from codebound.studies.estimators.linear import run_linear
 from codebound.studies.estimators.networks import NETWORK_ESTIMATORS, run_networks
 from codebound.studies.estimators.settings import Settings
 from codebound.studies.estimators.timing import run_timing
 from codebound.studies.estimators.verification import WAYS, run_verification
-from codebound.studies.folder import RunFolder
 
 Experiment = Literal["linear", "verify", "mlp", "timing"]
 VERIFIED_ON = "gaussian"

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from codebound.reporting.statistics import Interval, mean_interval, paired_percent
 from codebound.studies.estimators.arms import BASELINE
 from codebound.studies.estimators.labels import Shown, shown
 from codebound.studies.estimators.networks import NETWORK_ESTIMATORS
 from codebound.studies.estimators.rundata import StudyData, Values, restart_values, spread_percent
-from codebound.studies.statistics import Interval, mean_interval, paired_percent
 from codebound.theory.gaussian import gap_db
 
 METRICS = ("mse", "gap_db", "entropy_percent", "perplexity_percent", "dead", "captured_percent")

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from rich.box import SIMPLE
 from rich.table import Table
 
+from codebound.reporting.formatting import interval_text, number, percent_text
+from codebound.reporting.statistics import Interval
 from codebound.studies.estimators.labels import ESTIMATORS, source_name
 from codebound.studies.estimators.summary import SourceSummary
-from codebound.studies.formatting import interval_text, number, percent_text
-from codebound.studies.statistics import Interval
 
 
 def ranking_tables(summaries: Sequence[SourceSummary]) -> list[Table]:

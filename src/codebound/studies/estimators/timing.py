@@ -19,18 +19,18 @@ import torch
 from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
 
-from codebound.nets.linear import polar
-from codebound.quantize.seeding import kmeans_plus_plus
-from codebound.studies.estimators import sources
-from codebound.studies.estimators.settings import Settings
-from codebound.train import linear_numpy
-from codebound.train.linear import (
+from codebound.batched import linear_numpy
+from codebound.batched.linear import (
     LinearRuns,
     Rule,
     autograd_gradients,
     closed_form_gradients,
     loss,
 )
+from codebound.nets.linear import polar
+from codebound.quantize.seeding import kmeans_plus_plus
+from codebound.studies.estimators import sources
+from codebound.studies.estimators.settings import Settings
 
 _WARM_UP = 5
 _STEPS = 20  # per round and way

@@ -7,13 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from codebound.quantize.estimator import Projection, Rotation, StraightThrough
-from codebound.quantize.seeding import kmeans_plus_plus
-from codebound.studies.estimators import sources
-from codebound.studies.estimators.measure import measure
-from codebound.studies.estimators.settings import Settings
-from codebound.train.codebooks import batch_order
-from codebound.train.linear import (
+from codebound.batched.codebooks import batch_order
+from codebound.batched.linear import (
     Gradients,
     LinearRuns,
     Rule,
@@ -22,6 +17,11 @@ from codebound.train.linear import (
     numpy_gradients,
     train_linear,
 )
+from codebound.quantize.estimator import Projection, Rotation, StraightThrough
+from codebound.quantize.seeding import kmeans_plus_plus
+from codebound.studies.estimators import sources
+from codebound.studies.estimators.measure import measure
+from codebound.studies.estimators.settings import Settings
 
 # Ways to one gradient: (the way, the rule's estimator). The NumPy file knows straight-through only.
 WAYS: dict[str, tuple[Gradients, Any]] = {

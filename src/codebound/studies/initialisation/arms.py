@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, fields
 from typing import Literal
 
+from codebound.batched.codebooks import Adam
 from codebound.quantize import init
 from codebound.quantize.update import EMA
 from codebound.studies.initialisation.settings import ArmName, Settings
-from codebound.train.codebooks import Adam
 
 OptimizerName = Literal["adam", "adam_cosine", "ema"]
 

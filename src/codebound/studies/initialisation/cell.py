@@ -13,13 +13,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from codebound import search
+from codebound.batched.codebooks import Group, batch_order, train_codebooks
 from codebound.files import replacing
 from codebound.metrics.usage import geometry, usage
-from codebound.studies.folder import RunFolder
+from codebound.runs.folder import RunFolder
 from codebound.studies.initialisation import arms as arm_table
 from codebound.studies.initialisation import sources
 from codebound.studies.initialisation.settings import ArmName, Settings, SourceName
-from codebound.train.codebooks import Group, batch_order, train_codebooks
 
 
 class Cell(NamedTuple):

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from codebound.studies import plots
+from codebound.reporting import plots
+from codebound.reporting.statistics import Interval
 from codebound.studies.initialisation.labels import (
     FAMILIES,
     OPTIMIZERS,
@@ -21,7 +22,6 @@ from codebound.studies.initialisation.labels import (
 from codebound.studies.initialisation.rundata import StudyData, only
 from codebound.studies.initialisation.settings import DOCUMENTED
 from codebound.studies.initialisation.summary import Row, Summary
-from codebound.studies.statistics import Interval
 from codebound.theory.gaussian import gap_db
 
 

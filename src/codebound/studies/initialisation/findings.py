@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from codebound.studies.claims import Status, Verdict
-from codebound.studies.finding import Finding, typeset_all
-from codebound.studies.formatting import count_text, db_text, number
+from codebound.reporting.claims import Status, Verdict
+from codebound.reporting.finding import Finding, typeset_all
+from codebound.reporting.formatting import count_text, db_text, number
+from codebound.reporting.statistics import Interval
 from codebound.studies.initialisation.labels import look, source_name
 from codebound.studies.initialisation.rundata import SPLITS, WHEN
 from codebound.studies.initialisation.settings import DOCUMENTED
 from codebound.studies.initialisation.summary import BASELINE, Row, Summary
-from codebound.studies.statistics import Interval
 
 NEGLIGIBLE = 0.5  # per cent: smaller differences are called level, whatever their interval
 # Judged in the headline, and named before any run: the documents' rule, and that rule with the right spectrum.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from codebound.studies.formatting import count_text, typeset
+from codebound.reporting.formatting import count_text, typeset
 from codebound.studies.initialisation.arms import ARMS
 from codebound.studies.initialisation.labels import look
 from codebound.studies.initialisation.summary import BASELINE, Row, Summary

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from codebound.files import write_text
-from codebound.studies import claims, formatting, page
-from codebound.studies.claims import Status, Verdict
+from codebound.reporting import claims, formatting, page
+from codebound.reporting.claims import Status, Verdict
 from codebound.studies.initialisation import figures, findings, labels
 from codebound.studies.initialisation.recommendation import CODE, ranking, recommendation
 from codebound.studies.initialisation.rundata import StudyData, facts, load, lookup
@@ -96,7 +96,7 @@ def _render(
     data: StudyData, summary: Summary, verdicts: Sequence[Verdict], pictures: dict[str, dict[str, Path]]
 ) -> str:
     return page.render(
-        "initialisation/report.html.j2",
+        "studies/initialisation/report.html.j2",
         data=data,
         summary=summary,
         baseline=labels.look(BASELINE).name,

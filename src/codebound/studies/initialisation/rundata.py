@@ -16,8 +16,8 @@ import pandas as pd
 
 from codebound import config
 from codebound.errors import InputError
-from codebound.studies.claims import Lookup, NotMeasuredError
-from codebound.studies.folder import read_study
+from codebound.reporting.claims import Lookup, NotMeasuredError
+from codebound.runs.folder import read_study
 from codebound.studies.initialisation.cell import cells
 from codebound.studies.initialisation.settings import DOCUMENTED, Settings
 from codebound.theory.gaussian import gap_db

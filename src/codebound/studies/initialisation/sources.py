@@ -16,9 +16,9 @@ from torch import Tensor
 from codebound.data import arrays, images
 from codebound.data.linear_gaussian import LinearGaussian
 from codebound.errors import InputError
+from codebound.limits.compute import estimated_limits, gaussian_limits
 from codebound.nets.linear import PCA
 from codebound.studies.initialisation.settings import Settings, SourceName
-from codebound.studies.limits import estimated_limits, gaussian_limits
 from codebound.theory import gaussian
 from codebound.theory.entropy import least_rows
 

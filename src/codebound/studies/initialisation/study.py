@@ -7,8 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from codebound.studies import parallel
-from codebound.studies.folder import RunFolder
+from codebound.runs import parallel
+from codebound.runs.folder import RunFolder
 from codebound.studies.initialisation import sources
 from codebound.studies.initialisation.arms import ARMS
 from codebound.studies.initialisation.cell import cells, run_cell

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from codebound.reporting.statistics import Interval, mean_interval, paired_percent, quantity_interval
 from codebound.studies.initialisation.labels import in_order
 from codebound.studies.initialisation.rundata import SPLITS, WHEN, StudyData, Values, only
-from codebound.studies.statistics import Interval, mean_interval, paired_percent, quantity_interval
 
 BASELINE = "kmeans"
 

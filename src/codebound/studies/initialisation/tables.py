@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.box import SIMPLE
 from rich.table import Table
 
-from codebound.studies.formatting import few_vectors_text, number, percent_text
+from codebound.reporting.formatting import few_vectors_text, number, percent_text
 from codebound.studies.initialisation.labels import look, source_name
 from codebound.studies.initialisation.summary import Row, Summary
 

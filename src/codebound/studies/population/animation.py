@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from codebound import search
-from codebound.studies import plots
+from codebound.reporting import plots
 from codebound.studies.population.settings import Scenario
 from codebound.studies.population.simulation import Simulation
 from codebound.studies.population.sources import generator, source, starts

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from codebound import search
-from codebound.studies.folder import RunFolder
+from codebound.runs.folder import RunFolder
 from codebound.studies.population.settings import REVIVAL, Scenario, Settings
 from codebound.studies.population.simulation import Simulated, Simulation, simulate
 from codebound.studies.population.sources import generator, source, starts

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from codebound.studies import plots
+from codebound.reporting import plots
 from codebound.studies.population import labels
 from codebound.studies.population.summary import TOLERANCE, Data, Row
 

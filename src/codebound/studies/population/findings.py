@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from codebound.studies.finding import Finding, typeset_all
-from codebound.studies.formatting import count_text, interval_text, number
+from codebound.reporting.finding import Finding, typeset_all
+from codebound.reporting.formatting import count_text, interval_text, number
+from codebound.reporting.statistics import Interval, mean_interval
 from codebound.studies.population import labels
 from codebound.studies.population.summary import TOLERANCE, Data, Row
-from codebound.studies.statistics import Interval, mean_interval
 
 
 def findings(data: Data) -> list[Finding]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from codebound.reporting.statistics import mean_interval
 from codebound.studies.population.settings import REVIVAL
-from codebound.studies.statistics import mean_interval
 from codebound.theory.population import passage_time
 
 BATCH, SIZE = 64, 64  # a mean codeword gets one hit a step

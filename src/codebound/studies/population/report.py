@@ -10,8 +10,8 @@ from typing import Any
 from rich.table import Table
 
 from codebound.files import write_text
-from codebound.studies import page
-from codebound.studies.formatting import interval_text, number, typeset
+from codebound.reporting import page
+from codebound.reporting.formatting import interval_text, number, typeset
 from codebound.studies.population import figures, labels
 from codebound.studies.population.findings import findings
 from codebound.studies.population.settings import REVIVAL
@@ -102,7 +102,7 @@ def verdict(row: Row, level: str = "shot_noise") -> str:
 
 def _render(data: Data, pictures: dict[str, Path]) -> str:
     return page.render(
-        "population/report.html.j2",
+        "studies/population/report.html.j2",
         data=data,
         findings=findings(data),
         tiles=_tiles(data),

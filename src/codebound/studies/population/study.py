@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from codebound.files import replacing
-from codebound.studies import parallel
-from codebound.studies.folder import RunFolder
+from codebound.runs import parallel
+from codebound.runs.folder import RunFolder
 from codebound.studies.population import animation, lifetimes
 from codebound.studies.population.cell import run_cell
 from codebound.studies.population.settings import Scenario, Settings

@@ -11,11 +11,11 @@ import numpy as np
 
 from codebound import config
 from codebound.errors import InputError
-from codebound.studies.folder import read_study
+from codebound.reporting.statistics import Interval, mean_interval
+from codebound.runs.folder import read_study
 from codebound.studies.population.cell import LEVELS
 from codebound.studies.population.settings import Role, Scenario, Settings
 from codebound.studies.population.study import FILM, LIFETIMES
-from codebound.studies.statistics import Interval, mean_interval
 
 TOLERANCE = 10.0  # per cent: of the prediction's error, and of two standard errors of the simulated mean
 NONE_LEFT = 0.5  # codewords: with so few dead per codebook a relative error says nothing

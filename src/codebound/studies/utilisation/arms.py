@@ -11,8 +11,8 @@ from codebound.quantize.assign import Soft
 from codebound.quantize.init import Normal
 from codebound.quantize.revival import Never, Revival
 from codebound.quantize.update import EMA, BlahutArimoto
-from codebound.studies.runs import quantizers
-from codebound.studies.runs.quantizers import KINDS, Asked
+from codebound.recipes import named as quantizers
+from codebound.recipes.named import KINDS, Asked
 
 Start = Literal["kmeans", "bad"]
 FAST_DECAY = BlahutArimoto().decay  # BA's codewords follow the latents ten times as fast while it anneals

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from codebound.studies import plots
+from codebound.reporting import plots
 from codebound.studies.utilisation.arms import ARMS
 from codebound.studies.utilisation.summary import Row, StudyData, even_usage, held_out_tokens
 

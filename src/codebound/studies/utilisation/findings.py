@@ -9,9 +9,9 @@ import numpy as np
 from scipy import stats
 
 from codebound.quantize.update import EMA
-from codebound.studies.finding import Finding, typeset_all
-from codebound.studies.formatting import count_text
-from codebound.studies.statistics import Interval
+from codebound.reporting.finding import Finding, typeset_all
+from codebound.reporting.formatting import count_text
+from codebound.reporting.statistics import Interval
 from codebound.studies.utilisation.arms import FAST, FAST_DECAY, SOFT
 from codebound.studies.utilisation.summary import NEEDED_USAGE, Row, StudyData, gain, groups
 

@@ -12,9 +12,9 @@ from typing import Any
 from rich.table import Table
 
 from codebound.files import write_text
-from codebound.studies import claims, page, plots
-from codebound.studies.claims import Verdict
-from codebound.studies.statistics import Interval
+from codebound.reporting import claims, page, plots
+from codebound.reporting.claims import Verdict
+from codebound.reporting.statistics import Interval
 from codebound.studies.utilisation import figures
 from codebound.studies.utilisation.findings import START_NAMES, findings
 from codebound.studies.utilisation.summary import (
@@ -58,7 +58,7 @@ def write(folder: Path) -> Path:
     }
     tokens = held_out_tokens(data)
     text = page.render(
-        "utilisation/report.html.j2",
+        "studies/utilisation/report.html.j2",
         data=data,
         groups=groups(rows),
         findings=found,

@@ -7,7 +7,7 @@ from typing import ClassVar
 from pydantic import Field, field_validator, model_validator
 
 from codebound import config
-from codebound.studies.runs.settings import Settings as RunSettings
+from codebound.runs.settings import Settings as RunSettings
 from codebound.studies.utilisation.arms import ARMS, BASELINE
 
 QUICK = {

@@ -12,17 +12,17 @@ import torch
 
 from codebound.data.image_sets import ImageSet
 from codebound.data.image_sources import Wanted, open_images
+from codebound.engine.devices import launch
+from codebound.engine.trainer import Trainer
+from codebound.evaluate import tokenizers as evaluation
 from codebound.metrics import CodeUsage
-from codebound.studies import parallel
-from codebound.studies.folder import RunFolder
-from codebound.studies.runs import evaluation
-from codebound.studies.runs import settings as runs
+from codebound.runs import parallel
+from codebound.runs import settings as runs
+from codebound.runs.folder import RunFolder
 from codebound.studies.utilisation import arms
 from codebound.studies.utilisation.arms import Start
 from codebound.studies.utilisation.settings import Settings
 from codebound.tokenizers import ImageTokenizer
-from codebound.train.devices import launch
-from codebound.train.trainer import Trainer
 
 STUDY = "utilisation"
 

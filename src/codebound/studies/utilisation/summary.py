@@ -13,9 +13,9 @@ import numpy as np
 
 from codebound import config
 from codebound.errors import InputError
-from codebound.studies.claims import NotMeasuredError
-from codebound.studies.folder import read_study
-from codebound.studies.statistics import Interval, mean_interval
+from codebound.reporting.claims import NotMeasuredError
+from codebound.reporting.statistics import Interval, mean_interval
+from codebound.runs.folder import read_study
 from codebound.studies.utilisation.arms import ARMS, BASELINE, PLAIN, Start
 from codebound.studies.utilisation.settings import Settings
 from codebound.studies.utilisation.study import STUDY, cells

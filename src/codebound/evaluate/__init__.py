@@ -1,0 +1,1 @@
+"""What a trained model reaches on data that it has not seen."""

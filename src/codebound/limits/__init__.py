@@ -1,0 +1,1 @@
+"""How well any codebook can do: what `codebound limits` computes and prints."""

@@ -1,0 +1,15 @@
+"""Quantizers ready to use: with the settings of papers (`papers`), and by the names of `codebound train` (`named`)."""
+
+from codebound.recipes.papers import (
+    FSQ_LEVELS,
+    best_rq,
+    bsq,
+    dac,
+    encodec,
+    fsq,
+    simvq,
+    vit_vqgan,
+    vqvae2017,
+)
+
+__all__ = ["FSQ_LEVELS", "best_rq", "bsq", "dac", "encodec", "fsq", "simvq", "vit_vqgan", "vqvae2017"]

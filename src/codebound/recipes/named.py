@@ -1,0 +1,156 @@
+"""The quantizers that a run can ask for by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from codebound.errors import InputError
+from codebound.quantize import BSQ, FSQ, LFQ, Product, Quantizer, Residual, VectorQuantizer, from_spec
+from codebound.quantize.assign import Soft
+from codebound.quantize.estimator import Rotation
+from codebound.quantize.init import Init, KMeans
+from codebound.quantize.revival import Never, Resample
+from codebound.quantize.update import BlahutArimoto, Gradient
+from codebound.recipes import papers
+
+LARGE = 2048  # codewords from which the start is one Lloyd step from data points: k-means would take minutes
+LEAST_LEVELS = 5  # of FSQ: Mentzer et al. 2023, §4.1
+
+
+class Asked(NamedTuple):
+    """What a name alone does not say."""
+
+    codebook_size: int
+    dim: int
+    depth: int  # stages or parts of rvq and pq
+    commitment: float
+    steps: int  # of the training: a soft assignment anneals over it
+    tokens: int  # that the training will see: how long dead codewords can be waited for
+    seed: int
+
+
+def quantizer(kind: str | Mapping[str, Any], asked: Asked) -> Quantizer:
+    """The quantizer of a name in `KINDS`, or of a description as `to_spec` gives.
+
+    Raises:
+        InputError: an unknown name, a description that is none, or a codebook size that the quantizer can't have.
+    """
+    if not isinstance(kind, str):
+        return from_spec(kind)
+    if kind not in KINDS:
+        raise InputError(f"quantizer={kind!r} is unknown; accepted: {', '.join(KINDS)}")
+    return KINDS[kind](asked)
+
+
+def table(asked: Asked, **choices: Any) -> VectorQuantizer:
+    """A codebook of vectors, but for `choices` by EMA from k-means, dead codewords revived."""
+    return VectorQuantizer(
+        asked.dim,
+        asked.codebook_size,
+        **{
+            "init": start(asked.codebook_size),
+            "revival": revival(asked),
+            "seed": asked.seed,
+            "loss_weights": _weights(asked),
+            **choices,
+        },
+    )
+
+
+def _weights(asked: Asked) -> dict[str, float]:
+    return {"commitment": asked.commitment, "codebook": 1.0}
+
+
+def start(codebook_size: int) -> Init:
+    """k-means where it takes seconds, one Lloyd step from data points beyond."""
+    return KMeans(20) if codebook_size <= LARGE else KMeans(1, "sample")
+
+
+def revival(asked: Asked) -> Resample:
+    """Windows of 50 tokens a codeword, shorter where a training has not twenty of them, but of 5 at least.
+
+    (A codeword of average use is without a hit in 5 by chance once in 148 windows.)
+    """
+    window = min(50.0, max(5.0, asked.tokens / (20 * asked.codebook_size)))
+    return Resample(window=window, candidates=max(1024, asked.codebook_size // 16))
+
+
+def _simvq(asked: Asked) -> VectorQuantizer:
+    plain = papers.simvq(asked.dim, asked.codebook_size)
+    return VectorQuantizer(
+        asked.dim,
+        asked.codebook_size,
+        form=plain.form,
+        update=plain.update,
+        revival=plain.revival,
+        init=plain.init,
+        loss_weights=_weights(asked),
+        seed=asked.seed,
+    )
+
+
+def _several(asked: Asked, dim: int) -> list[VectorQuantizer]:
+    return [table(asked._replace(dim=dim, seed=asked.seed + i)) for i in range(asked.depth)]
+
+
+def _pq(asked: Asked) -> Product:
+    if asked.dim % asked.depth:
+        raise InputError(
+            f"pq divides dim={asked.dim} into depth={asked.depth} equal parts; that leaves a rest"
+        )
+    return Product(_several(asked, asked.dim // asked.depth))
+
+
+def levels(codebook_size: int) -> tuple[int, ...]:
+    """FSQ's levels for about this many codes, each at least 5: the paper's where it has them (table 1).
+
+    Raises:
+        InputError: fewer than 25 codes.
+    """
+    bits = math.log2(codebook_size) if codebook_size > 0 else 0
+    if bits in papers.FSQ_LEVELS:
+        return papers.FSQ_LEVELS[int(bits)]
+    if codebook_size < LEAST_LEVELS**2:
+        raise InputError(f"fsq needs a codebook_size of at least {LEAST_LEVELS**2}; got {codebook_size}")
+    return min(
+        (sizes for dims in range(2, 7) for sizes in _descending(dims, 16, codebook_size)),
+        key=lambda sizes: (abs(math.log(math.prod(sizes) / codebook_size)), len(sizes)),
+    )
+
+
+def _descending(dims: int, most: int, codes: int) -> list[tuple[int, ...]]:
+    """Levels in falling order whose product is at most twice `codes`."""
+    if dims == 0:
+        return [()]
+    return [
+        (first, *rest)
+        for first in range(LEAST_LEVELS, most + 1)
+        if first * LEAST_LEVELS ** (dims - 1) <= 2 * codes
+        for rest in _descending(dims - 1, first, max(1, codes // first))
+    ]
+
+
+def _bits(asked: Asked) -> int:
+    bits = round(math.log2(max(asked.codebook_size, 1)))
+    if asked.codebook_size != 2**bits or bits < 1:
+        raise InputError(
+            f"lfq and bsq have 2^bits codes; codebook_size={asked.codebook_size} is no power of two"
+        )
+    return bits
+
+
+KINDS: dict[str, Callable[[Asked], Quantizer]] = {
+    "vq-ema": lambda asked: table(asked),
+    "vq-ema-norevival": lambda asked: table(asked, revival=Never()),
+    "ba": lambda asked: table(asked, assign=Soft(steps=asked.steps), update=BlahutArimoto()),
+    "gradient": lambda asked: table(asked, update=Gradient()),
+    "rotation": lambda asked: table(asked, estimator=Rotation()),
+    "simvq": _simvq,
+    "fsq": lambda asked: FSQ(levels(asked.codebook_size)),
+    "lfq": lambda asked: LFQ(_bits(asked), group_bits=8),
+    "bsq": lambda asked: BSQ(_bits(asked)),
+    "rvq": lambda asked: Residual(_several(asked, asked.dim)),
+    "pq": _pq,
+}

@@ -1,0 +1,1 @@
+"""How results are told: statistics, claims, findings, tables, plots, pages."""

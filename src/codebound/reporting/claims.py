@@ -1,0 +1,298 @@
+"""The claims ledger: a published number, the measurement that tests it, and the verdict.
+
+A claim is data (YAML beside its study). Its expectation is a range [low, high] for one measured quantity
+("about x" means x ± 10 % unless the claim gives a range). With the 95 % interval over seeds of that quantity:
+
+    CONFIRMED               the interval lies wholly inside the range
+    REFUTED                 wholly outside
+    INCONCLUSIVE            neither; or too few seeds for an interval; or seeds that had to be left out, since
+                            which ones those are depends on the result
+    NOT TESTABLE HERE       this run lacks what the claim is about; the reason is given
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from codebound.errors import InputError
+from codebound.reporting.statistics import Interval, paired_ratio, quantity_interval
+
+Lookup = Callable[[str, str, str, str], Mapping[int, float | int]]
+"""(source, arm, optimizer, metric) -> value per seed. Raises `NotMeasuredError` where the run has none."""
+
+
+class NotMeasuredError(LookupError):
+    """The run does not hold what was asked for; the message says why, for a reader."""
+
+
+class Status(StrEnum):
+    """What the interval says about a claim."""
+
+    CONFIRMED = "CONFIRMED"
+    REFUTED = "REFUTED"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    NOT_TESTABLE = "NOT TESTABLE HERE"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Value(_Frozen):
+    """The quantity is about `value`: within ± `margin` of it (relative)."""
+
+    kind: Literal["value"]
+    value: float
+    margin: float = Field(default=0.1, gt=0)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        half = abs(self.value) * self.margin
+        return self.value - half, self.value + half
+
+    @property
+    def text(self) -> str:
+        return f"≈ {self.value:.4g}"
+
+
+class Range(_Frozen):
+    """The quantity lies in [low, high]; an open side makes it one-sided."""
+
+    kind: Literal["range"]
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def range(self) -> tuple[float, float]:
+        return _open(self.low, self.high)
+
+    @property
+    def text(self) -> str:
+        return _range_text(self.low, self.high)
+
+
+class Ratio(_Frozen):
+    """The claimed arm's quantity divided by that of `arm` (paired by seed) lies in [low, high]."""
+
+    kind: Literal["ratio"]
+    arm: str
+    low: float | None = None
+    high: float | None = None
+    inverse: bool = False  # test `arm` / claimed arm instead: "2-3 times faster" in steps
+
+    @property
+    def range(self) -> tuple[float, float]:
+        return _open(self.low, self.high)
+
+    @property
+    def text(self) -> str:
+        return _range_text(self.low, self.high) + " ×"
+
+
+class Untested(_Frozen):
+    """A statement this study has no measurement for; `why` says where it is settled, if anywhere."""
+
+    kind: Literal["untested"]
+    why: str
+
+    @property
+    def range(self) -> tuple[float, float]:
+        return _open(None, None)
+
+    @property
+    def text(self) -> str:
+        return "–"
+
+
+Expectation = Annotated[Value | Range | Ratio | Untested, Field(discriminator="kind")]
+
+
+class Case(_Frozen):
+    """One measurement that tests a claim; the first case of a claim is the one it is judged by."""
+
+    source: str
+    metric: str
+    label: str  # for a reader: "training set", "fresh data", "raw source"
+    theory: str | None = None  # replaces the claim's sentence for this case
+
+
+class Claim(_Frozen):
+    """One published number and how it is tested."""
+
+    id: str
+    row: str  # mission row, A8
+    statement: str
+    arm: str = "any"  # "any": the best (smallest) over all runs of the source
+    optimizer: str = "adam"
+    floor: float = float("-inf")  # what the quantity can't be below: 0 for counts
+    expect: Expectation
+    cases: tuple[Case, ...] = ()
+    # Facts of the run, by name: equal, or at least that for a name that begins with "min_".
+    requires: dict[str, float | int | str] = {}
+    theory: str = ""  # shown when refuted; {name} is filled from the run's facts
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What this run says about one case of a claim."""
+
+    claim: Claim
+    case: Case | None
+    status: Status
+    interval: Interval | None
+    reason: str  # the sentence for a reader: theory where refuted, the lack where not testable
+    main: bool  # the case the claim is judged by
+
+    @property
+    def id(self) -> str:
+        return (
+            self.claim.id if self.case is None else f"{self.claim.id}/{self.case.source}/{self.case.metric}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As a dictionary for results.json."""
+        low, high = (_finite(v) for v in self.claim.expect.range)
+        return {
+            "id": self.id,
+            "claim": self.claim.id,
+            "row": self.claim.row,
+            "statement": self.claim.statement,
+            "claimed": self.claim.expect.text,
+            "range": [low, high],
+            "arm": self.claim.arm,
+            "optimizer": self.claim.optimizer,
+            "source": self.case.source if self.case else None,
+            "metric": self.case.metric if self.case else None,
+            "measured_on": self.case.label if self.case else None,
+            "measured": self.interval.to_json() if self.interval else None,
+            "verdict": self.status.value,
+            "reason": self.reason,
+            "main": self.main,
+        }
+
+
+def load_claims(path: Path) -> list[Claim]:
+    """Claims from YAML: {requires: {...}, claims: [...]}; the file's `requires` hold for every claim."""
+    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    shared = raw.get("requires", {})
+    try:
+        claims = TypeAdapter(list[Claim]).validate_python(raw["claims"])
+    except ValidationError as error:
+        raise InputError(f"{path}: {error}") from None
+    ids = [c.id for c in claims]
+    if doubled := {i for i in ids if ids.count(i) > 1}:
+        raise InputError(f"{path}: claim ids must be unique; twice: {', '.join(sorted(doubled))}")
+    return [c.model_copy(update={"requires": {**shared, **c.requires}}) for c in claims]
+
+
+def judge(
+    claims: Sequence[Claim], lookup: Lookup, facts: Mapping[str, float | int | str] | None = None
+) -> list[Verdict]:
+    """One verdict per case of every claim.
+
+    `facts` are the run's own settings and limits: compared with `requires`, and figures for the sentences.
+    """
+    verdicts = []
+    for claim in claims:
+        if isinstance(claim.expect, Untested):
+            verdicts.append(Verdict(claim, None, Status.NOT_TESTABLE, None, claim.expect.why, main=True))
+            continue
+        for i, case in enumerate(claim.cases):
+            verdicts.append(_judge_case(claim, case, lookup, facts or {}, main=i == 0))
+    return verdicts
+
+
+def _judge_case(
+    claim: Claim, case: Case, lookup: Lookup, facts: Mapping[str, float | int | str], *, main: bool
+) -> Verdict:
+    def untestable(reason: str) -> Verdict:
+        return Verdict(claim, case, Status.NOT_TESTABLE, None, reason, main)
+
+    if lack := _unmet(claim.requires, facts):
+        return untestable(lack)
+    try:
+        interval = _measure(claim, case, lookup)
+    except NotMeasuredError as error:
+        return untestable(str(error))
+    if interval.n < 2:
+        if isinstance(claim.expect, Ratio) and interval.dropped:
+            return untestable(f"{_left_out(interval)}, so there is no ratio with an interval")
+        return untestable(f"an interval needs at least 2 seeds; this run has {interval.n}")
+    if interval.dropped:
+        reason = (
+            f"{_left_out(interval)}; which seeds those are depends on the result, so the others can't decide"
+        )
+        return Verdict(claim, case, Status.INCONCLUSIVE, interval, reason, main)
+    if not interval.known:
+        reason = "in some seeds the target was never reached, and a median needs 6 seeds for a 95 % interval"
+        return Verdict(claim, case, Status.INCONCLUSIVE, interval, f"{reason} (here {interval.n})", main)
+    status = _status(interval, claim.expect.range)
+    reason = _fill(case.theory or claim.theory, facts) if status is Status.REFUTED else ""
+    return Verdict(claim, case, status, interval, reason, main)
+
+
+def _left_out(interval: Interval) -> str:
+    seeds = f"{interval.dropped} of {interval.n + interval.dropped} seeds"
+    return f"{seeds} are left out: neither arm reached the target there, or a curve still moved at the end"
+
+
+def _fill(text: str, facts: Mapping[str, float | int | str]) -> str:
+    """The sentence with this run's own figures at its {name} places; plain text if one of them is lacking."""
+    try:
+        return text.format_map(facts)
+    except KeyError:
+        return re.sub(r"\{(\w+)[^}]*\}", lambda m: f"(no {m.group(1).replace('_', ' ')})", text)
+
+
+def _measure(claim: Claim, case: Case, lookup: Lookup) -> Interval:
+    own = lookup(case.source, claim.arm, claim.optimizer, case.metric)
+    expect = claim.expect
+    if isinstance(expect, Ratio):
+        other = lookup(case.source, expect.arm, claim.optimizer, case.metric)
+        return paired_ratio(other, own) if expect.inverse else paired_ratio(own, other)
+    return quantity_interval(own.values(), floor=claim.floor)
+
+
+def _status(interval: Interval, expected: tuple[float, float]) -> Status:
+    low, high = expected
+    if low <= interval.low and interval.high <= high:
+        return Status.CONFIRMED
+    if interval.high < low or interval.low > high:
+        return Status.REFUTED
+    return Status.INCONCLUSIVE
+
+
+def _unmet(requires: Mapping[str, float | int | str], facts: Mapping[str, float | int | str]) -> str:
+    """The first requirement the run does not meet, as a sentence; empty if all are met."""
+    for name, wanted in requires.items():
+        least = name.startswith("min_")
+        key = name.removeprefix("min_")
+        have = facts.get(key)
+        word = key.replace("_", " ")
+        if have is None:
+            return f"this run does not say its {word}; the claim is about {wanted}"
+        if least and float(have) < float(wanted):
+            return f"this run has {word} {have:g}; the claim is about {wanted:g}"
+        if not least and have != wanted:
+            return f"this run has {word} {have}; the claim is about {wanted}"
+    return ""
+
+
+def _open(low: float | None, high: float | None) -> tuple[float, float]:
+    return (float("-inf") if low is None else low, float("inf") if high is None else high)
+
+
+def _range_text(low: float | None, high: float | None) -> str:
+    if high is None:
+        return f"≥ {low:g}"
+    return f"≤ {high:g}" if low is None else f"{low:g}–{high:g}"
+
+
+def _finite(x: float) -> float | None:
+    return x if abs(x) < float("inf") else None

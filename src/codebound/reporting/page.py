@@ -1,0 +1,101 @@
+"""HTML reports: one look, self-contained pages, numbers with their intervals."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections import Counter
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+from markupsafe import Markup
+
+from codebound import config
+from codebound.reporting.claims import Status, Verdict
+from codebound.reporting.formatting import number
+from codebound.reporting.statistics import Interval
+
+
+def render(template: str, **context: Any) -> str:
+    """The page of a template of the package (`runs/report.html.j2`); a name that it lacks is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("codebound", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    environment.filters |= {
+        "interval": interval_html,
+        "percent": percent_html,
+        "number": number,
+        "log2": lambda n: f"{math.log2(n):.4g}",
+    }
+    return environment.get_template(template).render(**context)
+
+
+def embed(path: Path) -> str:
+    """A PNG or GIF as the address of an image."""
+    return embed_bytes(path.read_bytes(), path.suffix[1:])
+
+
+def embed_bytes(content: bytes, kind: str) -> str:
+    """An image of this kind (png, gif) as its address."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def ledger(verdicts: Sequence[Verdict]) -> list[tuple[str, list[list[Verdict]]]]:
+    """Verdicts by mission row, then by claim, in the file's order."""
+    by_claim = [list(group) for _, group in groupby(verdicts, key=lambda v: v.claim.id)]
+    # One line is enough where no case can be tested, and all for the same reason.
+    by_claim = [
+        g[:1] if len({(v.status, v.reason) for v in g}) == 1 and not g[0].interval else g for g in by_claim
+    ]
+    return [(row, list(group)) for row, group in groupby(by_claim, key=lambda group: group[0].claim.row)]
+
+
+def count(verdicts: Sequence[Verdict]) -> dict[str, int]:
+    """How many claims have each verdict, by the case that each is judged by."""
+    counts = Counter(v.status for v in verdicts if v.main)
+    return {s.value: counts[s] for s in Status}
+
+
+def settings_text(settings: config.Settings) -> str:
+    """All settings as YAML, lists on one line."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, default_flow_style=None)
+
+
+def interval_html(interval: Interval | None, digits: int | None = None, fixed: bool = False) -> Markup:
+    """The centre, with the interval in small print under it; `fixed`: none where all seeds agree."""
+
+    def show(x: float) -> str:
+        return number(x) if digits is None or abs(x) == float("inf") else f"{x:.{digits}f}"
+
+    if interval is None or interval.n == 0:
+        return Markup("–")
+    if interval.kind == "median" and interval.mean == float("inf"):
+        return Markup("never<small>{} of {} seeds</small>").format(interval.never, interval.n)
+    if not interval.known or (fixed and math.isclose(interval.low, interval.high, rel_tol=1e-9)):
+        return Markup("{}").format(show(interval.mean))
+    return Markup("{}<small>[{}, {}]</small>").format(
+        show(interval.mean), show(interval.low), show(interval.high)
+    )
+
+
+def percent_html(interval: Interval | None) -> Markup:
+    """A signed percentage, coloured when its interval excludes zero."""
+    if interval is None or interval.n == 0:
+        return Markup("–")
+    side = "worse" if interval.above(0) else "better" if interval.below(0) else ""
+    digits = 1 if abs(interval.mean) < 100 else 0
+    parts = (
+        f"{interval.mean:+.{digits}f}\u00a0%",
+        f"[{interval.low:+.{digits}f}, {interval.high:+.{digits}f}]",
+    )
+    centre, bounds = (part.replace("-", "−") for part in parts)
+    return Markup('<span class="{}">{}<small>{}</small></span>').format(
+        side, centre, bounds if interval.known else ""
+    )

@@ -1,0 +1,1 @@
+"""The application around one training: folder, settings, model, figures, report."""

@@ -1,0 +1,133 @@
+"""The settings of a run of the image tokenizer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+from pydantic import Field
+
+from codebound import config
+from codebound.data.image_sets import ImageSet
+from codebound.data.image_sources import Wanted
+from codebound.engine.recipe import Recipe
+from codebound.errors import InputError
+from codebound.recipes import named as quantizers
+from codebound.recipes.named import Asked
+from codebound.tokenizers.image import ImageTokenizer
+
+
+class Settings(config.Settings):
+    """All that decides a run's numbers, but for the pictures themselves and the machine."""
+
+    data: str = "photos"
+    quantizer: str | dict[str, Any] = "vq-ema"
+    codebook_size: int = 512
+    dim: int = Field(default=16, ge=1)
+    stages: int = Field(default=4, ge=1)  # of rvq, or parts of pq
+    commitment: float = Field(default=0.25, ge=0)
+
+    width: int = Field(default=64, ge=1)
+    depth: int = Field(default=2, ge=0)
+    stride: int = 4
+    linear: bool = False
+    crop: int = Field(default=32, ge=1)
+    channels: Literal[1, 3] = 3
+
+    epochs: float = Field(default=30, gt=0)
+    steps: int | None = Field(default=None, ge=1)  # instead of epochs
+    batch_size: int = Field(default=64, ge=1)
+    lr: float = 6e-3
+    codebook_lr: float = 6e-3
+    warmup: int = 100
+    codebook_warmup: int = 100
+    weight_decay: float = 1e-4
+    clip: float = 5.0
+    average: float = 0.99
+    init_tokens: int = Field(default=16384, ge=1)
+    recolour: float = 0.0
+    patience: int = 10
+
+    held_out: int | None = Field(default=None, ge=1)  # pictures; by default 1,024, more for a large codebook
+    log_every: int = 20
+    evaluate_every: int | None = Field(default=None, ge=1)  # by default a twentieth of the run
+    checkpoint_every: int = 200
+    keep: int = Field(default=3, ge=1)
+    precision: Literal["32", "bf16"] = "32"
+    seed: int = Field(default=0, ge=0)
+
+
+DEFAULT_HELD_OUT = 1024
+TOKENS_PER_CODEWORD = 5  # held out, at least: usage of fewer would count codewords that had no chance
+
+
+def wanted(settings: Settings) -> Wanted:
+    """What the run asks of its pictures."""
+    count = settings.held_out
+    if count is None:
+        per_picture = max(1, settings.crop // settings.stride) ** 2
+        count = max(DEFAULT_HELD_OUT, math.ceil(TOKENS_PER_CODEWORD * settings.codebook_size / per_picture))
+    return Wanted(settings.crop, settings.channels, count)
+
+
+def recipe(settings: Settings, images: ImageSet) -> Recipe:
+    """The loop's part of the settings, epochs counted in steps."""
+    steps = settings.steps or max(1, round(settings.epochs * images.epoch / settings.batch_size))
+    return Recipe(
+        steps=steps,
+        evaluate_every=settings.evaluate_every or max(1, steps // 20),
+        init_tokens=max(settings.init_tokens, 2 * settings.codebook_size),
+        bf16=settings.precision == "bf16",
+        **{name: getattr(settings, name) for name in _SAME},
+    )
+
+
+_SAME = (
+    "batch_size", "lr", "codebook_lr", "warmup", "codebook_warmup", "weight_decay", "clip", "average", "recolour",
+    "patience", "log_every", "checkpoint_every", "seed",
+)  # fmt: skip
+
+
+def tokenizer(settings: Settings, images: ImageSet, steps: int) -> ImageTokenizer:
+    """The model, its weights drawn by the caller's generator.
+
+    Raises:
+        InputError: sizes out of range, or more codewords than the training pictures have latents.
+    """
+    check_codebook(settings, images)
+    return ImageTokenizer(
+        quantizers.quantizer(settings.quantizer, asked(settings, steps, images)),
+        channels=images.channels,
+        width=settings.width,
+        depth=settings.depth,
+        stride=settings.stride,
+        linear=settings.linear,
+    )
+
+
+def asked(settings: Settings, steps: int, images: ImageSet) -> Asked:
+    """What the settings say about the quantizer besides its name."""
+    tokens = steps * settings.batch_size * math.prod(-(-side // settings.stride) for side in images.size)
+    return Asked(
+        codebook_size=settings.codebook_size,
+        dim=settings.dim,
+        depth=settings.stages,
+        commitment=settings.commitment,
+        steps=steps,
+        tokens=tokens,
+        seed=settings.seed,
+    )
+
+
+def check_codebook(settings: Settings, images: ImageSet) -> None:
+    """Refuse a codebook that no data could fill."""
+    if settings.codebook_size < 2:
+        raise InputError(
+            f"codebook_size must be at least 2 (one codeword carries 0 bits); got {settings.codebook_size}"
+        )
+    latents = images.latents(settings.stride)
+    if settings.codebook_size > latents:
+        raise InputError(
+            f"codebook_size={settings.codebook_size} is more than the {latents:,} latents that {images.name} has at "
+            f"stride {settings.stride}; at most {latents} is accepted"
+        )

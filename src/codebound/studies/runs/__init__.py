@@ -1,1 +1,0 @@
-"""Runs of the image tokenizer: settings, training, evaluation, report."""

@@ -1,0 +1,204 @@
+"""Every recipe builds, keeps the contract and learns; its settings are the paper's."""
+
+import inspect
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from codebound import check_quantizer, recipes
+from codebound.errors import InputError
+from codebound.quantize import (
+    BSQ,
+    FSQ,
+    Projected,
+    Quantizer,
+    Residual,
+    VectorQuantizer,
+    codebook_parameters,
+    from_spec,
+    to_spec,
+)
+from codebound.quantize.assign import Cosine
+from codebound.quantize.contract import CHECKS
+from codebound.quantize.form import Linear, Unit
+from codebound.quantize.init import KMeans
+from codebound.quantize.revival import Never, Resample
+from codebound.quantize.update import EMA, Frozen, Gradient
+from codebound.recipes import papers
+
+SMALL: dict[str, Callable[[], Quantizer]] = {
+    "vqvae2017": lambda: recipes.vqvae2017(8, 16),
+    "vqvae2017, ema": lambda: recipes.vqvae2017(8, 16, ema=True),
+    "vit_vqgan": lambda: recipes.vit_vqgan(12, 32, code_dim=6),
+    "encodec": lambda: recipes.encodec(1.5, dim=6),
+    "dac": lambda: recipes.dac(12, stages=3, codebook_size=16, code_dim=4),
+    "simvq": lambda: recipes.simvq(6, 64),
+    "fsq": lambda: recipes.fsq(8),
+    "fsq, projected": lambda: recipes.fsq(8, dim=9),
+    "fsq, levels": lambda: recipes.fsq(levels=[5, 4]),
+    "bsq": lambda: recipes.bsq(12, 6),
+    "best_rq": lambda: recipes.best_rq(12, 16, code_dim=4),
+}
+ELSEWHERE = {"compiles", "exports", "two_ranks", "refuses_wrong_input"}  # as in tests/quantize/test_zoo.py
+QUICK = [check.__name__ for check in CHECKS if check.__name__ not in ELSEWHERE]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_contract(name: str) -> None:
+    check_quantizer(SMALL[name], checks=QUICK)
+    assert to_spec(from_spec(to_spec(SMALL[name]()))) == to_spec(SMALL[name]())
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_some_steps_of_an_autoencoder_lower_its_error(name: str) -> None:
+    """With an encoder, a decoder and a codebook group of its own, as a training loop would."""
+    quantizer = SMALL[name]().train()
+    torch.manual_seed(0)
+    encoder, decoder = nn.Linear(16, quantizer.dim), nn.Linear(quantizer.dim, 16)
+    generator = torch.Generator().manual_seed(1)
+    mixing = torch.randn(4, 16, generator=generator)
+
+    def batch(tokens: int = 512) -> Tensor:
+        return torch.randn(tokens, 4, generator=generator) @ mixing
+
+    held_out = batch(2000)
+    with torch.no_grad():
+        quantizer.init_(encoder(batch(2048)))
+    books = codebook_parameters(quantizer)
+    others = [
+        p for p in nn.ModuleList([encoder, decoder, quantizer]).parameters() if all(p is not b for b in books)
+    ]
+    groups = [{"params": others}, {"params": books, "lr": 3e-3}] if books else [{"params": others}]
+    optimizer = torch.optim.Adam(groups, lr=1e-2)
+
+    def error(x: Tensor) -> Tensor:
+        return (decoder(quantizer.eval()(encoder(x)).z_q) - x).square().mean()
+
+    before = float(error(held_out).detach())
+    for _ in range(150):
+        x = batch()
+        result = quantizer.train()(encoder(x))
+        loss = (decoder(result.z_q) - x).square().mean() + 0.1 * result.loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        report = quantizer.update_(result)
+        assert report.tokens == 512
+    assert float(error(held_out).detach()) < (0.7 if "best_rq" not in name else 0.95) * before
+
+
+def test_every_recipe_is_here() -> None:
+    functions = [
+        name
+        for name, value in vars(papers).items()
+        if inspect.isfunction(value) and value.__module__ == papers.__name__ and not name.startswith("_")
+    ]
+    assert set(functions) == {name.split(",")[0] for name in SMALL}
+    assert {name for name in recipes.__all__ if name.islower()} == set(functions)
+
+
+# The papers' settings
+
+
+def test_vqvae2017_is_the_papers() -> None:
+    plain, ema = recipes.vqvae2017(), recipes.vqvae2017(ema=True)
+    assert (plain.dim, plain.codebook_size) == (64, 512)
+    assert plain.loss_weights == {"commitment": 0.25, "codebook": 1.0}
+    assert plain.update == Gradient()
+    assert ema.update == EMA(decay=0.99)
+    assert plain.revival == Never()
+
+
+def test_vit_vqgan_is_the_papers() -> None:
+    quantizer = recipes.vit_vqgan()
+    inner = quantizer.inner
+    assert isinstance(inner, VectorQuantizer)
+    assert (quantizer.dim, inner.dim, inner.codebook_size) == (768, 32, 8192)
+    assert quantizer.normalise
+    assert inner.form == Unit()
+    assert inner.loss_weights == {"commitment": 0.25, "codebook": 1.0}
+    z = torch.randn(3, 768, generator=torch.Generator().manual_seed(0))
+    inside = inner.decode(quantizer.encode(z))
+    assert torch.allclose(inside.norm(dim=-1), torch.ones(3))  # both sides on the sphere
+
+
+@pytest.mark.parametrize(("bandwidth", "stages"), [(1.5, 2), (3.0, 4), (6.0, 8), (12.0, 16), (24.0, 32)])
+def test_encodec_is_the_papers(bandwidth: float, stages: int) -> None:
+    quantizer = recipes.encodec(bandwidth)
+    assert quantizer.codebook_sizes == (1024,) * stages
+    assert stages * 10 * 75 == bandwidth * 1000  # bits a frame, frames a second
+    first = quantizer.stages[0]
+    assert isinstance(first, VectorQuantizer)
+    assert (first.dim, first.update, first.init) == (128, EMA(decay=0.99), KMeans(iterations=50))
+    assert isinstance(first.revival, Resample)
+    # λ_w = 1 of a mean over stages and dimensions.
+    assert first.loss_weights["commitment"] * stages * 128 == pytest.approx(1.0)
+    with pytest.raises(InputError, match="bandwidth"):
+        recipes.encodec(bandwidth + 0.1)
+
+
+def test_encodec_refuses_no_stage() -> None:
+    for bandwidth in (0.0, -1.5):
+        with pytest.raises(InputError, match="bandwidth"):
+            recipes.encodec(bandwidth)
+
+
+def test_dac_is_the_papers() -> None:
+    quantizer = recipes.dac()
+    assert quantizer.codebook_sizes == (1024,) * 9
+    assert 7.7 < 9 * 10 * 44_100 / 512 / 1000 < 8  # kbps: a frame of 512 samples
+    assert quantizer.depth_dropout == 0.5
+    assert quantizer.estimator is None
+    for stage in quantizer.stages:
+        assert isinstance(stage, Projected)
+        inner = stage.inner
+        assert isinstance(inner, VectorQuantizer)
+        assert (inner.dim, inner.assign, inner.update) == (8, Cosine(), Gradient())
+        assert inner.loss_weights == {"commitment": 0.25 / 8, "codebook": 1.0 / 8}
+    assert isinstance(quantizer, Residual)
+
+
+def test_simvq_is_the_papers() -> None:
+    quantizer = recipes.simvq()
+    assert (quantizer.dim, quantizer.codebook_size, quantizer.form) == (128, 65536, Linear())
+    assert quantizer.loss_weights == {"commitment": 0.25, "codebook": 1.0}
+    quantizer.init_(torch.randn(10, 128, generator=torch.Generator().manual_seed(0)))
+    assert float(quantizer.codebook.table.std()) == pytest.approx(128**-0.5, rel=0.01)
+    assert [name for name, _ in quantizer.named_parameters()] == ["codebook.map"]  # the table is frozen
+    assert torch.equal(quantizer.codebook.codewords(), quantizer.codebook.table)  # W begins as I
+
+
+@pytest.mark.parametrize(("bits", "codes"), [(8, 240), (10, 1000), (12, 4375), (14, 15_360), (16, 64_000)])
+def test_fsq_is_table_1(bits: int, codes: int) -> None:
+    quantizer = recipes.fsq(bits)
+    assert isinstance(quantizer, FSQ)
+    assert quantizer.codebook_sizes == (codes,)
+    assert abs(codes / 2**bits - 1) < 0.1
+    with pytest.raises(InputError, match="bits"):
+        recipes.fsq(bits + 1)
+
+
+def test_bsq_is_the_papers() -> None:
+    quantizer = recipes.bsq()
+    inner = quantizer.inner
+    assert isinstance(inner, BSQ)
+    assert (quantizer.dim, inner.bits) == (768, 18)
+    assert float(inner.decode(torch.zeros(1, 1, dtype=torch.int64)).norm()) == pytest.approx(1.0)
+    assert recipes.bsq(bits=36).codebook_sizes == (2**36,)
+
+
+def test_best_rq_is_the_papers() -> None:
+    quantizer = recipes.best_rq()
+    inner = quantizer.inner
+    assert isinstance(inner, VectorQuantizer)
+    assert (quantizer.dim, inner.dim, inner.codebook_size) == (512, 16, 8192)
+    assert (inner.form, inner.update) == (Unit(), Frozen())
+    assert quantizer.normalise
+    assert not list(quantizer.parameters())
+    before = inner.codebook.table.clone()
+    z = torch.randn(64, 512, generator=torch.Generator().manual_seed(0))
+    inner.codebook.reset_(before)
+    quantizer.update_(quantizer.train()(z))
+    assert torch.equal(inner.codebook.table, before)

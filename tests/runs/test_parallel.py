@@ -1,0 +1,66 @@
+"""Where the cells of a study run: processes, and clusters that joblib reaches."""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from codebound.errors import InputError
+from codebound.runs import parallel
+
+
+def touch(path: Path) -> None:
+    path.write_text(path.name)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_every_item_is_worked_on_once(tmp_path: Path, jobs: int) -> None:
+    paths = [tmp_path / str(i) for i in range(5)]
+    assert len(list(parallel.each(touch, paths, jobs=jobs))) == 5
+    assert all(path.read_text() == path.name for path in paths)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "backend", "message"),
+    [
+        (0, "loky", "jobs must be"),
+        (-2, "loky", "got -2"),
+        (1, "threads", "'threads'; accepted: loky, dask, ray"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(jobs: int, backend: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parallel.check(jobs, backend)
+
+
+@pytest.mark.parametrize(("backend", "package"), [("dask", "distributed"), ("ray", "ray")])
+def test_a_backend_that_is_not_installed_says_how_to_install_it(backend, package, monkeypatch) -> None:
+    monkeypatch.setattr(parallel, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=rf"needs the package {package}.*pip install '{backend}"):
+        parallel.check(1, backend)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {here!r})
+from test_parallel import touch
+from codebound.runs import parallel
+if __name__ == "__main__":
+    parallel.check(2, {backend!r})
+    paths = [Path({out!r}) / str(i) for i in range(5)]
+    assert len(list(parallel.each(touch, paths, jobs=2, backend={backend!r}))) == 5
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("backend", "package"), [("dask", "distributed"), ("ray", "ray")])
+def test_a_local_cluster(backend: str, package: str, tmp_path: Path) -> None:
+    if find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    script = tmp_path / "main.py"
+    script.write_text(SCRIPT.format(here=str(Path(__file__).parent), backend=backend, out=str(tmp_path)))
+    subprocess.run([sys.executable, str(script)], check=True, timeout=300)
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name.isdigit()) == list("01234")
