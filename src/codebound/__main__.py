@@ -1,0 +1,5 @@
+"""`python -m codebound` is the command `codebound`."""
+
+from codebound.cli import main
+
+main()
