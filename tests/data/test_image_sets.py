@@ -13,14 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from codebound.data import image_sources
 from codebound.data.crops import LONG_SIDES, cut_crops, pyramid
 from codebound.data.image_sets import Fixed, Labelled
-from codebound.data.image_sources import Wanted, open_images
+from codebound.data.image_sources import PictureRequest, open_images
 from codebound.data.images import Photograph, photographs
 from codebound.errors import InputError
 
-SMALL = Wanted(crop=16, channels=3, held_out=32)
+SMALL = PictureRequest(crop=16, channels=3, held_out=32)
 
 
 def random(seed: int = 0) -> np.random.Generator:
@@ -146,15 +145,6 @@ def test_three_pictures_are_enough_and_one_is_not(tmp_path: Path) -> None:
         open_images(f"folder:{tmp_path}", SMALL)
 
 
-def test_of_a_folder_beyond_the_memory_a_random_part_is_used(tmp_path: Path, monkeypatch) -> None:
-    for i in range(6):
-        save(tmp_path / f"{i}.png", noise(40, 50, i))
-    monkeypatch.setattr(image_sources, "MEMORY", 3 * 40 * 50 * 3)
-    with pytest.warns(UserWarning, match="4 of 6 pictures fill"):
-        found = open_images(f"folder:{tmp_path}", SMALL)
-    assert len(found.pyramids) + len(found.whole) == 4
-
-
 def idx(array: np.ndarray) -> bytes:
     return b"\0\0\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
 
@@ -177,7 +167,7 @@ def fashion(folder: Path, zipped: bool = True) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("zipped", [True, False])
 def test_fashion_mnist_from_its_idx_files(tmp_path: Path, zipped: bool) -> None:
     images, labels = fashion(tmp_path, zipped)
-    found = open_images(f"fashion-mnist:{tmp_path}", Wanted(held_out=6))
+    found = open_images(f"fashion-mnist:{tmp_path}", PictureRequest(held_out=6))
     assert found.images.shape == (20, 1, 28, 28)
     assert torch.equal(found.held_out[:, 0], torch.from_numpy(images[20:26]))
     assert found.test_labelled.labels.tolist() == labels[20:].tolist()
@@ -269,6 +259,8 @@ def test_hugging_face_sets(tmp_path: Path) -> None:
     assert small.train_labelled.labels.tolist() == [0, 0, 0, 1, 1, 1]
     large = open_images(f"hf:{tmp_path / 'large'}", SMALL)
     assert (len(large.pyramids), len(large.whole)) == (6, 6)
+    assert [large.parts.train.label(i) for i in range(6)] == [0, 0, 0, 1, 1, 1]
+    assert large.parts.test.label_names == ("cat", "dog")
     with pytest.raises(InputError, match="no split 'nope'"):
         open_images(f"hf:{tmp_path / 'small'}:nope", SMALL)
 
