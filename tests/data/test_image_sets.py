@@ -16,7 +16,7 @@ from PIL import Image
 from codebound.data.crops import LONG_SIDES, cut_crops, pyramid
 from codebound.data.image_sets import Fixed, Labelled
 from codebound.data.image_sources import PictureRequest, open_images
-from codebound.data.images import Photograph, photographs
+from codebound.data.images import Photograph, photographs, upright_pixels
 from codebound.errors import InputError
 
 SMALL = PictureRequest(crop=16, channels=3, held_out=32)
@@ -263,6 +263,46 @@ def test_hugging_face_sets(tmp_path: Path) -> None:
     assert large.parts.test.label_names == ("cat", "dog")
     with pytest.raises(InputError, match="no split 'nope'"):
         open_images(f"hf:{tmp_path / 'small'}:nope", SMALL)
+
+
+@pytest.mark.slow
+def test_hugging_face_sets_that_are_read_as_they_go(tmp_path: Path) -> None:
+    import datasets
+
+    datasets.disable_progress_bars()
+    for i in range(30):
+        save(tmp_path / "set" / "train" / f"{i:02}.png", noise(70, 80 + i, i))
+    sixteen = random().integers(0, 65536, (70, 80)).astype(np.uint16)
+    Image.fromarray(sixteen).save(tmp_path / "set" / "train" / "00.png")
+    (tmp_path / "set" / "train" / "07.png").write_bytes(b"nothing")
+    table = datasets.load_dataset(str(tmp_path / "set"))["train"]
+    files = sorted((tmp_path / "set" / "train").iterdir())
+    cells = [{"bytes": file.read_bytes(), "path": file.name} for file in files]
+    rows = datasets.Dataset.from_dict({"image": cells}, features=table.features)
+    rows.to_parquet(tmp_path / "rows" / "train.parquet")
+    for source in ("set", "rows"):
+        with pytest.warns(UserWarning, match="row 7 can't be read"):
+            memory = open_images(f"hf:{tmp_path / source}", SMALL)
+        assert len(memory.pyramids) + len(memory.whole) == 29
+        found = [
+            open_images(f"hf:{tmp_path / source}", SMALL._replace(memory=0, workers=workers))
+            for workers in (0, 2)
+        ]
+        assert found[0].note == f"{tmp_path / source} of the Hugging Face hub, 27 pictures"
+        streams = [images.batches(0, 3, 40) for images in found]
+        for _ in range(3):
+            with warnings.catch_warnings(record=True):
+                batches = [next(stream) for stream in streams]
+            assert torch.equal(batches[0], batches[1])
+        for stream in streams:
+            stream.close()
+    # The rows are divided as `datasets` does it, which decided the numbers of earlier runs.
+    parts = table.cast_column("image", datasets.Image(decode=False)).train_test_split(test_size=0.1, seed=0)
+    names = [Path(row["image"]["path"]).stem for row in parts["test"]]
+    assert [int(memory.parts.test.key(i)) for i in range(3)] == [int(name) for name in names]
+    with memory.parts.train.open([memory.parts.train.key(i) for i in range(27)].index("0")) as image:
+        grey = upright_pixels(image, "sixteen")
+    assert np.array_equal(grey[..., 0], np.round(sixteen / 257).astype(np.uint8))
 
 
 def test_without_the_extra_the_way_to_get_it_is_said(monkeypatch) -> None:
