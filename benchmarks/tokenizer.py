@@ -18,7 +18,7 @@ import timing
 import torch
 from torch import Tensor
 
-from codebound.data.image_sources import Wanted, open_images
+from codebound.data.image_sources import PictureRequest, open_images
 from codebound.engine.devices import launch
 from codebound.engine.trainer import Trainer
 from codebound.quantize import Quantized, Quantizer, UpdateReport
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    machine, images = timing.machine(), open_images("photos", Wanted(held_out=64))
+    machine, images = timing.machine(), open_images("photos", PictureRequest(held_out=64))
     rows, bars = [], []
     for size in SIZES:
         settings = Settings(codebook_size=size, steps=10_000)

@@ -13,14 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from codebound.data import image_sources
 from codebound.data.crops import LONG_SIDES, cut_crops, pyramid
 from codebound.data.image_sets import Fixed, Labelled
-from codebound.data.image_sources import Wanted, open_images
-from codebound.data.images import Photograph, photographs
+from codebound.data.image_sources import PictureRequest, open_images
+from codebound.data.images import Photograph, photographs, upright_pixels
 from codebound.errors import InputError
 
-SMALL = Wanted(crop=16, channels=3, held_out=32)
+SMALL = PictureRequest(crop=16, channels=3, held_out=32)
 
 
 def random(seed: int = 0) -> np.random.Generator:
@@ -146,15 +145,6 @@ def test_three_pictures_are_enough_and_one_is_not(tmp_path: Path) -> None:
         open_images(f"folder:{tmp_path}", SMALL)
 
 
-def test_of_a_folder_beyond_the_memory_a_random_part_is_used(tmp_path: Path, monkeypatch) -> None:
-    for i in range(6):
-        save(tmp_path / f"{i}.png", noise(40, 50, i))
-    monkeypatch.setattr(image_sources, "MEMORY", 3 * 40 * 50 * 3)
-    with pytest.warns(UserWarning, match="4 of 6 pictures fill"):
-        found = open_images(f"folder:{tmp_path}", SMALL)
-    assert len(found.pyramids) + len(found.whole) == 4
-
-
 def idx(array: np.ndarray) -> bytes:
     return b"\0\0\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
 
@@ -177,7 +167,7 @@ def fashion(folder: Path, zipped: bool = True) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("zipped", [True, False])
 def test_fashion_mnist_from_its_idx_files(tmp_path: Path, zipped: bool) -> None:
     images, labels = fashion(tmp_path, zipped)
-    found = open_images(f"fashion-mnist:{tmp_path}", Wanted(held_out=6))
+    found = open_images(f"fashion-mnist:{tmp_path}", PictureRequest(held_out=6))
     assert found.images.shape == (20, 1, 28, 28)
     assert torch.equal(found.held_out[:, 0], torch.from_numpy(images[20:26]))
     assert found.test_labelled.labels.tolist() == labels[20:].tolist()
@@ -269,8 +259,50 @@ def test_hugging_face_sets(tmp_path: Path) -> None:
     assert small.train_labelled.labels.tolist() == [0, 0, 0, 1, 1, 1]
     large = open_images(f"hf:{tmp_path / 'large'}", SMALL)
     assert (len(large.pyramids), len(large.whole)) == (6, 6)
+    assert [large.parts.train.label(i) for i in range(6)] == [0, 0, 0, 1, 1, 1]
+    assert large.parts.test.label_names == ("cat", "dog")
     with pytest.raises(InputError, match="no split 'nope'"):
         open_images(f"hf:{tmp_path / 'small'}:nope", SMALL)
+
+
+@pytest.mark.slow
+def test_hugging_face_sets_that_are_read_as_they_go(tmp_path: Path) -> None:
+    import datasets
+
+    datasets.disable_progress_bars()
+    for i in range(30):
+        save(tmp_path / "set" / "train" / f"{i:02}.png", noise(70, 80 + i, i))
+    sixteen = random().integers(0, 65536, (70, 80)).astype(np.uint16)
+    Image.fromarray(sixteen).save(tmp_path / "set" / "train" / "00.png")
+    (tmp_path / "set" / "train" / "07.png").write_bytes(b"nothing")
+    table = datasets.load_dataset(str(tmp_path / "set"))["train"]
+    files = sorted((tmp_path / "set" / "train").iterdir())
+    cells = [{"bytes": file.read_bytes(), "path": file.name} for file in files]
+    rows = datasets.Dataset.from_dict({"image": cells}, features=table.features)
+    rows.to_parquet(tmp_path / "rows" / "train.parquet")
+    for source in ("set", "rows"):
+        with pytest.warns(UserWarning, match="row 7 can't be read"):
+            memory = open_images(f"hf:{tmp_path / source}", SMALL)
+        assert len(memory.pyramids) + len(memory.whole) == 29
+        found = [
+            open_images(f"hf:{tmp_path / source}", SMALL._replace(memory=0, workers=workers))
+            for workers in (0, 2)
+        ]
+        assert found[0].note == f"{tmp_path / source} of the Hugging Face hub, 27 pictures"
+        streams = [images.batches(0, 3, 40) for images in found]
+        for _ in range(3):
+            with warnings.catch_warnings(record=True):
+                batches = [next(stream) for stream in streams]
+            assert torch.equal(batches[0], batches[1])
+        for stream in streams:
+            stream.close()
+    # The rows are divided as `datasets` does it, which decided the numbers of earlier runs.
+    parts = table.cast_column("image", datasets.Image(decode=False)).train_test_split(test_size=0.1, seed=0)
+    names = [Path(row["image"]["path"]).stem for row in parts["test"]]
+    assert [int(memory.parts.test.key(i)) for i in range(3)] == [int(name) for name in names]
+    with memory.parts.train.open([memory.parts.train.key(i) for i in range(27)].index("0")) as image:
+        grey = upright_pixels(image, "sixteen")
+    assert np.array_equal(grey[..., 0], np.round(sixteen / 257).astype(np.uint8))
 
 
 def test_without_the_extra_the_way_to_get_it_is_said(monkeypatch) -> None:

@@ -1,8 +1,9 @@
-"""Sets of pictures to train on: all in memory as 8-bit values, each batch a pure function of (seed, step)."""
+"""Sets of pictures to train on, each batch a pure function of (seed, step); here those that are in memory."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -13,7 +14,9 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
+from codebound.data.batch_stream import BatchStream
 from codebound.data.crops import HELD_OUT_SEED, Pyramid, cut_crops
+from codebound.data.picture_files import ArrayFiles, Parts
 from codebound.errors import InputError
 
 LARGEST_WHOLE = 8  # held-out photographs that are judged in full
@@ -35,6 +38,7 @@ class ImageSet(ABC):
         channels, size: 1 (grey) or 3 (colour); height and width of a picture.
         epoch: pictures that count as one epoch.
         whole: held-out photographs in full, where there are any.
+        parts: every picture in full, one at a time, as the set was found: for whoever tokenises all of it.
         train_labelled, test_labelled: for a linear probe; None where there are no classes.
     """
 
@@ -44,6 +48,7 @@ class ImageSet(ABC):
     size: tuple[int, int]
     epoch: int
     whole: tuple[UInt8[Tensor, "c _ _"], ...] = ()
+    parts: Parts
     train_labelled: Labelled | None = None
     test_labelled: Labelled | None = None
 
@@ -56,6 +61,13 @@ class ImageSet(ABC):
     def batch(self, seed: int, step: int, size: int) -> UInt8[Tensor, "size c h w"]:
         """The pictures of a step; equal arguments give equal pictures, so a resume needs no loader's state."""
 
+    def batches(self, seed: int, first_step: int, size: int) -> BatchStream:
+        """The batches of this step and all that follow; sets that are read from the disk read ahead here.
+
+        What came before `first_step` is not looked at, so a resume costs nothing.
+        """
+        return BatchStream(self.batch(seed, step, size) for step in itertools.count(first_step))
+
     @abstractmethod
     def latents(self, stride: int) -> int:
         """Tokens that the training pictures have without overlap: no more codewords can be told apart."""
@@ -64,13 +76,22 @@ class ImageSet(ABC):
     def pictures(self) -> Iterator[UInt8[np.ndarray, "h w c"]]:
         """The training pictures in full, photographs at each of their scales."""
 
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """SHA-256 that says which pictures these are: a resumed run must see the same."""
+
+
+class InMemory(ImageSet):
+    """A set whose pixels are all in memory."""
+
     @abstractmethod
     def _arrays(self) -> Sequence[np.ndarray]:
         """Every array that a batch can come from."""
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all pixels: a resumed run must see the same pictures."""
+        """SHA-256 of all pixels."""
         total = hashlib.sha256()
         for array in [*self._arrays(), self.held_out.numpy()]:
             total.update(str(array.shape).encode())
@@ -78,13 +99,14 @@ class ImageSet(ABC):
         return total.hexdigest()
 
 
-class Crops(ImageSet):
+class Crops(InMemory):
     """Crops of photographs at random scales and places (`cut_crops`).
 
     Args:
         train, held_out: different photographs.
         crop: side of a crop in pixels.
         count: fixed crops of the held-out photographs.
+        parts: the pictures as they were found; the photographs at their largest scale if not given.
     """
 
     def __init__(
@@ -95,18 +117,20 @@ class Crops(ImageSet):
         held_out: Sequence[Pyramid],
         crop: int,
         count: int,
+        parts: Parts | None = None,
     ) -> None:
         self.name, self.note, self.epoch = name, note, EPOCH_OF_CROPS
         self.channels, self.size = train[0].levels[0].shape[2], (crop, crop)
         self.pyramids, self._others, self._count = train, held_out, count
         self.whole = tuple(torch.from_numpy(p.levels[-1]).permute(2, 0, 1) for p in held_out[:LARGEST_WHOLE])
+        self.parts = parts or Parts(_largest(train), _largest(held_out))
 
     def batch(self, seed: int, step: int, size: int) -> Tensor:
-        return cut_crops(self.pyramids, size, self.size[0], _random(seed, step))
+        return cut_crops(self.pyramids, size, self.size[0], step_random(seed, step))
 
     @cached_property
     def held_out(self) -> Tensor:
-        return cut_crops(self._others, self._count, self.size[0], _random(HELD_OUT_SEED, 0), flip=False)
+        return cut_crops(self._others, self._count, self.size[0], step_random(HELD_OUT_SEED, 0), flip=False)
 
     def pictures(self) -> Iterator[UInt8[np.ndarray, "h w c"]]:
         return (level for pyramid in self.pyramids for level in pyramid.levels)
@@ -119,18 +143,21 @@ class Crops(ImageSet):
         return [level for pyramid in self.pyramids for level in pyramid.levels]
 
 
-class Fixed(ImageSet):
+class Fixed(InMemory):
     """Pictures of one size, each seen once an epoch in an order drawn from (seed, epoch).
 
     Args:
         train, test: the pictures with their classes.
         count: of `test` the first ones, which a training is judged by.
+        parts: the pictures as they were found; the same, numbered, if not given.
 
     Raises:
         InputError: a part is empty, or the two differ in size.
     """
 
-    def __init__(self, name: str, note: str, train: Labelled, test: Labelled, count: int) -> None:
+    def __init__(
+        self, name: str, note: str, train: Labelled, test: Labelled, count: int, parts: Parts | None = None
+    ) -> None:
         if not len(train.images) or not len(test.images):
             raise InputError(
                 f"{name}: {len(train.images)} pictures to train on and {len(test.images)} held out; at least 1 of "
@@ -142,6 +169,7 @@ class Fixed(ImageSet):
         self.channels, self.size = train.images.shape[1], (train.images.shape[2], train.images.shape[3])
         self.images, self._first = train.images, test.images[:count]
         self.train_labelled, self.test_labelled = train, test
+        self.parts = parts or Parts(_as_files(train), _as_files(test))
         self._last: tuple[int, int, np.ndarray] = (-1, -1, np.empty(0, dtype=np.int64))
 
     def batch(self, seed: int, step: int, size: int) -> Tensor:
@@ -166,13 +194,21 @@ class Fixed(ImageSet):
 
     def _permutation(self, seed: int, epoch: int) -> np.ndarray:
         if self._last[:2] != (seed, epoch):
-            self._last = (seed, epoch, _random(seed, epoch).permutation(self.epoch))
+            self._last = (seed, epoch, step_random(seed, epoch).permutation(self.epoch))
         return self._last[2]
 
     def _arrays(self) -> Sequence[np.ndarray]:
         return [self.images.numpy()]
 
 
-def _random(seed: int, step: int) -> np.random.Generator:
+def _largest(pyramids: Sequence[Pyramid]) -> ArrayFiles:
+    return ArrayFiles([p.levels[-1] for p in pyramids], [p.name for p in pyramids])
+
+
+def _as_files(part: Labelled) -> ArrayFiles:
+    return ArrayFiles(list(part.images.permute(0, 2, 3, 1).numpy()), labels=part.labels.tolist())
+
+
+def step_random(seed: int, step: int) -> np.random.Generator:
     """A stream of its own for each (seed, step): Philox is counter-based (Salmon et al. 2011)."""
     return np.random.Generator(np.random.Philox(key=[seed, step]))

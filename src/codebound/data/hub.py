@@ -1,0 +1,61 @@
+"""Sets of the Hugging Face hub; they stay on the disk, memory-mapped, until a picture is asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64
+
+from codebound.data.image_sets import ImageSet
+from codebound.data.picture_files import Parts, TableFiles
+from codebound.data.picture_request import PictureRequest
+from codebound.data.picture_sets import HELD_OUT_PART, divided_set
+from codebound.errors import InputError
+from codebound.extras import imported
+
+
+def hugging_face(name: str, request: PictureRequest) -> ImageSet:
+    """A data set of the Hugging Face hub, or a local one that `datasets` can read, as `NAME` or `NAME:SPLIT`.
+
+    Pictures of one size up to 64 with labels are taken as they are, others as photographs to cut crops from. Held out
+    is the split `test` or `validation`, or else a tenth.
+
+    Raises:
+        InputError: `datasets` is not installed, no such set, or no column of pictures.
+    """
+    datasets = imported("datasets", "hf", f"data=hf:{name}")
+    path, _, split = name.partition(":")
+    try:
+        splits = datasets.load_dataset(path)
+    except Exception as error:  # the hub's errors have no common ancestor
+        raise InputError(f"data=hf:{path} can't be loaded: {str(error).strip().splitlines()[0]}") from None
+    train = splits.get(split or "train")
+    if train is None:
+        raise InputError(
+            f"data=hf:{name}: no split {split or 'train'!r}; there are {', '.join(map(str, splits))}"
+        )
+    test = next((splits[s] for s in ("test", "validation") if s in splits and s != split), None)
+    note = f"{path} of the Hugging Face hub, "
+    files = _files(datasets, path, train)
+    if test is not None:
+        parts = Parts(files, _files(datasets, path, test))
+    else:
+        parts = Parts(*(files.select(rows) for rows in _divided_rows(datasets, len(files))))
+    return divided_set(f"hf:{path}", note + f"{len(parts.train):,} pictures", parts, request)
+
+
+def _files(datasets: Any, name: str, table: Any) -> TableFiles:
+    """The pictures of a split as they are stored: `codebound` decodes them like those of a folder."""
+    column = next((c for c, f in table.features.items() if type(f).__name__ == "Image"), None)
+    if column is None:
+        raise InputError(f"data=hf:{name}: no column of pictures among {', '.join(table.features)}")
+    label = next((c for c, f in table.features.items() if type(f).__name__ == "ClassLabel"), None)
+    return TableFiles(table.cast_column(column, datasets.Image(decode=False)), name, column, label)
+
+
+def _divided_rows(datasets: Any, count: int) -> list[Int64[np.ndarray, " n"]]:
+    """The rows that `train_test_split` of `datasets` would put into each part."""
+    rows = datasets.Dataset.from_dict({"row": list(range(count))})
+    parts = rows.train_test_split(test_size=HELD_OUT_PART, seed=0)
+    return [np.array(parts[name]["row"], dtype=np.int64) for name in ("train", "test")]

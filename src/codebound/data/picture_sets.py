@@ -1,0 +1,179 @@
+"""Encoded pictures as a set to train on: in memory where they fit, else read as the training goes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int64
+
+from codebound.data.crops import Pyramid, level_sizes, pyramid
+from codebound.data.image_sets import Crops, Fixed, ImageSet, Labelled
+from codebound.data.images import Photograph, upright_pixels
+from codebound.data.labelled import labelled
+from codebound.data.picture_files import Parts, PictureFiles
+from codebound.data.picture_request import PictureRequest
+from codebound.data.streamed_crops import StreamedCrops
+from codebound.errors import InputError
+
+HELD_OUT_PART = 0.1
+LARGEST_FIXED = 64  # pixels: up to this side, pictures of one size with labels are taken whole
+
+
+class Survey(NamedTuple):
+    """What the headers of pictures say.
+
+    Attributes:
+        fits: whether all of them, at all scales, fit in the memory.
+        sizes: height and width as stored, of all if they fit, else of the first ones; 0 where a header can't be read.
+    """
+
+    fits: bool
+    sizes: Int64[np.ndarray, "n 2"]
+
+    @property
+    def one_small_size(self) -> bool:
+        """Whether the pictures are of one size that is small enough to be taken whole."""
+        known = np.unique(self.sizes[self.sizes.all(axis=1)], axis=0)
+        return self.fits and len(known) == 1 and int(known.max()) <= LARGEST_FIXED
+
+
+def survey(files: PictureFiles, request: PictureRequest) -> Survey:
+    """Read headers until all are read, or so many that their pictures would not fit in memory."""
+    sizes, spent = [], 0
+    for number in range(len(files)):
+        try:
+            with files.open(number) as image:
+                height, width = image.height, image.width
+        except InputError:
+            height, width = 0, 0
+        sizes.append((height, width))
+        # A picture that is smaller than a crop is left out, unless all are that small and have labels.
+        scales = level_sizes(height, width, request.crop) or ([(height, width)] if files.labelled else [])
+        spent += request.channels * sum(h * w for h, w in scales)
+        if spent > request.memory:
+            return Survey(False, np.array(sizes))
+    return Survey(True, np.array(sizes).reshape(-1, 2))
+
+
+def undivided_set(kind: str, source: str, files: PictureFiles, request: PictureRequest) -> ImageSet:
+    """A set that comes in one: a tenth, at least one picture, is held out; of a set that is read as it goes, no more
+    than there are to be held-out crops.
+
+    Which ones is decided by a permutation of their sorted names, so it changes only when the names do.
+
+    Args:
+        kind, source: as in `--data KIND:SOURCE`.
+
+    Raises:
+        InputError: fewer than two usable pictures.
+    """
+    # The order in which pictures are looked at, so that any first part of them is a random sample.
+    order = np.random.default_rng(0).permutation(len(files))
+    shuffled = files.select(order)
+    seen = survey(shuffled, request)
+    if seen.fits and not (files.labelled and seen.one_small_size):
+        return _undivided_in_memory(kind, source, files, order, request)
+    _check_count(kind, source, len(files), len(files), request)
+    held = max(1, round(HELD_OUT_PART * len(files)))
+    if not seen.fits:
+        held = min(held, request.held_out)
+    name, title = f"{kind}:{Path(source).name}", Path(source).name
+    note = f"{len(files) - held:,} pictures of {title}, {held:,} more held out"
+    parts = Parts.divided(files, order[:held])
+    if seen.fits:
+        return fixed_set(name, note, parts, request)
+    train, test = files.select(order[held:]), files.select(order[:held])
+    return StreamedCrops(name, note, train, test, request, parts, seen.sizes)
+
+
+def divided_set(name: str, note: str, parts: Parts, request: PictureRequest) -> ImageSet:
+    """A set that is already divided. Pictures of one size up to 64 with labels are taken as they are, others as
+    photographs to cut crops from.
+
+    Raises:
+        InputError: no usable picture in a part.
+    """
+    train, test = parts
+    seen = survey(train, request)
+    other = survey(test, request)
+    if seen.fits and other.fits:
+        both = Survey(True, np.concatenate([seen.sizes, other.sizes]))
+        if train.labelled and test.labelled and both.one_small_size:
+            return fixed_set(name, note, parts, request)
+        return _divided_in_memory(name, note, parts, request)
+    # Shuffled, so that a replacement of a picture that can't be used is no neighbour in the set.
+    shuffled = [files.select(np.random.default_rng(0).permutation(len(files))) for files in parts]
+    held = shuffled[1].select(np.arange(min(len(test), request.held_out)))
+    return StreamedCrops(name, note, shuffled[0], held, request, parts, seen.sizes)
+
+
+def fixed_set(name: str, note: str, parts: Parts, request: PictureRequest) -> Fixed:
+    """Small pictures of one size with labels, all in memory.
+
+    Raises:
+        InputError: a picture that can't be read, or without a label.
+    """
+    train, test = (_labelled(name, files) for files in parts)
+    return Fixed(name, note, train, test, request.held_out, parts)
+
+
+def _labelled(name: str, files: PictureFiles) -> Labelled:
+    pixels, labels = [], []
+    for number in range(len(files)):
+        with files.open(number) as image:
+            pixels.append(upright_pixels(image, files.title(number)))
+        labels.append(files.label(number))
+    return labelled(pixels, labels, name)
+
+
+def _undivided_in_memory(
+    kind: str, source: str, files: PictureFiles, order: Int64[np.ndarray, " n"], request: PictureRequest
+) -> Crops:
+    usable = list(_usable(files, order, request))
+    _check_count(kind, source, len(usable), len(files), request)
+    name, title = f"{kind}:{Path(source).name}", Path(source).name
+    held = max(1, round(HELD_OUT_PART * len(usable)))
+    note = f"{len(usable) - held} pictures of {title}, {held} more held out"
+    parts = Parts.divided(files, np.array([number for number, _ in usable[:held]]))
+    pyramids = [levels for _, levels in usable]
+    return Crops(name, note, pyramids[held:], pyramids[:held], request.crop, request.held_out, parts)
+
+
+def _divided_in_memory(name: str, note: str, parts: Parts, request: PictureRequest) -> Crops:
+    train, test = (
+        [levels for _, levels in _usable(files, np.arange(len(files)), request)] for files in parts
+    )
+    if not train or not test:
+        raise InputError(
+            f"data={name}: {len(train)} usable pictures to train on and {len(test)} held out; at least 1 of each "
+            f"is needed, of {request.crop}x{request.crop} pixels or more"
+        )
+    return Crops(name, note, train, test, request.crop, request.held_out, parts)
+
+
+def _usable(
+    files: PictureFiles, order: Int64[np.ndarray, " n"], request: PictureRequest
+) -> Iterator[tuple[int, Pyramid]]:
+    """Number and pyramid of each picture that can be read and holds a crop; the others are named in a warning."""
+    for number in order.tolist():
+        title = files.title(number)
+        try:
+            with files.open(number) as image:
+                photograph = Photograph(title, upright_pixels(image, title))
+            reduced = pyramid(photograph, request.crop, request.channels)
+        except InputError as error:
+            warnings.warn(f"{error}: left out", stacklevel=4)
+            continue
+        yield number, reduced
+
+
+def _check_count(kind: str, source: str, usable: int, of: int, request: PictureRequest) -> None:
+    if usable < 2:
+        raise InputError(
+            f"data={kind}:{source}: {usable} usable of {of} pictures; at least 2 are needed, one to train on and one "
+            f"held out, of {request.crop}x{request.crop} pixels or more"
+        )
