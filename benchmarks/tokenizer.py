@@ -95,7 +95,7 @@ def main() -> None:
     rows, bars = [], []
     for size in SIZES:
         settings = Settings(codebook_size=size, steps=10_000)
-        ours = quantizers.quantizer("vq-ema", settings_module.asked(settings, 10_000, images))
+        ours = quantizers.quantizer("vq-ema", settings_module.quantizer_request(settings, 10_000, images))
         contenders = {
             "identity": trainer(Identity(settings.dim), settings, images),
             "codebound": trainer(ours, settings, images),

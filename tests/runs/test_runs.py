@@ -20,8 +20,9 @@ from typer.testing import CliRunner
 from codebound import config
 from codebound.cli import app
 from codebound.data.image_sets import Fixed, Labelled
-from codebound.data.image_sources import Wanted, open_images
+from codebound.data.image_sources import open_images
 from codebound.data.images import photographs
+from codebound.data.picture_request import PictureRequest
 from codebound.engine import trainer
 from codebound.errors import InputError
 from codebound.evaluate import tokenizers as evaluation
@@ -80,7 +81,9 @@ def test_the_folder_holds_what_a_run_is(run: Path) -> None:
     assert settings == Settings(**TINY)
     study = json.loads((run / "study.json").read_text())
     assert study["fingerprint"] == config.fingerprint(settings)
-    assert study["identity"]["data"] == open_images("photos", settings_module.wanted(settings)).digest
+    assert (
+        study["identity"]["data"] == open_images("photos", settings_module.picture_request(settings)).digest
+    )
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     table = list(csv.DictReader((run / "metrics.csv").open()))
     assert [int(row["step"]) for row in table] == [row["step"] for row in rows] == [0, 2, 4, 6, 8, 10, 12]
@@ -104,7 +107,7 @@ def test_the_saved_model_has_the_figures_that_were_saved(run: Path) -> None:
 
 def test_figures_by_hand(run: Path) -> None:
     tokenizer = ImageTokenizer.from_pretrained(run / "model")
-    images = open_images("photos", settings_module.wanted(Settings(**TINY))).held_out
+    images = open_images("photos", settings_module.picture_request(Settings(**TINY))).held_out
     found = evaluation.held_out_figures(tokenizer, images)
     again = (tokenizer.decode(tokenizer.encode(images)).double() * 255).round()
     assert found["psnr"] == pytest.approx(
@@ -328,9 +331,11 @@ def test_wandb_keeps_one_entry_over_a_resume_and_one_for_each_folder(
 @pytest.mark.parametrize("kind", quantizers.KINDS)
 def test_every_quantizer_trains_and_becomes_a_description(kind: str) -> None:
     settings = Settings(**{**TINY, "quantizer": kind, "codebook_size": 32, "stages": 2})
-    asked = settings_module.asked(settings, 12, open_images("photos", settings_module.wanted(settings)))
-    built = quantizers.quantizer(kind, asked)
-    again = quantizers.quantizer(to_spec(built), asked)
+    request = settings_module.quantizer_request(
+        settings, 12, open_images("photos", settings_module.picture_request(settings))
+    )
+    built = quantizers.quantizer(kind, request)
+    again = quantizers.quantizer(to_spec(built), request)
     assert to_spec(again) == to_spec(built)
     assert math.prod(built.codebook_sizes) in {32, 30, 32**2}
 
@@ -345,12 +350,12 @@ def test_levels_of_fsq() -> None:
 
 def test_held_out_tokens_are_five_for_each_codeword() -> None:
     for size in (512, 4096, 65536):
-        count = settings_module.wanted(Settings(codebook_size=size)).held_out
+        count = settings_module.picture_request(Settings(codebook_size=size)).held_out
         assert count * 64 >= 5 * size
 
 
 def test_epochs_are_steps(run: Path) -> None:
-    images = open_images("photos", settings_module.wanted(Settings(**TINY)))
+    images = open_images("photos", settings_module.picture_request(Settings(**TINY)))
     assert settings_module.recipe(Settings(epochs=2, batch_size=64), images).steps == 256
     assert settings_module.recipe(Settings(steps=7), images).steps == 7
 
@@ -397,7 +402,7 @@ def test_the_probe_reads_classes_from_frozen_codes_where_there_are_some() -> Non
     tokenizer = ImageTokenizer(vq, channels=1, width=8, depth=1)
     vq.init_(tokenizer.latents(images))
     assert evaluation.probe_accuracy(tokenizer, Fixed("shades", "", part, part, 60)) == 1.0
-    assert evaluation.probe_accuracy(tokenizer, open_images("photos", Wanted(held_out=8))) is None
+    assert evaluation.probe_accuracy(tokenizer, open_images("photos", PictureRequest(held_out=8))) is None
 
 
 @pytest.mark.slow

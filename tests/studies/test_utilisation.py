@@ -79,12 +79,12 @@ def test_the_full_study_has_the_cells_that_were_asked_for() -> None:
 
 def test_arms_of_a_seed_share_weights_and_crops() -> None:
     settings = Settings(**TINY)
-    images = open_images("photos", runs.wanted(settings.run(32, 0)))
+    images = open_images("photos", runs.picture_request(settings.run(32, 0)))
     built = {}
     for arm in ("vq-ema", "ba"):
         torch.manual_seed(1)
         own = settings.run(32, 1)
-        quantizer = arms.build(arm, "kmeans", runs.asked(own, 4, images))
+        quantizer = arms.build(arm, "kmeans", runs.quantizer_request(own, 4, images))
         from codebound.tokenizers import ImageTokenizer
 
         built[arm] = ImageTokenizer(quantizer, width=8, depth=1)
@@ -94,12 +94,12 @@ def test_arms_of_a_seed_share_weights_and_crops() -> None:
 
 def test_a_bad_start_does_not_look_at_the_data_and_fsq_has_none() -> None:
     settings = Settings(**TINY)
-    images = open_images("photos", runs.wanted(settings.run(32, 0)))
-    asked = runs.asked(settings.run(32, 0), 4, images)
-    assert arms.build("vq-ema", "bad", asked).init == Normal(std=1.0)
+    images = open_images("photos", runs.picture_request(settings.run(32, 0)))
+    request = runs.quantizer_request(settings.run(32, 0), 4, images)
+    assert arms.build("vq-ema", "bad", request).init == Normal(std=1.0)
     with pytest.raises(InputError, match="no bad start"):
-        arms.build("fsq", "bad", asked)
-    documents = arms.build("ba-documents", "kmeans", asked)
+        arms.build("fsq", "bad", request)
+    documents = arms.build("ba-documents", "kmeans", request)
     assert (documents.assign.start, documents.assign.end, documents.assign.scaled) == (0.5, 3.0, False)
 
 
@@ -216,9 +216,9 @@ def test_the_gain_at_equal_rate_is_read_off_the_baselines_own_curve(tmp_path) ->
 
 
 def test_the_documents_blahut_arimoto_does_not_revive() -> None:
-    asked = runs.asked(
-        Settings().run(64, 0), 10, open_images("photos", runs.wanted(Settings(**TINY).run(32, 0)))
+    request = runs.quantizer_request(
+        Settings().run(64, 0), 10, open_images("photos", runs.picture_request(Settings(**TINY).run(32, 0)))
     )
-    assert arms.build("ba-documents", "kmeans", asked).revival == Never()
-    assert arms.build("ba-norevival", "kmeans", asked).revival == Never()
-    assert arms.build("ba", "kmeans", asked).revival != Never()
+    assert arms.build("ba-documents", "kmeans", request).revival == Never()
+    assert arms.build("ba-norevival", "kmeans", request).revival == Never()
+    assert arms.build("ba", "kmeans", request).revival != Never()

@@ -17,8 +17,6 @@ from codebound.errors import InputError
 
 KINDS = "photos, fashion-mnist[:PATH], cifar10:PATH, folder:PATH, hf:NAME, webdataset:PATTERN"
 
-Wanted = PictureRequest  # the name that the callers outside this room know
-
 
 def open_images(name: str, request: PictureRequest = PictureRequest()) -> ImageSet:  # noqa: B008  a tuple of numbers
     """The set of a name.

@@ -19,7 +19,7 @@ LARGE = 2048  # codewords from which the start is one Lloyd step from data point
 LEAST_LEVELS = 5  # of FSQ: Mentzer et al. 2023, §4.1
 
 
-class Asked(NamedTuple):
+class QuantizerRequest(NamedTuple):
     """What a name alone does not say."""
 
     codebook_size: int
@@ -31,7 +31,7 @@ class Asked(NamedTuple):
     seed: int
 
 
-def quantizer(kind: str | Mapping[str, Any], asked: Asked) -> Quantizer:
+def quantizer(kind: str | Mapping[str, Any], request: QuantizerRequest) -> Quantizer:
     """The quantizer of a name in `KINDS`, or of a description as `to_spec` gives.
 
     Raises:
@@ -41,26 +41,26 @@ def quantizer(kind: str | Mapping[str, Any], asked: Asked) -> Quantizer:
         return from_spec(kind)
     if kind not in KINDS:
         raise InputError(f"quantizer={kind!r} is unknown; accepted: {', '.join(KINDS)}")
-    return KINDS[kind](asked)
+    return KINDS[kind](request)
 
 
-def table(asked: Asked, **choices: Any) -> VectorQuantizer:
+def table(request: QuantizerRequest, **choices: Any) -> VectorQuantizer:
     """A codebook of vectors, but for `choices` by EMA from k-means, dead codewords revived."""
     return VectorQuantizer(
-        asked.dim,
-        asked.codebook_size,
+        request.dim,
+        request.codebook_size,
         **{
-            "init": start(asked.codebook_size),
-            "revival": revival(asked),
-            "seed": asked.seed,
-            "loss_weights": _weights(asked),
+            "init": start(request.codebook_size),
+            "revival": revival(request),
+            "seed": request.seed,
+            "loss_weights": _weights(request),
             **choices,
         },
     )
 
 
-def _weights(asked: Asked) -> dict[str, float]:
-    return {"commitment": asked.commitment, "codebook": 1.0}
+def _weights(request: QuantizerRequest) -> dict[str, float]:
+    return {"commitment": request.commitment, "codebook": 1.0}
 
 
 def start(codebook_size: int) -> Init:
@@ -68,39 +68,39 @@ def start(codebook_size: int) -> Init:
     return KMeans(20) if codebook_size <= LARGE else KMeans(1, "sample")
 
 
-def revival(asked: Asked) -> Resample:
+def revival(request: QuantizerRequest) -> Resample:
     """Windows of 50 tokens a codeword, shorter where a training has not twenty of them, but of 5 at least.
 
     (A codeword of average use is without a hit in 5 by chance once in 148 windows.)
     """
-    window = min(50.0, max(5.0, asked.tokens / (20 * asked.codebook_size)))
-    return Resample(window=window, candidates=max(1024, asked.codebook_size // 16))
+    window = min(50.0, max(5.0, request.tokens / (20 * request.codebook_size)))
+    return Resample(window=window, candidates=max(1024, request.codebook_size // 16))
 
 
-def _simvq(asked: Asked) -> VectorQuantizer:
-    plain = papers.simvq(asked.dim, asked.codebook_size)
+def _simvq(request: QuantizerRequest) -> VectorQuantizer:
+    plain = papers.simvq(request.dim, request.codebook_size)
     return VectorQuantizer(
-        asked.dim,
-        asked.codebook_size,
+        request.dim,
+        request.codebook_size,
         form=plain.form,
         update=plain.update,
         revival=plain.revival,
         init=plain.init,
-        loss_weights=_weights(asked),
-        seed=asked.seed,
+        loss_weights=_weights(request),
+        seed=request.seed,
     )
 
 
-def _several(asked: Asked, dim: int) -> list[VectorQuantizer]:
-    return [table(asked._replace(dim=dim, seed=asked.seed + i)) for i in range(asked.depth)]
+def _several(request: QuantizerRequest, dim: int) -> list[VectorQuantizer]:
+    return [table(request._replace(dim=dim, seed=request.seed + i)) for i in range(request.depth)]
 
 
-def _pq(asked: Asked) -> Product:
-    if asked.dim % asked.depth:
+def _pq(request: QuantizerRequest) -> Product:
+    if request.dim % request.depth:
         raise InputError(
-            f"pq divides dim={asked.dim} into depth={asked.depth} equal parts; that leaves a rest"
+            f"pq divides dim={request.dim} into depth={request.depth} equal parts; that leaves a rest"
         )
-    return Product(_several(asked, asked.dim // asked.depth))
+    return Product(_several(request, request.dim // request.depth))
 
 
 def levels(codebook_size: int) -> tuple[int, ...]:
@@ -132,25 +132,25 @@ def _descending(dims: int, most: int, codes: int) -> list[tuple[int, ...]]:
     ]
 
 
-def _bits(asked: Asked) -> int:
-    bits = round(math.log2(max(asked.codebook_size, 1)))
-    if asked.codebook_size != 2**bits or bits < 1:
+def _bits(request: QuantizerRequest) -> int:
+    bits = round(math.log2(max(request.codebook_size, 1)))
+    if request.codebook_size != 2**bits or bits < 1:
         raise InputError(
-            f"lfq and bsq have 2^bits codes; codebook_size={asked.codebook_size} is no power of two"
+            f"lfq and bsq have 2^bits codes; codebook_size={request.codebook_size} is no power of two"
         )
     return bits
 
 
-KINDS: dict[str, Callable[[Asked], Quantizer]] = {
-    "vq-ema": lambda asked: table(asked),
-    "vq-ema-norevival": lambda asked: table(asked, revival=Never()),
-    "ba": lambda asked: table(asked, assign=Soft(steps=asked.steps), update=BlahutArimoto()),
-    "gradient": lambda asked: table(asked, update=Gradient()),
-    "rotation": lambda asked: table(asked, estimator=Rotation()),
+KINDS: dict[str, Callable[[QuantizerRequest], Quantizer]] = {
+    "vq-ema": lambda request: table(request),
+    "vq-ema-norevival": lambda request: table(request, revival=Never()),
+    "ba": lambda request: table(request, assign=Soft(steps=request.steps), update=BlahutArimoto()),
+    "gradient": lambda request: table(request, update=Gradient()),
+    "rotation": lambda request: table(request, estimator=Rotation()),
     "simvq": _simvq,
-    "fsq": lambda asked: FSQ(levels(asked.codebook_size)),
-    "lfq": lambda asked: LFQ(_bits(asked), group_bits=8),
-    "bsq": lambda asked: BSQ(_bits(asked)),
-    "rvq": lambda asked: Residual(_several(asked, asked.dim)),
+    "fsq": lambda request: FSQ(levels(request.codebook_size)),
+    "lfq": lambda request: LFQ(_bits(request), group_bits=8),
+    "bsq": lambda request: BSQ(_bits(request)),
+    "rvq": lambda request: Residual(_several(request, request.dim)),
     "pq": _pq,
 }

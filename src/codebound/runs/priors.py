@@ -48,7 +48,7 @@ def fit(folder: Path, settings: FitSettings, progress: Callable[[int, int], None
         InputError: as `run.load_model`; the run's pictures are no longer there.
     """
     tokenizer, found = run.load_model(folder), run.load_settings(folder)
-    images = open_images(found.data, settings_module.wanted(found))
+    images = open_images(found.data, settings_module.picture_request(found))
     sizes = tuple(tokenizer.quantizer.codebook_sizes)
     books = codebooks(tokenizer.quantizer)
     rounds = 1 if books is None else 2

@@ -58,7 +58,7 @@ def train(
     """
     fabric = launch(where.device, where.devices)
     check_precision(settings.precision, fabric.device)
-    images = open_images(settings.data, settings_module.wanted(settings))
+    images = open_images(settings.data, settings_module.picture_request(settings))
     recipe = settings_module.recipe(settings, images)
     torch.manual_seed(settings.seed)
     tokenizer = settings_module.tokenizer(settings, images, recipe.steps)
@@ -135,8 +135,8 @@ def evaluate(folder: Path, data: str | None, device: str, perceptual: bool = Fal
         InputError: as `load_model`; data of another number of channels.
     """
     model, settings = load_model(folder), load_settings(folder)
-    wanted = settings_module.wanted(settings)._replace(channels=model.channels)
-    images = open_images(data or settings.data, wanted)
+    request = settings_module.picture_request(settings)._replace(channels=model.channels)
+    images = open_images(data or settings.data, request)
     if images.channels != model.channels:
         raise InputError(
             f"data={data}: pictures of {images.channels} channels; the run's tokenizer has {model.channels}"

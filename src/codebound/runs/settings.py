@@ -9,11 +9,11 @@ from pydantic import Field
 
 from codebound import config
 from codebound.data.image_sets import ImageSet
-from codebound.data.image_sources import Wanted
+from codebound.data.picture_request import PictureRequest
 from codebound.engine.recipe import Recipe
 from codebound.errors import InputError
 from codebound.recipes import named as quantizers
-from codebound.recipes.named import Asked
+from codebound.recipes.named import QuantizerRequest
 from codebound.tokenizers.image import ImageTokenizer
 
 
@@ -61,13 +61,13 @@ DEFAULT_HELD_OUT = 1024
 TOKENS_PER_CODEWORD = 5  # held out, at least: usage of fewer would count codewords that had no chance
 
 
-def wanted(settings: Settings) -> Wanted:
+def picture_request(settings: Settings) -> PictureRequest:
     """What the run asks of its pictures."""
     count = settings.held_out
     if count is None:
         per_picture = max(1, settings.crop // settings.stride) ** 2
         count = max(DEFAULT_HELD_OUT, math.ceil(TOKENS_PER_CODEWORD * settings.codebook_size / per_picture))
-    return Wanted(settings.crop, settings.channels, count)
+    return PictureRequest(settings.crop, settings.channels, count)
 
 
 def recipe(settings: Settings, images: ImageSet) -> Recipe:
@@ -96,7 +96,7 @@ def tokenizer(settings: Settings, images: ImageSet, steps: int) -> ImageTokenize
     """
     check_codebook(settings, images)
     return ImageTokenizer(
-        quantizers.quantizer(settings.quantizer, asked(settings, steps, images)),
+        quantizers.quantizer(settings.quantizer, quantizer_request(settings, steps, images)),
         channels=images.channels,
         width=settings.width,
         depth=settings.depth,
@@ -105,10 +105,10 @@ def tokenizer(settings: Settings, images: ImageSet, steps: int) -> ImageTokenize
     )
 
 
-def asked(settings: Settings, steps: int, images: ImageSet) -> Asked:
+def quantizer_request(settings: Settings, steps: int, images: ImageSet) -> QuantizerRequest:
     """What the settings say about the quantizer besides its name."""
     tokens = steps * settings.batch_size * math.prod(-(-side // settings.stride) for side in images.size)
-    return Asked(
+    return QuantizerRequest(
         codebook_size=settings.codebook_size,
         dim=settings.dim,
         depth=settings.stages,

@@ -12,7 +12,7 @@ from codebound.quantize.init import Normal
 from codebound.quantize.revival import Never, Revival
 from codebound.quantize.update import EMA, BlahutArimoto
 from codebound.recipes import named as quantizers
-from codebound.recipes.named import KINDS, Asked
+from codebound.recipes.named import KINDS, QuantizerRequest
 
 Start = Literal["kmeans", "bad"]
 FAST_DECAY = BlahutArimoto().decay  # BA's codewords follow the latents ten times as fast while it anneals
@@ -23,30 +23,30 @@ class Arm(NamedTuple):
     """A quantizer of the study."""
 
     label: str
-    make: Callable[[Asked], Quantizer]
+    make: Callable[[QuantizerRequest], Quantizer]
 
 
-def _documents(asked: Asked, annealing: float) -> VectorQuantizer:
+def _documents(request: QuantizerRequest, annealing: float) -> VectorQuantizer:
     """As the documents have it: slope from 0.5 to 3 whatever the latents' scale, no jitter, no revival."""
-    soft = Soft(steps=asked.steps, start=0.5, end=3.0, annealing=annealing, scaled=False)
-    return quantizers.table(asked, assign=soft, update=BlahutArimoto(jitter=0.0), revival=Never())
+    soft = Soft(steps=request.steps, start=0.5, end=3.0, annealing=annealing, scaled=False)
+    return quantizers.table(request, assign=soft, update=BlahutArimoto(jitter=0.0), revival=Never())
 
 
-def _ba(gamma: float, revival: Revival | None = None) -> Callable[[Asked], Quantizer]:
-    return lambda asked: quantizers.table(
-        asked,
-        assign=Soft(steps=asked.steps, gamma=gamma),
+def _ba(gamma: float, revival: Revival | None = None) -> Callable[[QuantizerRequest], Quantizer]:
+    return lambda request: quantizers.table(
+        request,
+        assign=Soft(steps=request.steps, gamma=gamma),
         update=BlahutArimoto(),
-        revival=revival or quantizers.revival(asked),
+        revival=revival or quantizers.revival(request),
     )
 
 
 ARMS: dict[str, Arm] = {
     "vq-ema": Arm("EMA", KINDS["vq-ema"]),
     "vq-ema-norevival": Arm("EMA, no revival", KINDS["vq-ema-norevival"]),
-    "vq-ema-fast": Arm("EMA, decay 0.9", lambda asked: quantizers.table(asked, update=EMA(FAST_DECAY))),
-    "ba-documents": Arm("BA as documented, soft throughout", lambda asked: _documents(asked, 1.0)),
-    "ba-documents-hard": Arm("BA as documented, then hard", lambda asked: _documents(asked, 0.7)),
+    "vq-ema-fast": Arm("EMA, decay 0.9", lambda request: quantizers.table(request, update=EMA(FAST_DECAY))),
+    "ba-documents": Arm("BA as documented, soft throughout", lambda request: _documents(request, 1.0)),
+    "ba-documents-hard": Arm("BA as documented, then hard", lambda request: _documents(request, 0.7)),
     "ba": Arm("BA, scaled slope, γ = 1", _ba(1.0)),
     "ba-norevival": Arm("BA, scaled slope, γ = 1, no revival", _ba(1.0, Never())),
     "ba-0": Arm("BA, scaled slope, γ = 0", _ba(0.0)),
@@ -62,7 +62,7 @@ SOFT = ("ba-documents", "ba-documents-hard", "ba", "ba-norevival", "ba-0", "ba-m
 WITHOUT_START = ("simvq", "fsq")  # their codewords do not begin from data
 
 
-def build(arm: str, start: Start, asked: Asked) -> Quantizer:
+def build(arm: str, start: Start, request: QuantizerRequest) -> Quantizer:
     """The quantizer of an arm.
 
     Raises:
@@ -72,7 +72,7 @@ def build(arm: str, start: Start, asked: Asked) -> Quantizer:
         raise InputError(f"unknown arm {arm!r}; known: {', '.join(ARMS)}")
     if start == "bad" and arm in WITHOUT_START:
         raise InputError(f"{arm} does not begin from data; it has no bad start")
-    made = ARMS[arm].make(asked)
+    made = ARMS[arm].make(request)
     if start == "bad":
         assert isinstance(made, VectorQuantizer)
         made.init = Normal(std=BAD_STD)

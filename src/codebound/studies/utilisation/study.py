@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import torch
 
 from codebound.data.image_sets import ImageSet
-from codebound.data.image_sources import Wanted, open_images
+from codebound.data.image_sources import open_images
+from codebound.data.picture_request import PictureRequest
 from codebound.engine.devices import launch
 from codebound.engine.trainer import Trainer
 from codebound.evaluate import tokenizers as evaluation
@@ -112,7 +113,7 @@ def train_cell(settings: Settings, cell: Cell) -> dict[str, Any]:
     recipe = runs.recipe(own, images)
     torch.manual_seed(cell.seed)
     tokenizer = ImageTokenizer(
-        arms.build(cell.arm, cell.start, runs.asked(own, recipe.steps, images)),
+        arms.build(cell.arm, cell.start, runs.quantizer_request(own, recipe.steps, images)),
         channels=images.channels,
         width=own.width,
         depth=own.depth,
@@ -153,10 +154,10 @@ def _usage_in_training(trainer: Trainer, images: ImageSet) -> float:
 
 
 def _images(settings: Settings) -> ImageSet:
-    return _opened(settings.data, runs.wanted(settings.run(256, 0)))
+    return _opened(settings.data, runs.picture_request(settings.run(256, 0)))
 
 
 @lru_cache(maxsize=1)
-def _opened(data: str, wanted: Wanted) -> ImageSet:
+def _opened(data: str, request: PictureRequest) -> ImageSet:
     """One copy in each process."""
-    return open_images(data, wanted)
+    return open_images(data, request)
