@@ -97,7 +97,7 @@ def test_a_resumed_run_skips_what_is_finished_and_ends_the_same(finished: Path, 
 
 def test_a_killed_process_leaves_a_run_that_resumes(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
-    command = [sys.executable, "-m", "codebound.cli", "study", "init", "--out", str(out), "--jobs", "1"]
+    command = [sys.executable, "-m", "codebound", "study", "init", "--out", str(out), "--jobs", "1"]
     for item in [*SMALL, "sources=[isotropic, anisotropic]"]:
         command += ["--set", item]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -113,7 +113,7 @@ def test_a_killed_process_leaves_a_run_that_resumes(finished: Path, tmp_path: Pa
 
 def test_ctrl_c_keeps_what_is_finished_and_exits_130(tmp_path: Path) -> None:
     out = tmp_path / "stopped"
-    command = [sys.executable, "-m", "codebound.cli", "study", "init", "--out", str(out), "--jobs", "2"]
+    command = [sys.executable, "-m", "codebound", "study", "init", "--out", str(out), "--jobs", "2"]
     for item in [*SMALL, "sources=[isotropic, anisotropic]", "seeds=40", "steps=2000"]:
         command += ["--set", item]
     process = subprocess.Popen(
