@@ -19,8 +19,8 @@ from codebound.data.crops import cut_crop, level_sizes, pyramid
 from codebound.data.image_sets import Crops, Fixed
 from codebound.data.image_sources import PictureRequest, open_images
 from codebound.data.images import PACK, image_names, opened_image, read_image
-from codebound.data.picture_files import FolderFiles
-from codebound.data.picture_sets import survey
+from codebound.data.picture_files import FolderFiles, Parts
+from codebound.data.picture_sets import divided_set, survey
 from codebound.data.shards import shard_paths
 from codebound.data.streamed_crops import StreamedCrops
 from codebound.errors import InputError
@@ -89,6 +89,16 @@ def test_where_the_memory_suffices_the_set_is_in_it(folder: Path) -> None:
     assert survey(files, REQUEST._replace(memory=needed)).fits
     assert not survey(files, REQUEST._replace(memory=needed - 1)).fits
     assert len(survey(files, REQUEST._replace(memory=1)).sizes) == 1  # no header more than needed is read
+
+
+def test_both_parts_of_a_divided_set_share_the_memory(folder: Path) -> None:
+    files = FolderFiles.below(folder)
+    parts = Parts(files.select(np.arange(12)), files.select(np.arange(12, 20)))
+    needed = survey(files, REQUEST._replace(memory=2**30)).bytes
+    kinds = [
+        type(divided_set("x", "x", parts, REQUEST._replace(memory=memory))) for memory in (needed, needed - 1)
+    ]
+    assert kinds == [Crops, StreamedCrops]
 
 
 def test_batches_do_not_depend_on_who_reads_them(folder: Path) -> None:
