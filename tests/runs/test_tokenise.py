@@ -85,7 +85,7 @@ def tokens(model: Path, pictures: Path, tmp_path_factory) -> Path:
         warnings.simplefilter("always")
         splits = tokenise.tokenise(str(model), settings(pictures), out)
     assert ["no row: a/04.png" in str(warning.message) for warning in said] == [True]
-    assert {name: (found.pictures, found.shards, found.unreadable) for name, found in splits.items()} == {
+    assert {name: (part.pictures, part.shards, part.unreadable) for name, part in splits.items()} == {
         "train": (20, 6, ("a/04.png",)),
         "test": (2, 1, ()),
     }
@@ -109,9 +109,9 @@ def test_one_row_a_picture_whole(tokens: Path, model: Path, pictures: Path) -> N
             small = Image.fromarray(pixels).resize((75, 200), Image.Resampling.LANCZOS)
             pixels = np.array(small)
         assert (row.height, row.width) == pixels.shape[:2]
-        wanted = tiles.encode(tokenizer, pixels)
-        assert list(row.grid) == list(wanted.shape) == [-(-row.height // 4), -(-row.width // 4), 2]
-        assert np.array_equal(row.indices.reshape(row.grid), wanted)
+        expected = tiles.encode(tokenizer, pixels)
+        assert list(row.grid) == list(expected.shape) == [-(-row.height // 4), -(-row.width // 4), 2]
+        assert np.array_equal(row.indices.reshape(row.grid), expected)
     schema = pyarrow.parquet.read_schema(next((tokens / "data").iterdir()))
     assert str(schema.field("indices").type) in ("list<element: int32>", "list<item: int32>")
     assert schema.names == ["key", "height", "width", "indices", "grid"]
@@ -248,10 +248,10 @@ def test_datasets_opens_it(tokens: Path, model: Path, tmp_path: Path) -> None:
     import datasets
 
     datasets.disable_progress_bars()
-    found = datasets.load_dataset(str(tokens))
-    assert {name: len(split) for name, split in found.items()} == {"train": 20, "test": 2}
+    opened = datasets.load_dataset(str(tokens))
+    assert {name: len(split) for name, split in opened.items()} == {"train": 20, "test": 2}
     again = datasets.load_dataset("parquet", data_files=str(tokens / "data" / "train-*.parquet"))["train"]
-    assert again.features == found["train"].features
+    assert again.features == opened["train"].features
     tokenizer = ImageTokenizer.from_pretrained(model)
     row = again[7]
     indices = torch.tensor(row["indices"]).view(1, *row["grid"])
@@ -271,10 +271,10 @@ def test_datasets_opens_it(tokens: Path, model: Path, tmp_path: Path) -> None:
     for jobs in (1, 2):
         tokenise.tokenise(str(model), named, tmp_path / f"out{jobs}", jobs=jobs)
     assert content(tmp_path / "out1") == content(tmp_path / "out2")
-    for opened in (
+    for rows in (
         datasets.load_dataset(str(tmp_path / "out1"))["train"],
         datasets.load_dataset("parquet", data_files=str(tmp_path / "out1" / "data" / "train-*"))["train"],
     ):
-        assert opened.features["label"].names == ["cat", "dog"]
-        assert len(opened) == 19
-        assert all((int(row["key"]) >= 11) == row["label"] for row in opened)
+        assert rows.features["label"].names == ["cat", "dog"]
+        assert len(rows) == 19
+        assert all((int(row["key"]) >= 11) == row["label"] for row in rows)

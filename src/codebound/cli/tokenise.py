@@ -68,11 +68,11 @@ def tokenize(
         )
         raise
     if as_json:
-        plain(json.dumps({name: found._asdict() for name, found in splits.items()}, indent=2))
+        plain(json.dumps({name: part._asdict() for name, part in splits.items()}, indent=2))
         return
     table = Table("split", "pictures", "files", "bytes", "unreadable", title=escape(str(folder)))
-    for name, found in splits.items():
+    for name, part in splits.items():
         table.add_row(
-            name, f"{found.pictures:,}", f"{found.shards:,}", f"{found.bytes:,}", f"{len(found.unreadable):,}"
+            name, f"{part.pictures:,}", f"{part.shards:,}", f"{part.bytes:,}", f"{len(part.unreadable):,}"
         )
     out.print(table)

@@ -9,9 +9,19 @@ from typing import Any, NamedTuple
 
 import pyarrow
 import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from codebound.codec.model import Model
 from codebound.tokenizers.sequences import offsets
+
+_ENVIRONMENT = Environment(
+    loader=PackageLoader("codebound.runs", "."),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    keep_trailing_newline=True,
+    autoescape=False,  # Markdown, not HTML
+)
+_TEMPLATE = _ENVIRONMENT.get_template("tokenised_card.md.j2")
 
 
 class Split(NamedTuple):
@@ -66,72 +76,26 @@ def card(
     Args:
         label: whether there are labels, and their names.
     """
-    tokenizer, sizes = model.tokenizer, list(model.codebook_sizes)
-    header = yaml.safe_dump(_header(splits, *label), sort_keys=False, allow_unicode=True)
-    rows = "\n".join(
-        f"| {split} | {found.pictures:,} | {found.shards:,} | {len(found.unreadable):,} |"
-        for split, found in splits.items()
+    sizes = list(model.codebook_sizes)
+    return _TEMPLATE.render(
+        header=yaml.safe_dump(_header(splits, *label), sort_keys=False, allow_unicode=True),
+        name=name,
+        data=data,
+        version=version("codebound"),
+        splits=splits,
+        unreadable=[key for part in splits.values() for key in part.unreadable],
+        model=model.digest().hex(),
+        sizes=sizes,
+        offsets=offsets(sizes),
+        vocab_size=model.tokenizer.vocab_size,
+        stride=model.tokenizer.stride,
+        long_side=long_side,
     )
-    unreadable = [key for found in splits.values() for key in found.unreadable]
-    lost = f"\nWithout a row, as they can't be read: {', '.join(unreadable)}.\n" if unreadable else ""
-    return f"""---
-{header}---
-# {name}
-
-The pictures of `{data}` as indices of an image tokenizer, written by `codebound tokenize` {version("codebound")}.
-
-| split | pictures | files | unreadable |
-|---|---|---|---|
-{rows}
-{lost}
-| | |
-|---|---|
-| model (hash) | `{model.digest().hex()}` |
-| codebook sizes, level by level | {", ".join(f"{size:,}" for size in sizes)} |
-| vocabulary size (all levels) | {tokenizer.vocab_size:,} |
-| first token of each level | {", ".join(f"{first:,}" for first in offsets(sizes))} |
-| pixels per token | {tokenizer.stride}×{tokenizer.stride} |
-| largest side, pixels | {long_side:,} |
-
-Larger pictures were reduced to the largest side (Lanczos), none was enlarged; they are upright.
-
-## Columns
-
-- `key`: the picture's file, key or row in its set.
-- `label`: its class, where the set has classes.
-- `height`, `width`: of the picture that was tokenised, in pixels.
-- `grid`: rows, columns and levels of its indices; a token stands for {tokenizer.stride}×{tokenizer.stride} pixels.
-- `indices`: all of them, row by row, the levels of a position together; each from 0 to below its level's codebook size.
-
-## Reading
-
-```python
-import torch
-from datasets import load_dataset
-from codebound.tokenizers import ImageTokenizer
-
-rows = load_dataset("path/to/this/folder", split="train")
-row = rows[0]
-indices = torch.tensor(row["indices"]).view(1, *row["grid"])      # [1, H, W, levels]
-
-tokenizer = ImageTokenizer.from_pretrained("path/to/the/model")   # the one with the hash above
-picture = tokenizer.decode(indices, size=(row["height"], row["width"]))
-```
-
-As one sequence for a language model, a level's indices are moved behind those of the levels before it:
-
-```python
-tokens = tokenizer.flatten(indices)                               # [1, H·W·levels], below {tokenizer.vocab_size}
-again = tokenizer.unflatten(tokens, tuple(row["grid"][:2]))       # [1, H, W, levels]
-```
-
-Without `codebound`: `(indices + torch.tensor({offsets(sizes)})).flatten(1)`.
-"""
 
 
 def _header(splits: Mapping[str, Split], labelled: bool, names: Sequence[str]) -> dict[str, Any]:
     """Which files are which split, and what their columns are."""
-    size = sum(found.bytes for found in splits.values())
+    size = sum(part.bytes for part in splits.values())
     files = [{"split": split, "path": f"data/{split}-*"} for split in splits]
     return {
         "library_name": "codebound",
@@ -140,8 +104,8 @@ def _header(splits: Mapping[str, Split], labelled: bool, names: Sequence[str]) -
         "dataset_info": {
             "features": [_column(name, kind) for name, kind in features(labelled, names).items()],
             "splits": [
-                {"name": split, "num_bytes": found.bytes, "num_examples": found.pictures}
-                for split, found in splits.items()
+                {"name": split, "num_bytes": part.bytes, "num_examples": part.pictures}
+                for split, part in splits.items()
             ],
             "download_size": size,
             "dataset_size": size,
