@@ -46,7 +46,7 @@ choosing: $(READY)  ## measure which quantizer to choose, into docs/choosing.md 
 default-model: $(READY)  ## train the model that `codebound compress` ships with (half an hour), into the package
 	$(BIN)/codebound train tools/default_model.yaml --out runs/default-model
 	$(BIN)/codebound fit-prior runs/default-model --steps 1500 --hidden 64
-	cp runs/default-model/model/* src/codebound/codec/default_model/
+	cp runs/default-model/model/* src/codebound/tokenizers/default_model/
 
 lint: $(READY)  ## ruff, pyright and import-linter
 	$(BIN)/ruff check .

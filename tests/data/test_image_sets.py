@@ -296,6 +296,8 @@ def test_hugging_face_sets_that_are_read_as_they_go(tmp_path: Path) -> None:
             assert torch.equal(batches[0], batches[1])
         for stream in streams:
             stream.close()
+    few = open_images(f"hf:{tmp_path / 'rows'}", SMALL._replace(memory=0, held_out=2))
+    assert (len(few.parts.train), len(few.parts.test)) == (28, 2)
     # The rows are divided as `datasets` does it, which decided the numbers of earlier runs.
     parts = table.cast_column("image", datasets.Image(decode=False)).train_test_split(test_size=0.1, seed=0)
     names = [Path(row["image"]["path"]).stem for row in parts["test"]]

@@ -19,8 +19,8 @@ from codebound.data.crops import cut_crop, level_sizes, pyramid
 from codebound.data.image_sets import Crops, Fixed
 from codebound.data.image_sources import PictureRequest, open_images
 from codebound.data.images import PACK, image_names, opened_image, read_image
-from codebound.data.picture_files import FolderFiles
-from codebound.data.picture_sets import survey
+from codebound.data.picture_files import FolderFiles, Parts
+from codebound.data.picture_sets import divided_set, survey
 from codebound.data.shards import shard_paths
 from codebound.data.streamed_crops import StreamedCrops
 from codebound.errors import InputError
@@ -48,9 +48,9 @@ def folder(tmp_path_factory) -> Path:
 
 
 def opened(folder: Path, **changes: int) -> StreamedCrops:
-    found = open_images(f"folder:{folder}", REQUEST._replace(**changes))
-    assert isinstance(found, StreamedCrops)
-    return found
+    images = open_images(f"folder:{folder}", REQUEST._replace(**changes))
+    assert isinstance(images, StreamedCrops)
+    return images
 
 
 def quiet(folder: Path, **changes: int) -> tuple[StreamedCrops, list[str]]:
@@ -91,18 +91,28 @@ def test_where_the_memory_suffices_the_set_is_in_it(folder: Path) -> None:
     assert len(survey(files, REQUEST._replace(memory=1)).sizes) == 1  # no header more than needed is read
 
 
+def test_both_parts_of_a_divided_set_share_the_memory(folder: Path) -> None:
+    files = FolderFiles.below(folder)
+    parts = Parts(files.select(np.arange(12)), files.select(np.arange(12, 20)))
+    needed = survey(files, REQUEST._replace(memory=2**30)).bytes
+    kinds = [
+        type(divided_set("x", "x", parts, REQUEST._replace(memory=memory))) for memory in (needed, needed - 1)
+    ]
+    assert kinds == [Crops, StreamedCrops]
+
+
 def test_batches_do_not_depend_on_who_reads_them(folder: Path) -> None:
-    wanted = [opened(folder).batch(1, step, 8) for step in range(9)]
+    expected = [opened(folder).batch(1, step, 8) for step in range(9)]
     for workers in (0, 1, 3):
         stream = opened(folder, workers=workers).batches(1, 0, 8)
-        assert all(torch.equal(a, b) for a, b in zip(wanted, stream, strict=False)), workers
+        assert all(torch.equal(a, b) for a, b in zip(expected, stream, strict=False)), workers
         stream.close()
         later = opened(folder, workers=workers).batches(1, 4, 8)
-        assert torch.equal(next(later), wanted[4])
-        assert torch.equal(next(later), wanted[5])
+        assert torch.equal(next(later), expected[4])
+        assert torch.equal(next(later), expected[5])
         assert later.waited > 0
         later.close()
-    assert not torch.equal(wanted[0], wanted[1])
+    assert not torch.equal(expected[0], expected[1])
 
 
 def test_a_stream_begins_without_touching_the_training_s_random_numbers(folder: Path) -> None:
@@ -131,13 +141,13 @@ def test_a_picture_that_cannot_be_read_is_named_once_and_replaced(folder: Path, 
     Image.fromarray(smooth(9, 90, 0)).save(tmp_path / "flat.png")
     results = []
     for workers in (0, 1, 3):
-        found, said = quiet(tmp_path, workers=workers)
+        images, said = quiet(tmp_path, workers=workers)
         with warnings.catch_warnings(record=True) as more:
             warnings.simplefilter("always")
-            stream = found.batches(0, 0, 16)
+            stream = images.batches(0, 0, 16)
             batches = list(islice(stream, 12))
             stream.close()
-            found.batch(0, 0, 16)
+            images.batch(0, 0, 16)
         said += [str(w.message) for w in more]
         assert len(said) == 2
         assert sum("3.png can't be read" in message for message in said) == 1
@@ -161,8 +171,8 @@ def test_a_set_without_a_usable_picture_is_refused(tmp_path: Path) -> None:
     for i in range(30):
         Image.fromarray(smooth(9, 60, i)).save(tmp_path / f"{i}.png")
     files = FolderFiles.below(tmp_path)
-    found = pickle.loads(pickle.dumps(files))
-    assert [found.key(i) for i in range(3)] == ["0.png", "1.png", "10.png"]
+    images = pickle.loads(pickle.dumps(files))
+    assert [images.key(i) for i in range(3)] == ["0.png", "1.png", "10.png"]
     for i in range(30):
         (tmp_path / f"{i}.png").write_bytes(b"nothing")
     Image.fromarray(smooth(90, 60, 0)).save(tmp_path / "0.png")  # memory=0: one readable picture is too large
@@ -275,10 +285,10 @@ def shards(tmp_path: Path) -> Path:
 def test_shards_are_one_set_by_pattern_or_folder(shards: Path) -> None:
     request = REQUEST._replace(memory=2**30)
     names = ["train-{000..002}.tar", "train-*.tar", ""]
-    found = [open_images(f"webdataset:{shards / name if name else shards}", request) for name in names]
-    assert len({images.digest for images in found}) == 1
-    assert isinstance(found[0], Fixed)  # of one size up to 64, with classes
-    assert found[0].size == (50, 60)
+    images = [open_images(f"webdataset:{shards / name if name else shards}", request) for name in names]
+    assert len({each.digest for each in images}) == 1
+    assert isinstance(images[0], Fixed)  # of one size up to 64, with classes
+    assert images[0].size == (50, 60)
     larger = open_images(f"webdataset:{shards}", REQUEST)
     assert isinstance(larger, StreamedCrops)
     files = larger.parts.train
@@ -295,10 +305,10 @@ def test_shards_without_classes_are_photographs(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         for i in range(6):
             add(archive, f"./{i}.seg.png" if i == 5 else f"./{i}.jpg", png(smooth(50, 60, i)))
-    found = open_images(f"webdataset:{tmp_path / 'a.tar'}", REQUEST._replace(memory=2**30))
-    assert isinstance(found, Crops)
-    assert len(found.pyramids) + len(found.whole) == 6
-    assert found.parts.train.label(0) is None
+    images = open_images(f"webdataset:{tmp_path / 'a.tar'}", REQUEST._replace(memory=2**30))
+    assert isinstance(images, Crops)
+    assert len(images.pyramids) + len(images.whole) == 6
+    assert images.parts.train.label(0) is None
 
 
 def test_damaged_shards_are_refused_by_name(shards: Path) -> None:

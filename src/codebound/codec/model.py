@@ -14,9 +14,10 @@ from codebound.coding.container import CODEBOOK, HASH, LEVELS
 from codebound.coding.errors import CodecError
 from codebound.priors.grid_prior import DESCRIPTION, GridPrior, load_prior
 from codebound.quantize import Residual
+from codebound.tokenizers import pretrained
 from codebound.tokenizers.image import ImageTokenizer
 
-DEFAULT = Path(__file__).parent / "default_model"
+DEFAULT = pretrained.DEFAULT
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,13 +87,17 @@ class Model:
 def load_model(source: str | Path) -> Model:
     """A tokenizer that `save_pretrained` wrote, and what `codebound fit-prior` put beside it, if it did.
 
+    Args:
+        source: a folder; `"default"` is that of the model in the package.
+
     Raises:
         InputError: no such folder, or files that are damaged or don't fit together.
     """
     tokenizer = ImageTokenizer.from_pretrained(source)
-    if not (Path(source) / DESCRIPTION).is_file():
+    folder = pretrained.model_folder(source)
+    if not (folder / DESCRIPTION).is_file():
         return Model(tokenizer)
-    return Model(tokenizer, load_prior(source), load_tradeoff(source))
+    return Model(tokenizer, load_prior(folder), load_tradeoff(folder))
 
 
 @cache

@@ -10,7 +10,7 @@ from jaxtyping import Int64
 from codebound.data.image_sets import ImageSet
 from codebound.data.picture_files import Parts, TableFiles
 from codebound.data.picture_request import PictureRequest
-from codebound.data.picture_sets import HELD_OUT_PART, divided_set
+from codebound.data.picture_sets import HELD_OUT_PART, divided_set, survey
 from codebound.errors import InputError
 from codebound.extras import imported
 
@@ -19,7 +19,7 @@ def hugging_face(name: str, request: PictureRequest) -> ImageSet:
     """A data set of the Hugging Face hub, or a local one that `datasets` can read, as `NAME` or `NAME:SPLIT`.
 
     Pictures of one size up to 64 with labels are taken as they are, others as photographs to cut crops from. Held out
-    is the split `test` or `validation`, or else a tenth.
+    is the split `test` or `validation`, or else a tenth, as in a folder.
 
     Raises:
         InputError: `datasets` is not installed, no such set, or no column of pictures.
@@ -41,7 +41,11 @@ def hugging_face(name: str, request: PictureRequest) -> ImageSet:
     if test is not None:
         parts = Parts(files, _files(datasets, path, test))
     else:
-        parts = Parts(*(files.select(rows) for rows in _divided_rows(datasets, len(files))))
+        rows, held_out = _divided_rows(datasets, len(files))
+        # Of a set that is read as it goes, what is not needed to judge by is trained on.
+        held = len(held_out) if survey(files, request).fits else min(len(held_out), request.held_out)
+        rows = np.concatenate([rows, held_out[held:]])
+        parts = Parts(files.select(rows), files.select(held_out[:held]))
     return divided_set(f"hf:{path}", note + f"{len(parts.train):,} pictures", parts, request)
 
 

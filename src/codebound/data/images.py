@@ -222,6 +222,20 @@ def reduced_image(
     return picture, (width, height) if turned else size
 
 
+def whole_image(image: Image.Image, name: str, long_side: int, channels: int) -> UInt8[np.ndarray, "h w c"]:
+    """An opened image upright in full, reduced so that neither side is longer than `long_side`; never enlarged.
+
+    Raises `InputError` as `read_image`.
+    """
+    own = max(image.height, image.width)
+    side = min(own, long_side)
+    target = (max(1, round(image.height * side / own)), max(1, round(image.width * side / own)))
+    picture, (height, width) = reduced_image(image, name, target, channels)
+    if picture.size != (width, height):
+        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+    return np.array(picture).reshape(height, width, channels)
+
+
 def _rgb(image: Image.Image, name: str) -> UInt8[np.ndarray, "h w 3"]:
     if image.mode in ("I", "F"):
         raise InputError(f"image {name}: pixel mode {image.mode!r}; 8-bit colour, 8 or 16-bit grey accepted")

@@ -28,10 +28,12 @@ class Survey(NamedTuple):
 
     Attributes:
         fits: whether all of them, at all scales, fit in the memory.
+        bytes: that they would take, or as far as was counted.
         sizes: height and width as stored, of all if they fit, else of the first ones; 0 where a header can't be read.
     """
 
     fits: bool
+    bytes: int
     sizes: Int64[np.ndarray, "n 2"]
 
     @property
@@ -55,8 +57,8 @@ def survey(files: PictureFiles, request: PictureRequest) -> Survey:
         scales = level_sizes(height, width, request.crop) or ([(height, width)] if files.labelled else [])
         spent += request.channels * sum(h * w for h, w in scales)
         if spent > request.memory:
-            return Survey(False, np.array(sizes))
-    return Survey(True, np.array(sizes).reshape(-1, 2))
+            return Survey(False, spent, np.array(sizes))
+    return Survey(True, spent, np.array(sizes).reshape(-1, 2))
 
 
 def undivided_set(kind: str, source: str, files: PictureFiles, request: PictureRequest) -> ImageSet:
@@ -99,9 +101,9 @@ def divided_set(name: str, note: str, parts: Parts, request: PictureRequest) -> 
     """
     train, test = parts
     seen = survey(train, request)
-    other = survey(test, request)
-    if seen.fits and other.fits:
-        both = Survey(True, np.concatenate([seen.sizes, other.sizes]))
+    rest = survey(test, request._replace(memory=request.memory - seen.bytes)) if seen.fits else seen
+    if seen.fits and rest.fits:
+        both = Survey(True, seen.bytes + rest.bytes, np.concatenate([seen.sizes, rest.sizes]))
         if train.labelled and test.labelled and both.one_small_size:
             return fixed_set(name, note, parts, request)
         return _divided_in_memory(name, note, parts, request)

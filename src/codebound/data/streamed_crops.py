@@ -148,9 +148,8 @@ class StreamedCrops(ImageSet):
     @functools.cached_property
     def held_out(self) -> Tensor:
         draws = step_random(HELD_OUT_SEED, 0).random((self._count, 5))
-        found = self._held_out.cut(draws, flip=False)
-        self._name(found.refused)
-        return found.crops
+        batch = self._held_out.cut(draws, flip=False)
+        return self._crops(batch)
 
     def pictures(self) -> Iterator[UInt8[np.ndarray, "h w c"]]:
         for levels in self._train.pyramids():

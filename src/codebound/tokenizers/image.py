@@ -16,7 +16,7 @@ from codebound.nets.patch import LinearDecoder, LinearEncoder, WithLinear
 from codebound.quantize import spec
 from codebound.quantize.base import Quantized, Quantizer
 from codebound.quantize.layout import channel_first, channel_first_decode
-from codebound.tokenizers import pretrained
+from codebound.tokenizers import pretrained, sequences
 
 CHANNELS = (1, 3)
 
@@ -143,6 +143,30 @@ class ImageTokenizer(nn.Module):
         """What the quantizer sees, a token's D numbers last; no gradient."""
         return self.encoder(self.to_network(images)).movedim(1, -1)
 
+    @property
+    def vocab_size(self) -> int:
+        """How many tokens `flatten` tells apart: the sum of the codebook sizes."""
+        return sum(self.quantizer.codebook_sizes)
+
+    def flatten(self, indices: Int[Tensor, "b H W q"]) -> Int64[Tensor, "b H*W*q"]:
+        """Grids as sequences of tokens for a language model: row by row, all levels of a position together.
+
+        A level's tokens begin where those of the level before it end, so no two levels share one. Of a `Residual` the
+        first q levels are accepted, too.
+
+        Raises:
+            InputError: another shape, or an index out of its codebook's range.
+        """
+        return sequences.flatten(indices, self.quantizer.codebook_sizes)
+
+    def unflatten(self, tokens: Int[Tensor, "b n"], grid: tuple[int, int]) -> Int64[Tensor, "b H W q"]:
+        """The grids, of H and W tokens, that `flatten` made these sequences of.
+
+        Raises:
+            InputError: a length that does not fit the grid, or a token where another level's stands.
+        """
+        return sequences.unflatten(tokens, grid, self.quantizer.codebook_sizes)
+
     def config(self) -> dict[str, Any]:
         """A JSON-able description from which `from_config` builds the same tokenizer, without its weights.
 
@@ -186,7 +210,8 @@ class ImageTokenizer(nn.Module):
         """The tokenizer of a folder that `save_pretrained` wrote, or of the Hugging Face hub; in eval, on the CPU.
 
         Args:
-            source: a folder, or `"owner/name"` on the hub.
+            source: a folder, `"owner/name"` on the hub, or `"default"`: the small tokenizer in the package, trained
+                on its photographs (a folder of this name is `"./default"`).
             revision: branch, tag or commit on the hub.
 
         Raises:

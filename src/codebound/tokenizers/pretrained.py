@@ -20,6 +20,8 @@ from codebound import files
 from codebound.errors import InputError
 
 WEIGHTS, CONFIG, CARD, MANIFEST = "model.safetensors", "config.json", "README.md", "manifest.json"
+DEFAULT_NAME = "default"  # of the image tokenizer in the package
+DEFAULT = Path(__file__).parent / "default_model"
 
 
 class DamagedModel(InputError):
@@ -56,7 +58,8 @@ def load(
         InputError: no such folder, a file missing, or a model of another kind.
         DamagedModel: a file's SHA-256 is not the manifest's.
     """
-    folder = Path(source) if Path(source).is_dir() else _download(str(source), revision)
+    folder = model_folder(source)
+    folder = folder if folder.is_dir() else _download(str(source), revision)
     verify(folder)
     config = _json(folder / CONFIG)
     if config.pop("kind", None) != kind:
@@ -66,6 +69,11 @@ def load(
         return config, load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise DamagedModel(f"{folder / WEIGHTS} can't be read: {error}") from None
+
+
+def model_folder(source: str | Path) -> Path:
+    """The folder of a model on this machine; `"default"` is the one in the package."""
+    return DEFAULT if source == DEFAULT_NAME else Path(source)
 
 
 def verify(folder: Path) -> None:

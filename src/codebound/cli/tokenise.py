@@ -1,0 +1,78 @@
+"""The command that turns a picture set into indices. What it calls is imported inside it, as in `cli.training`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from codebound import config
+from codebound.cli.terminal import AsJson, Backend, Cells, Jobs, err, out, plain
+
+
+def tokenize(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="A finished run, a model's folder, or default: the model in the package."
+        ),
+    ],
+    data: Annotated[
+        str,
+        typer.Option(
+            help="photos, fashion-mnist[:PATH], cifar10:PATH, folder:PATH, hf:NAME or webdataset:PATTERN."
+        ),
+    ],
+    folder: Annotated[Path, typer.Option("--out", help="A new folder, or one to go on with.")],
+    long_side: Annotated[
+        int, typer.Option(help="Pixels: larger pictures are reduced to it, as in training.")
+    ] = 512,
+    shard_size: Annotated[int, typer.Option(help="Pictures in a file.")] = 1024,
+    jobs: Jobs = 1,
+    backend: Backend = "loky",
+    as_json: AsJson = False,
+) -> None:
+    """The indices of every picture of a set: Parquet files with a card, which the package datasets opens.
+
+    One row a picture, whole. The split test has the pictures that a run on this set never saw. Interrupt it when you
+    like: the same command goes on where it stopped, file by file.
+
+    [bold]Examples[/]
+
+      codebound tokenize default --data folder:holiday --out holiday-tokens
+
+      codebound tokenize runs/ba_test --data photos --out runs/ba_test-tokens --jobs 2
+    """
+    from codebound.runs import tokenise as core
+
+    values = {"data": data, "long_side": long_side, "shard_size": shard_size}
+    settings = config.build(core.TokeniseSettings, values)
+    try:
+        with Cells("files") as bar:
+            splits = core.tokenise(
+                source,
+                settings,
+                folder,
+                core.run_request(source),
+                jobs=jobs,
+                backend=backend,
+                progress=bar.show,
+            )
+    except KeyboardInterrupt:
+        err.print(
+            f"Interrupted. What is finished stays in {escape(str(folder))}; the same command goes on from there."
+        )
+        raise
+    if as_json:
+        plain(json.dumps({name: part._asdict() for name, part in splits.items()}, indent=2))
+        return
+    table = Table("split", "pictures", "files", "bytes", "unreadable", title=escape(str(folder)))
+    for name, part in splits.items():
+        table.add_row(
+            name, f"{part.pictures:,}", f"{part.shards:,}", f"{part.bytes:,}", f"{len(part.unreadable):,}"
+        )
+    out.print(table)
