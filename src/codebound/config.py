@@ -20,7 +20,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    # Names of settings that only choose cells and change none: a study may be taken up with others.
+    # Names of settings that change no number of what is finished: a run may be taken up with others.
     CHOOSES: ClassVar[frozenset[str]] = frozenset()
 
 

@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 
 from codebound import __version__, config
-from codebound.cli import files, training
+from codebound.cli import files, tokenise, training
 from codebound.cli.terminal import AsJson, Backend, Jobs, Sets, group, out, plain, run_study, show_run
 from codebound.errors import InputError
 from codebound.limits import compute as limits_study
@@ -51,6 +51,7 @@ app.command("decompress")(files.decompress)
 app.command("info")(files.info)
 app.command("verify")(files.verify)
 app.command("fit-prior")(files.fit_prior)
+app.command("tokenize")(tokenise.tokenize)
 study_app.command("compression")(files.study_compression)
 
 

@@ -59,7 +59,9 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Updates, instead of epochs.")] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="photos (default), fashion-mnist[:PATH], cifar10:PATH, folder:PATH or hf:NAME."),
+        typer.Option(
+            help="photos (default), fashion-mnist[:PATH], cifar10:PATH, folder:PATH, hf:NAME, webdataset:PATTERN."
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="The run's name (default: quantizer and size).")] = None,
     folder: Annotated[Path | None, typer.Option("--out", help="Run folder (default runs/NAME).")] = None,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from codebound import config
 from codebound.data.image_sets import ImageSet
-from codebound.data.picture_request import PictureRequest
+from codebound.data.picture_request import MEMORY, WORKERS, PictureRequest
 from codebound.engine.recipe import Recipe
 from codebound.errors import InputError
 from codebound.recipes import named as quantizers
@@ -19,6 +19,8 @@ from codebound.tokenizers.image import ImageTokenizer
 
 class Settings(config.Settings):
     """All that decides a run's numbers, but for the pictures themselves and the machine."""
+
+    CHOOSES: ClassVar = frozenset({"workers"})  # changes no number, so a run may be taken up with others
 
     data: str = "photos"
     quantizer: str | dict[str, Any] = "vq-ema"
@@ -49,6 +51,8 @@ class Settings(config.Settings):
     patience: int = 10
 
     held_out: int | None = Field(default=None, ge=1)  # pictures; by default 1,024, more for a large codebook
+    memory: int = Field(default=MEMORY, ge=0)  # bytes: a set of pictures that needs more is read as it goes
+    workers: int = Field(default=WORKERS, ge=0)  # processes that read ahead from such a set
     log_every: int = 20
     evaluate_every: int | None = Field(default=None, ge=1)  # by default a twentieth of the run
     checkpoint_every: int = 200
@@ -67,7 +71,7 @@ def picture_request(settings: Settings) -> PictureRequest:
     if count is None:
         per_picture = max(1, settings.crop // settings.stride) ** 2
         count = max(DEFAULT_HELD_OUT, math.ceil(TOKENS_PER_CODEWORD * settings.codebook_size / per_picture))
-    return PictureRequest(settings.crop, settings.channels, count)
+    return PictureRequest(settings.crop, settings.channels, count, settings.memory, settings.workers)
 
 
 def recipe(settings: Settings, images: ImageSet) -> Recipe:

@@ -18,9 +18,10 @@ from pydantic import Field
 from codebound import config
 from codebound.codec import tiles
 from codebound.codec.model import Model, load_model
-from codebound.data.image_sources import PictureRequest, open_images
+from codebound.data.image_sources import open_images
 from codebound.data.images import whole_image
 from codebound.data.picture_files import Parts, PictureFiles
+from codebound.data.picture_request import PictureRequest
 from codebound.errors import InputError
 from codebound.files import replacing, write_text
 from codebound.runs import parallel
@@ -148,7 +149,7 @@ def run_request(source: str) -> PictureRequest | None:
     path = Path(source)
     if not (path / "model").is_dir() or not (path / "config.yaml").is_file():
         return None
-    return run_settings.wanted(config.from_yaml(run_settings.Settings, path / "config.yaml"))
+    return run_settings.picture_request(config.from_yaml(run_settings.Settings, path / "config.yaml"))
 
 
 def write_shard(work: _Work, shard: Shard) -> None:
