@@ -25,6 +25,7 @@ from codebound.quantize import Quantized, Quantizer, UpdateReport
 from codebound.recipes import named as quantizers
 from codebound.runs import settings as settings_module
 from codebound.runs.settings import Settings
+from codebound.tasks.tokenizer import TokenizerTask
 from codebound.tokenizers import ImageTokenizer
 
 SIZES = (256, 512, 1024)
@@ -75,11 +76,10 @@ class Peer(Identity):
 def trainer(quantizer: Quantizer, settings: Settings, images: Any) -> Trainer:
     torch.manual_seed(0)
     sizes = {"width": settings.width, "depth": settings.depth, "stride": settings.stride}
-    work = Trainer(
-        launch("cpu"), ImageTokenizer(quantizer, **sizes), images, settings_module.recipe(settings, images)
-    )
+    task = TokenizerTask(ImageTokenizer(quantizer, **sizes), images, settings)
+    work = Trainer(launch("cpu"), task, settings_module.recipe(settings, images))
     work.initialise()
-    work.tokenizer.train()
+    task.tokenizer.train()
     return work
 
 

@@ -16,12 +16,22 @@ from codebound.errors import InputError
 
 
 class Settings(BaseModel):
-    """Immutable settings; an unknown key is refused."""
+    """Immutable settings; an unknown key is refused.
+
+    Raises:
+        InputError: a value that is not accepted; the setting is named.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     # Names of settings that change no number of what is finished: a run may be taken up with others.
     CHOOSES: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise InputError(_message(error)) from None
 
 
 S = TypeVar("S", bound=Settings)
@@ -36,14 +46,15 @@ def build(kind: type[S], values: dict[str, Any]) -> S:
     for key in values:
         if key not in kind.model_fields:
             raise InputError(f"unknown setting {key!r}{_suggestion(key, kind.model_fields)}")
-    try:
-        return kind(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        if not where:  # settings that don't fit together: the input would be all of them
-            raise InputError(first["msg"].removeprefix("Value error, ")) from None
-        raise InputError(f"setting {where}={first['input']!r} is not accepted: {first['msg']}") from None
+    return kind(**values)
+
+
+def part(kind: type[S], settings: Settings, **values: Any) -> S:
+    """The settings of a class whose fields another object has, too, by their names; `values` come before them."""
+    shared = {
+        name: getattr(settings, name) for name in kind.model_fields if name in type(settings).model_fields
+    }
+    return build(kind, {**shared, **values})
 
 
 def with_overrides(settings: S, overrides: Iterable[str]) -> S:
@@ -71,13 +82,22 @@ def to_yaml(settings: Settings) -> str:
 
 def from_yaml(kind: type[S], path: Path) -> S:
     """Settings from a file that `to_yaml` wrote or a user edited."""
+    return build(kind, read_yaml(path))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A settings file as it stands.
+
+    Raises:
+        InputError: it can't be read, or holds no mapping.
+    """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} can't be read as YAML settings: {error}") from None
     if not isinstance(values, dict):
         raise InputError(f"{path} must hold a mapping of settings; got {type(values).__name__}")
-    return build(kind, values)
+    return values
 
 
 def fingerprint(settings: Settings) -> str:
@@ -91,6 +111,15 @@ def differences(old: Settings, new: Settings, but: Container[str] = ()) -> list[
     before, after = old.model_dump(mode="json"), new.model_dump(mode="json")
     changed = [key for key in after if before[key] != after[key] and key not in but]
     return [f"{key}: {before[key]!r} → {after[key]!r}" for key in changed]
+
+
+def _message(error: ValidationError) -> str:
+    """The first thing that is wrong, in one line."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if not where:  # settings that don't fit together: the input would be all of them
+        return first["msg"].removeprefix("Value error, ")
+    return f"setting {where}={first['input']!r} is not accepted: {first['msg']}"
 
 
 def _suggestion(key: str, known: Iterable[str]) -> str:

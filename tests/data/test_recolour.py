@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from codebound.data.recolour import recolour, recoloured
-from codebound.engine.recipe import Recipe
 from codebound.errors import InputError
+from codebound.tasks.tokenizer import TokenizerOptimization
 
 
 def pictures(channels: int = 3) -> torch.Tensor:
@@ -38,4 +38,4 @@ def test_so_many_of_a_batch_and_the_same_ones_again() -> None:
 def test_a_probability_out_of_range_is_refused() -> None:
     for wrong in (-0.1, 1.1, float("nan")):
         with pytest.raises(InputError, match="recolour"):
-            Recipe(recolour=wrong)
+            TokenizerOptimization(recolour=wrong)

@@ -51,7 +51,7 @@ def tensors(run: Path) -> dict[str, dict[str, Any]]:
 
     last = max((run / "checkpoints").glob("step-*.safetensors"))
     return {
-        name: {
+        _first_name(name): {
             "shape": list(tensor.shape),
             "sha256": hashlib.sha256(
                 tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes()
@@ -60,6 +60,17 @@ def tensors(run: Path) -> dict[str, dict[str, Any]]:
         }
         for name, tensor in load_file(last).items()
     }
+
+
+def _first_name(name: str) -> str:
+    """A tensor's name in checkpoints of the first version, which held one model and one optimizer."""
+    renamed = {
+        "/modules/tokenizer/": "/model/",
+        "/average/tokenizer/": "/average/",
+        "/optimizers/tokenizer/": "/optimizer/",
+    }
+    new = next((new for new in renamed if name.startswith(new)), "")
+    return renamed[new] + name.removeprefix(new) if new else name
 
 
 def numbers(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The commands around a run of the image tokenizer: train, eval, report.
+"""The commands around a run of any kind: train, eval, report, runs.
 
 What they call is imported inside them: torchmetrics and lightning-fabric take seconds, which `--help` need not.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,17 +34,20 @@ from codebound.cli.terminal import (
 from codebound.errors import InputError
 
 if TYPE_CHECKING:
-    from codebound.engine.loop import Seen
-    from codebound.engine.recipe import Recipe
-    from codebound.runs.settings import Settings
+    from codebound.engine.loop import ProgressEvent
+    from codebound.engine.recipe import LoopSettings, Recipe
+    from codebound.runs.kinds import RunKind
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 
 
 def train(
-    file: Annotated[
-        Path | None,
-        typer.Argument(metavar="[CONFIG.yaml]", help="Settings, as a run's config.yaml holds them."),
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KIND] [CONFIG.yaml]",
+            help="What is trained: tokenizer (default); settings, as a run's config.yaml holds them.",
+        ),
     ] = None,
     quantizer: Annotated[
         str | None,
@@ -78,7 +81,7 @@ def train(
     wandb: Annotated[bool, typer.Option("--wandb", help="Log to Weights & Biases, too.")] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log to TensorBoard, too.")] = False,
 ) -> None:
-    r"""Train an image tokenizer; without arguments the default one, on the embedded photographs.
+    r"""Train a model; without arguments the default image tokenizer, on the embedded photographs.
 
     The run folder holds the settings, the log, checkpoints, the model, its figures on held-out pictures and a report.
     Interrupt it when you like: the same command with --resume goes on, to the same weights bit for bit.
@@ -93,23 +96,24 @@ def train(
 
       codebound train --resume --name ba_test
     """
-    from codebound.runs import report as reports
     from codebound.runs import run
 
-    given = {
+    options = {
         "quantizer": quantizer, "codebook_size": codebook_size, "epochs": epochs, "steps": steps, "data": data,
         "precision": precision,
     }  # fmt: skip
-    given = {key: value for key, value in given.items() if value is not None}
-    settings = _settings(file, given, sets or [], name, folder, resume)
-    folder = folder or Path("runs") / (name or _name(settings))
-    trackers = tuple(t for t, wanted in (("wandb", wandb), ("tensorboard", tensorboard)) if wanted)
-    with _written(folder), _Bar() as bar, _warnings_in_one_line():
-        run.train(folder, settings, run.Where(device, devices, resume, trackers), bar.show)
+    options = {key: value for key, value in options.items() if value is not None}
+    place = folder or (Path("runs") / name if name else None)
+    kind, file = _kind_and_file(what or [], place if resume else None)
+    settings = _settings(kind, file, options, sets or [])
+    folder = place or Path("runs") / kind.default_name(settings)
+    trackers = tuple(t for t, chosen in (("wandb", wandb), ("tensorboard", tensorboard)) if chosen)
+    with _written(folder), _Bar(kind.shown) as bar, _warnings_in_one_line():
+        run.train(folder, settings, run.RunOptions(device, devices, resume, trackers), bar.show, kind.name)
         if not _is_first():
             return
-        page = reports.write([folder])
-    _show([folder])
+        page = kind.report([folder], None)
+    _show_runs(kind, [folder])
     say_where(page)
 
 
@@ -130,14 +134,16 @@ def evaluate(
 
       codebound eval runs/ba_test --data folder:holiday --json
     """
-    from codebound.runs import run
+    from codebound.runs.kinds import EvaluationOptions
+    from codebound.runs.run import kind_of
 
+    kind = kind_of(folder)
     with _warnings_in_one_line():
-        found = run.evaluate(folder, data, device, perceptual)
+        figures = kind.evaluate(folder, EvaluationOptions(data, device, perceptual))
     if as_json:
-        plain(json.dumps(found, indent=2))
+        plain(json.dumps(figures, indent=2))
         return
-    out.print(_table({folder.name: found}))
+    out.print(_table(kind, {folder.name: figures}))
 
 
 def report(
@@ -158,14 +164,35 @@ def report(
 
       codebound report runs/ema_512 runs/ba_512 --out comparison.html
     """
-    from codebound.runs import report as reports
-
-    written = reports.write(folders, page)
+    kind = _common_kind(folders)
+    written = kind.report(folders, page)
     if as_json:
-        plain(json.dumps({run.name: run.final for run in reports.load(folders)}, indent=2))
+        plain(json.dumps(_final_figures(folders), indent=2))
         return
-    _show(folders)
+    _show_runs(kind, folders)
     say_where(written)
+
+
+def runs(
+    folder: Annotated[Path, typer.Argument(help="Where to look.")] = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    """The runs under a folder: kind, how far they are, and their score.
+
+    [bold]Example[/]
+
+      codebound runs
+    """
+    from codebound.runs.run import run_states
+
+    states = list(run_states(folder))
+    if as_json:
+        plain(json.dumps([{**state._asdict(), "folder": str(state.folder)} for state in states], indent=2))
+        return
+    table = Table("run", "kind", "state", "score", title=escape(str(folder)))
+    for state in states:
+        table.add_row(*(escape(str(value)) for value in state))
+    out.print(table)
 
 
 def study_utilisation(
@@ -222,53 +249,83 @@ def show_utilisation(folder: Path, as_json: bool) -> None:
     show_run(report.write(folder), tables, as_json)
 
 
+def _kind_and_file(what: list[str], resumed: Path | None) -> tuple[RunKind[Any], Path | None]:
+    """The kind of run and its settings file, from the arguments, or from the run that goes on.
+
+    Raises:
+        InputError: more arguments than a kind and a file, or a kind that is not the file's.
+    """
+    from codebound.runs.kinds import DEFAULT, kind_names, kind_of_settings, run_kind
+
+    names = [text for text in what if text in kind_names()]
+    files = [text for text in what if text not in kind_names()]
+    if len(names) > 1 or len(files) > 1:
+        raise InputError(
+            f"train takes a kind ({', '.join(kind_names())}) and a settings file; got {' '.join(what)}"
+        )
+    if files and not files[0].endswith((".yaml", ".yml")):
+        raise InputError(
+            f"{files[0]!r} is neither a kind ({', '.join(kind_names())}) nor a settings file (.yaml)"
+        )
+    file = Path(files[0]) if files else None
+    if file is None and resumed is not None and (resumed / "config.yaml").exists():
+        file = resumed / "config.yaml"
+    of_file = None if file is None else kind_of_settings(file)
+    if names and of_file is not None and of_file != names[0]:
+        raise InputError(f"{file} holds settings of kind {of_file!r}, not {names[0]!r}")
+    return run_kind(names[0] if names else of_file or DEFAULT), file
+
+
 def _settings(
-    file: Path | None,
-    given: dict[str, Any],
-    sets: list[str],
-    name: str | None,
-    folder: Path | None,
-    resume: bool,
-) -> Settings:
-    """From the file, then the options, then --set; of a run that goes on, from its own config.yaml."""
-    from codebound.runs.settings import Settings
-
-    if file is None and resume:
-        where = folder or (Path("runs") / name if name else None)
-        if where is not None and (where / "config.yaml").exists():
-            file = where / "config.yaml"
-    base = Settings() if file is None else config.from_yaml(Settings, file)
-    return config.with_overrides(config.build(Settings, {**base.model_dump(), **given}), sets)
+    kind: RunKind[Any], file: Path | None, options: dict[str, Any], sets: list[str]
+) -> LoopSettings:
+    """From the file, then the options, then --set."""
+    base = kind.settings() if file is None else config.from_yaml(kind.settings, file)
+    return config.with_overrides(config.build(kind.settings, {**base.model_dump(), **options}), sets)
 
 
-def _name(settings: Settings) -> str:
-    kind = (
-        settings.quantizer if isinstance(settings.quantizer, str) else settings.quantizer.get("kind", "own")
-    )
-    data = settings.data.partition(":")[0]
-    return "-".join([str(kind), str(settings.codebook_size), *([data] if data != "photos" else [])])
+def _common_kind(folders: list[Path]) -> RunKind[Any]:
+    """The kind that all of these runs have.
+
+    Raises:
+        InputError: no folder, not the folder of a run, or runs of several kinds.
+    """
+    from codebound.runs.run import kind_of
+
+    if not folders:
+        raise InputError("give the folder of at least one run")
+    kinds = {folder: kind_of(folder) for folder in folders}
+    if len({kind.name for kind in kinds.values()}) > 1:
+        named = ", ".join(f"{folder} is a {kind.name}" for folder, kind in kinds.items())
+        raise InputError(f"runs of one kind can stand side by side: {named}")
+    return kinds[folders[0]]
 
 
-def _show(folders: list[Path]) -> None:
-    from codebound.runs import report as reports
+def _final_figures(folders: list[Path]) -> dict[str, Any]:
+    from codebound.runs.run import FINAL
 
-    out.print(_table({run.name: run.final for run in reports.load(folders)}))
+    return {f.resolve().name: json.loads((f / FINAL).read_text(encoding="utf-8")) for f in folders}
 
 
-def _table(runs: Mapping[str, Mapping[str, Any]]) -> Table:
+def _show_runs(kind: RunKind[Any], folders: list[Path]) -> None:
+    out.print(_table(kind, _final_figures(folders)))
+
+
+def _table(kind: RunKind[Any], figures: Mapping[str, Mapping[str, Any]]) -> Table:
     """Figures of runs as columns, each row with what it can be at best."""
-    from codebound.runs.labels import rows
-
-    table = Table("held out", *runs, "limit", title="Image tokenizers")
-    for label, cells, limit in rows(list(runs.values())):
-        table.add_row(label, *cells, limit)
+    head, *rows = kind.table(figures)
+    table = Table(*head, title=f"Runs of kind {kind.name}")
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
 class _Bar:
-    """A progress bar with the figures that matter, drawn from the first evaluation on."""
+    """A progress bar with the figures that matter, from the first evaluation on; a line an evaluation where no one
+    looks at a terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, shown: Sequence[tuple[str, str]]) -> None:
+        self._shown = shown
         self._bar: Progress | None = None
 
     def __enter__(self) -> _Bar:
@@ -278,7 +335,15 @@ class _Bar:
         if self._bar is not None:
             self._bar.stop()
 
-    def show(self, seen: Seen, recipe: Recipe) -> None:
+    def show(self, event: ProgressEvent, recipe: Recipe) -> None:
+        if not err.is_terminal:
+            if event.evaluated:
+                err.print(
+                    f"step {event.step:,} of {recipe.steps:,}: {self._figures(event)}",
+                    highlight=False,
+                    soft_wrap=True,
+                )
+            return
         if self._bar is None:
             columns = (
                 BarColumn(12),
@@ -288,18 +353,15 @@ class _Bar:
             )
             self._bar = Progress(*columns, TextColumn("left"), console=err)
             self._bar.start()
-            self._bar.add_task("", total=recipe.steps, completed=seen.step, figures="")
-        self._bar.update(self._bar.task_ids[0], completed=seen.step, figures=_figures(seen))
+            self._bar.add_task("", total=recipe.steps, completed=event.step, figures="")
+        self._bar.update(self._bar.task_ids[0], completed=event.step, figures=self._figures(event))
 
-
-def _figures(seen: Seen) -> str:
-    def text(name: str, form: str) -> str:
-        value = seen.values.get(name)
-        return "–" if value is None else form.format(value)
-
-    speed = f"{seen.images_per_s:,.0f} images/s" if seen.images_per_s else "starting"
-    psnr, usage = text("psnr", "{:.2f}"), text("usage", "{:.0%}")
-    return f"{speed}, PSNR {psnr} dB, usage {usage}, gap {text('gap_db', '{:.1f}')} dB"
+    def _figures(self, event: ProgressEvent) -> str:
+        speed = f"{event.items_per_s:,.0f} {event.unit}/s" if event.items_per_s else "starting"
+        known = [
+            form.format(value) for name, form in self._shown if (value := event.values.get(name)) is not None
+        ]
+        return ", ".join([speed, *known])
 
 
 @contextmanager

@@ -10,30 +10,42 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 T = TypeVar("T")
+U = TypeVar("U")
 PREFETCH = 2  # batches that each process holds ready
 
 
-class BatchStream(Iterator[Tensor]):
+class BatchStream(Iterator[T]):
     """An iterator over batches; `close` it when no more are needed.
 
     Attributes:
         waited: seconds that `next` has taken so far, in all.
     """
 
-    def __init__(self, batches: Iterator[Tensor]) -> None:
+    def __init__(self, batches: Iterator[T]) -> None:
         self._batches = batches
         self.waited = 0.0
 
-    def __next__(self) -> Tensor:
+    def __next__(self) -> T:
         began = time.perf_counter()
         try:
             return next(self._batches)
         finally:
             self.waited += time.perf_counter() - began
+
+    def map(self, change: Callable[[T, int], U], first_step: int) -> BatchStream[U]:
+        """The same batches, each changed by a function of itself and its step; closing it closes this one."""
+
+        def changed() -> Generator[U, None, None]:
+            try:
+                for step, batch in enumerate(self, first_step):
+                    yield change(batch, step)
+            finally:
+                self.close()
+
+        return BatchStream(changed())
 
     def close(self) -> None:
         """End the processes that read ahead, if there are any."""

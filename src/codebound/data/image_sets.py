@@ -61,7 +61,7 @@ class ImageSet(ABC):
     def batch(self, seed: int, step: int, size: int) -> UInt8[Tensor, "size c h w"]:
         """The pictures of a step; equal arguments give equal pictures, so a resume needs no loader's state."""
 
-    def batches(self, seed: int, first_step: int, size: int) -> BatchStream:
+    def batches(self, seed: int, first_step: int, size: int) -> BatchStream[Tensor]:
         """The batches of this step and all that follow; sets that are read from the disk read ahead here.
 
         What came before `first_step` is not looked at, so a resume costs nothing.

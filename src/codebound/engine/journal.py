@@ -13,7 +13,10 @@ from typing import Any
 
 from codebound.files import write_text
 
-VOLATILE = ("images_per_s",)  # columns that differ between two runs of the same training
+
+def volatile(column: str) -> bool:
+    """Whether a column of the log differs between two runs of the same training."""
+    return column.endswith("_per_s") or column == "data_wait"
 
 
 @dataclass(frozen=True)

@@ -5,19 +5,15 @@ from __future__ import annotations
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import torch
-
 from codebound.engine.checkpoints import Checkpoints
 from codebound.engine.journal import Journal
-from codebound.engine.trainer import Stepped, Trainer
+from codebound.engine.task import Figures
+from codebound.engine.trainer import StepResult, Trainer
 from codebound.errors import InputError
-from codebound.tokenizers.image import ImageTokenizer
-
-Figures = Mapping[str, float | None]
 
 
 class Diverged(InputError):
@@ -28,22 +24,27 @@ class Interrupted(KeyboardInterrupt):
     """Stopped by the user, after a checkpoint."""
 
 
-class Seen(NamedTuple):
-    """What a progress bar shows."""
+class ProgressEvent(NamedTuple):
+    """What a progress bar or a log line shows.
+
+    Attributes:
+        step: steps done.
+        values: of the last logged step and the last evaluation.
+        items_per_s: speed since the last event; `unit` says what is counted.
+        evaluated: whether this step had an evaluation.
+    """
 
     step: int
-    values: Figures  # of the last logged step and the last evaluation
-    images_per_s: float
+    values: Figures
+    items_per_s: float
+    unit: str
+    evaluated: bool
 
 
 class Hooks(NamedTuple):
-    """What a run adds to the loop; called on the first device only.
+    """Who is told about logged steps; called on the first device only."""
 
-    `evaluate` gives figures of the held-out pictures, of which `psnr` says which checkpoint is the best.
-    """
-
-    evaluate: Callable[[ImageTokenizer], Figures]
-    progress: Callable[[Seen], None] = lambda seen: None
+    progress: Callable[[ProgressEvent], None] = lambda event: None
     track: Callable[[int, Figures], None] = lambda step, values: None
 
 
@@ -60,45 +61,53 @@ def fit(trainer: Trainer, checkpoints: Checkpoints, journal: Journal, hooks: Hoo
     """
     loop = _Loop(trainer, checkpoints, journal, hooks)
     loop.begin()
-    with _deferred_interrupt() as wanted:
-        while trainer.progress.step < trainer.recipe.steps:
-            loop.one_step()
-            if not trainer.everywhere(not wanted()):
-                loop.checkpoint()
-                raise Interrupted
+    try:
+        with _deferred_interrupt() as interrupted:
+            while trainer.progress.step < trainer.recipe.steps:
+                loop.one_step()
+                if not trainer.everywhere(not interrupted()):
+                    loop.checkpoint()
+                    raise Interrupted
+    finally:
+        trainer.close()
 
 
 class _Loop:
     def __init__(self, trainer: Trainer, checkpoints: Checkpoints, journal: Journal, hooks: Hooks) -> None:
         self.trainer, self.checkpoints, self.journal, self.hooks = trainer, checkpoints, journal, hooks
         self.recipe, self.first = trainer.recipe, trainer.fabric.is_global_zero
-        self.seen: dict[str, float | None] = {}
-        self.saved = -1
-        self.since, self.pictures = time.perf_counter(), 0
+        self.values: dict[str, float | None] = {}
+        self.saved_step = -1
+        self.clock = _Clock(trainer)
 
     def begin(self) -> None:
         """Resume, or start with an evaluation before the first step."""
         trainer, damaged = self.trainer, []
-        found = next(self.checkpoints.whole(damaged), None)
+        checkpoint = next(self.checkpoints.whole(damaged), None)
         for message in damaged:
             if self.first:
                 warnings.warn(message, stacklevel=3)
-        if found is not None:
-            trainer.resume(found.state)
-            self.saved = found.step
+
+        # Take up the newest whole checkpoint; what the log says beyond it will be written again.
+        if checkpoint is not None:
+            trainer.resume(checkpoint.state)
+            self.saved_step = checkpoint.step
         if self.first:
-            self.journal.rewind(trainer.progress.step if found is not None else -1)
-        if found is None:
+            self.journal.rewind(trainer.progress.step if checkpoint is not None else -1)
+
+        # Or begin.
+        if checkpoint is None:
             trainer.initialise()
-            self._write(0, self._evaluate())
+            self._write(0, self.trainer.evaluate(), evaluated=True)
             self.checkpoint()
-        trainer.tokenizer.train()
+        for module in trainer.task.modules.values():
+            module.train()
+        self.clock.restart()
 
     def one_step(self) -> None:
         """A step and what is due after it."""
-        recipe, stepped = self.recipe, self.trainer.step()
+        recipe, result = self.recipe, self.trainer.step()
         step = self.trainer.progress.step
-        self.pictures += recipe.batch_size
         due = {
             name: step % every == 0 or step == recipe.steps
             for name, every in (
@@ -107,74 +116,89 @@ class _Loop:
                 ("checkpoint", recipe.checkpoint_every),
             )
         }
-        figures = self._evaluate() if due["evaluate"] else {}
-        if any((due["log"], due["evaluate"], not stepped.finite)):
-            self._write(step, {**stepped.values, **figures})
-        self._check(stepped)
-        if (due["checkpoint"] or due["evaluate"]) and stepped.finite:
+        self.clock.count(recipe.batch_size)
+
+        # Evaluate, write the log, give up or go on, save.
+        figures = self.trainer.evaluate() if due["evaluate"] else {}
+        if any((due["log"], due["evaluate"], not result.finite)):
+            self._write(step, {**result.values, **figures}, evaluated=due["evaluate"])
+        self._check(result)
+        if (due["checkpoint"] or due["evaluate"]) and result.finite:
             self.checkpoint(figures)
 
     def checkpoint(self, figures: Figures | None = None) -> None:
         """Save the present state, unless it is saved."""
-        progress = self.trainer.progress
-        psnr = (figures or {}).get("psnr")
-        best = psnr is not None and psnr > progress.best
-        if best and psnr is not None:
-            progress.best = psnr
-        if self.first and self.saved != progress.step:
+        progress, score = self.trainer.progress, self.trainer.task.score
+        value = (figures or {}).get(score.name)
+        best = value is not None and score.improves(value, progress.best)
+        if value is not None and best:
+            progress.best = value
+        if self.first and self.saved_step != progress.step:
             self.checkpoints.save(progress.step, self.trainer.state(), best=best)
             self.journal.write_csv()
-        self.saved = progress.step
+        self.saved_step = progress.step
         self.trainer.fabric.barrier()
 
-    def _check(self, stepped: Stepped) -> None:
-        progress, recipe = self.trainer.progress, self.recipe
-        if stepped.finite:
+    def _check(self, result: StepResult) -> None:
+        """Say that a step was skipped; after too many in a row, give up."""
+        progress = self.trainer.progress
+        if result.finite:
             return
         if self.first:
             warnings.warn(
-                f"step {progress.step}: the loss, the gradient or a latent is not finite; the step was skipped "
+                f"step {progress.step}: a loss, a gradient or a latent is not finite; the step was skipped "
                 f"({progress.in_a_row} in a row)",
                 stacklevel=4,
             )
-        if progress.in_a_row >= recipe.patience:
+        if progress.in_a_row >= self.recipe.patience:
             last = next(iter(self.checkpoints.files()), None)
             raise Diverged(
                 f"training stopped at step {progress.step}: {progress.in_a_row} steps in a row were not finite; the "
-                f"last good checkpoint is {last}; try a smaller lr (now {recipe.lr:g}) or clip (now {recipe.clip:g})"
+                f"last good checkpoint is {last}; try a smaller lr or clip ({self.trainer.optimizers.describe()})"
             )
 
-    def _evaluate(self) -> Figures:
-        figures: Figures = {}
-        if self.first:
-            with self.trainer.averaged() as tokenizer, torch.no_grad():
-                figures = self.hooks.evaluate(tokenizer)
-        self.trainer.fabric.barrier()
-        # Every device must agree on which checkpoint is the best.
-        return self.trainer.fabric.broadcast(figures)
-
-    def _write(self, step: int, values: Figures) -> None:
-        elapsed = max(time.perf_counter() - self.since, 1e-9)
-        speed = self.pictures / elapsed
-        self.since, self.pictures = time.perf_counter(), 0
+    def _write(self, step: int, values: Figures, *, evaluated: bool) -> None:
+        speed, waited = self.clock.read()
         row = {**values, "skipped": self.trainer.progress.skipped}
-        self.seen |= row
+        self.values |= row
         if self.first:
-            self.journal.add(step, {**row, "images_per_s": round(speed, 1)})
-            self.hooks.track(step, {**row, "images_per_s": speed})
-            self.hooks.progress(Seen(step, self.seen, speed))
+            unit = self.trainer.task.unit
+            timing = {f"{unit}_per_s": round(speed, 1), "data_wait": round(waited, 4)}
+            self.journal.add(step, {**row, **timing})
+            self.hooks.track(step, {**row, **timing})
+            self.hooks.progress(ProgressEvent(step, self.values, speed, unit, evaluated))
+
+
+class _Clock:
+    """Items per second, and the share of the time that steps waited for data, since the last reading."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+        self.restart()
+
+    def restart(self) -> None:
+        self._since, self._items, self._waited = time.perf_counter(), 0, self._trainer.waited
+
+    def count(self, items: int) -> None:
+        self._items += items
+
+    def read(self) -> tuple[float, float]:
+        elapsed = max(time.perf_counter() - self._since, 1e-9)
+        rates = self._items / elapsed, (self._trainer.waited - self._waited) / elapsed
+        self.restart()
+        return rates
 
 
 @contextmanager
 def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
     """Ctrl-C waits for the end of the step, where the state is whole; a second one does not wait."""
-    wanted = False
+    interrupted = False
 
     def note(signum: int, frame: Any) -> None:
-        nonlocal wanted
-        if wanted:
+        nonlocal interrupted
+        if interrupted:
             raise KeyboardInterrupt
-        wanted = True
+        interrupted = True
 
     try:
         before = signal.signal(signal.SIGINT, note)
@@ -182,6 +206,6 @@ def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
         yield lambda: False
         return
     try:
-        yield lambda: wanted
+        yield lambda: interrupted
     finally:
         signal.signal(signal.SIGINT, before)

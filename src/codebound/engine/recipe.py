@@ -1,78 +1,67 @@
-"""What decides a training besides its model and its pictures."""
+"""Settings of the training loop, the same for every task."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import Literal
 
-from codebound.errors import InputError
+from pydantic import Field
+
+from codebound import config
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """AdamW with linear warm-up and a cosine to zero, gradient clipping, averaged weights.
+class LoopSettings(config.Settings):
+    """How long, how large and how often, but for what depends on the data.
 
     Attributes:
-        steps: updates.
-        batch_size: pictures per update, over all devices.
-        lr: of the networks, at its highest.
-        codebook_lr: of codewords that an optimizer moves, at its highest.
-        warmup: steps until `lr` is reached.
-        codebook_warmup: the same for `codebook_lr`.
-        weight_decay: of the networks' weights; biases and codewords have none.
-        clip: largest norm of the gradient; 0 for none.
-        average: decay of the running mean of the networks' weights, which is what is judged and saved; 0 for none.
-        init_tokens: latents that the codebook is initialised from, at least.
+        batch_size: items per update, over all devices.
+        accumulate: parts that a device's share of a batch is divided into, one after the other; less memory, the same
+            gradient up to rounding.
+        average: decay of the running mean of the weights, which is what is judged and saved; 0 for none.
         patience: steps in a row without a finite gradient after which training gives up.
-        log_every, evaluate_every, checkpoint_every: steps.
-        recolour: probability that a picture of a batch is shown in other colours (`data.recolour`).
-        bf16: networks in bfloat16 under autocast; quantizers stay float32.
-        seed: of the order of the pictures.
+        log_every, checkpoint_every: steps.
+        keep: checkpoints that stay, besides the best one.
+        precision: of the networks; quantizers stay float32. `bf16` is autocast, on a CPU only with AMX.
+        compile: `torch.compile` the networks.
+        seed: of the weights' start and of the order of the data.
     """
 
-    steps: int = 1000
-    batch_size: int = 64
-    lr: float = 1e-3
-    codebook_lr: float = 1e-3
-    warmup: int = 100
-    codebook_warmup: int = 100
-    weight_decay: float = 1e-4
-    clip: float = 5.0
-    average: float = 0.99
-    init_tokens: int = 16384
-    patience: int = 10
-    log_every: int = 20
-    evaluate_every: int = 200
-    checkpoint_every: int = 200
-    recolour: float = 0.0
-    bf16: bool = False
-    seed: int = 0
+    batch_size: int = Field(default=64, ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    average: float = Field(default=0.99, ge=0, lt=1)
+    patience: int = Field(default=10, ge=1)
+    log_every: int = Field(default=20, ge=1)
+    checkpoint_every: int = Field(default=200, ge=1)
+    keep: int = Field(default=3, ge=1)
+    precision: Literal["32", "bf16"] = "32"
+    compile: bool = False
+    seed: int = Field(default=0, ge=0)
 
-    def __post_init__(self) -> None:
-        for name in (
-            "steps",
-            "batch_size",
-            "init_tokens",
-            "patience",
-            "log_every",
-            "evaluate_every",
-            "checkpoint_every",
-        ):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1; got {getattr(self, name)}")
-        for name in ("lr", "codebook_lr", "warmup", "codebook_warmup", "weight_decay", "clip", "seed"):
-            value = getattr(self, name)
-            if not (value >= 0 and math.isfinite(value)):
-                raise InputError(f"{name} must be finite and not negative; got {value}")
-        if not 0 <= self.recolour <= 1:
-            raise InputError(f"recolour must be in [0, 1], a probability; got {self.recolour}")
-        if not 0 <= self.average < 1:
-            raise InputError(f"average must be in [0, 1), a decay; got {self.average}")
 
-    def learning_rates(self, step: int) -> tuple[float, float]:
-        """Of the networks and of the codewords in a step, the first being 0."""
-        fall = 0.5 * (1 + math.cos(math.pi * step / self.steps))
-        return (
-            self.lr * fall * min(1.0, (step + 1) / max(self.warmup, 1)),
-            self.codebook_lr * fall * min(1.0, (step + 1) / max(self.codebook_warmup, 1)),
-        )
+class Recipe(LoopSettings):
+    """All that the loop needs.
+
+    Attributes:
+        steps: updates, in all.
+        evaluate_every: steps.
+    """
+
+    steps: int = Field(default=1000, ge=1)
+    evaluate_every: int = Field(default=200, ge=1)
+
+
+class Schedule(config.Settings):
+    """A learning rate over the steps: linear warm-up times a cosine that ends at zero (Loshchilov & Hutter 2017).
+
+    Attributes:
+        peak: the highest rate, about; it is reached where the warm-up ends.
+        warmup: steps until then.
+    """
+
+    peak: float = Field(ge=0, allow_inf_nan=False)
+    warmup: int = Field(default=0, ge=0)
+
+    def at(self, step: int, steps: int) -> float:
+        """The rate in a step, the first being 0, of a training of so many."""
+        fall = 0.5 * (1 + math.cos(math.pi * step / steps))
+        return self.peak * fall * min(1.0, (step + 1) / max(self.warmup, 1))

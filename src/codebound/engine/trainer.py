@@ -1,34 +1,33 @@
-"""One training step of an image tokenizer, and everything that a step leaves behind."""
+"""One training step of any task, and everything that a step leaves behind."""
 
 from __future__ import annotations
 
-import math
+import itertools
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
-from codebound.data.image_sets import ImageSet
-from codebound.data.recolour import recoloured
+from codebound.data.batch_stream import BatchStream
+from codebound.engine.average import WeightAverage
 from codebound.engine.checkpoints import random_state, restore_random_state
+from codebound.engine.optimize import Optimizers, mean_over_devices
 from codebound.engine.recipe import Recipe
+from codebound.engine.task import StepLosses, Task
 from codebound.errors import InputError
-from codebound.quantize import Quantizer, codebook_parameters
-from codebound.quantize.base import Quantized, UpdateReport
-from codebound.quantize.scalar import ScalarQuantizer
-from codebound.quantize.vector import VectorQuantizer
-from codebound.tokenizers.image import ImageTokenizer
 
-INIT_STEP = 2**40  # where the batches for the codebook's start begin: steps that no training reaches
-_BETAS = (0.9, 0.99)
+INIT_STEP = 2**40  # where the batches for a codebook's start begin: steps that no training reaches
+VERSION = 2  # of a checkpoint's content; the first version held one model and one optimizer
+
+Batch = TypeVar("Batch")
 
 
-class Stepped(NamedTuple):
-    """What a step saw."""
+class StepResult(NamedTuple):
+    """What a step did."""
 
     finite: bool  # otherwise nothing has moved
     values: dict[str, float]
@@ -41,177 +40,202 @@ class Progress:
     step: int = 0
     skipped: int = 0  # steps without a finite gradient
     in_a_row: int = 0
-    best: float = -math.inf
+    best: float = 0.0  # of the task's score
 
 
-class Trainer:
-    """Model, optimizer and averaged weights of one training; `step` is pure in (state, seed, step).
+class Trainer(Generic[Batch]):
+    """A task with its optimizers and averaged weights; `step` is a pure function of (state, seed, step).
 
     Raises:
-        InputError: a batch that the devices can't share equally.
+        InputError: a batch that the devices, or the parts that gradients are accumulated over, can't share equally.
     """
 
-    def __init__(self, fabric: Fabric, tokenizer: ImageTokenizer, images: ImageSet, recipe: Recipe) -> None:
-        if recipe.batch_size % fabric.world_size:
+    def __init__(self, fabric: Fabric, task: Task[Batch], recipe: Recipe) -> None:
+        parts = fabric.world_size * recipe.accumulate
+        if recipe.batch_size % parts:
             raise InputError(
-                f"batch_size={recipe.batch_size} is no multiple of the {fabric.world_size} devices"
+                f"batch_size={recipe.batch_size} is no multiple of {parts}, the {fabric.world_size} devices times "
+                f"accumulate={recipe.accumulate}"
             )
-        self.fabric, self.images, self.recipe = fabric, images, recipe
-        self.tokenizer = tokenizer.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        groups = _parameter_groups(self.tokenizer, recipe)
-        # foreach: one kernel for all small tensors, and the same result as one after another.
-        optimizer = torch.optim.AdamW(groups, betas=_BETAS, foreach=True)
-        self.model, self.optimizer = fabric.setup(self.tokenizer, optimizer)
-        self.average = {name: p.detach().clone() for name, p in self.tokenizer.named_parameters()}
-        self.progress = Progress()
+        self.fabric, self.task, self.recipe = fabric, task, recipe
+        for module in task.modules.values():
+            module.to(fabric.device)
+        for network in task.networks() if recipe.compile else ():
+            network.compile()  # in place: the names in a checkpoint stay
+        # Optimizers are made of parameters on their device.
+        self.optimizers = Optimizers(task.optimizers(), recipe.steps)
+        self.average = WeightAverage({name: task.modules[name] for name in task.averaged}, recipe.average)
+        self.progress = Progress(best=task.score.worst)
+        self._stream: BatchStream[Batch] | None = None
 
     def initialise(self) -> None:
-        """The codebook from many batches of latents, joined over the devices."""
-        per_picture = math.prod(-(-side // self.tokenizer.stride) for side in self.images.size)
-        batches = -(-self.recipe.init_tokens // (per_picture * self.recipe.batch_size))
-        latents = [self.tokenizer.latents(self._batch(INIT_STEP + i)) for i in range(batches)]
-        self.tokenizer.quantizer.init_(torch.cat(latents))
-        self._restart_average()
-
-    def step(self) -> Stepped:
-        """One update, or none where the loss, the gradient or a latent is not finite."""
-        lr, codebook_lr = self.recipe.learning_rates(self.progress.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = codebook_lr if group["codewords"] else lr
-        x = self.tokenizer.to_network(self._batch(self.progress.step))
-        # Fabric's own bf16 would turn the float64 sums of the codebook's statistics into float32.
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.recipe.bf16):
-            found = self.model(x)
-        self.optimizer.zero_grad()
-        self.fabric.backward(found.loss)
-        norm = self._clip()
-        first = found.quantized.indices[..., 0]  # depth dropout leaves out later stages, and gives them −1
-        whole = norm.isfinite() & found.loss.isfinite() & (first >= 0).all()
-        finite = self.everywhere(bool(whole))
-        report = self._move(found.quantized) if finite else None
-        self.progress.step += 1
-        self.progress.skipped += not finite
-        self.progress.in_a_row = 0 if finite else self.progress.in_a_row + 1
-        return Stepped(finite, _values(found.loss, found.reconstruction, norm, lr, report))
-
-    @contextmanager
-    def averaged(self) -> Iterator[ImageTokenizer]:
-        """The tokenizer in eval with the averaged weights in the place of the present ones."""
-        self._swap()
+        """What the task does once before its first step, from batches that no step sees."""
+        stream = self.task.batches(self.recipe.seed, INIT_STEP, self.recipe.batch_size)
         try:
-            yield self.tokenizer.eval()
+            self.task.initialise((self._share(batch) for batch in stream), self.fabric.world_size)
         finally:
-            self.tokenizer.train()
-            self._swap()
+            stream.close()
+        self.average.restart()
 
-    def state(self) -> dict[str, Any]:
-        """All that an exact resume needs."""
-        return {
-            "model": self.tokenizer.state_dict(),
-            "average": self.average,
-            "optimizer": self.optimizer.state_dict(),
-            "random": random_state(),
-            "progress": asdict(self.progress),
-        }
+    def step(self) -> StepResult:
+        """One update, or none where a loss, a gradient or what the task looks at is not finite."""
+        progress = self.progress
+        rates = self.optimizers.set_rates(progress.step)
 
-    def resume(self, state: Mapping[str, Any]) -> None:
-        """Take up a `state`."""
-        self.tokenizer.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(dict(state["optimizer"]))
-        for name, tensor in self.average.items():
-            tensor.copy_(state["average"][name])
-        restore_random_state(state["random"])
-        self.progress = Progress(**state["progress"])
+        # All gradients, summed over the parts of this device's share, then their mean over the devices.
+        self.optimizers.zero_grad()
+        passes = [self._forward_backward(part) for part in self._parts(self._share(self._next_batch()))]
+        for name in self.optimizers.names:
+            mean_over_devices(self.optimizers.parameters(name), self.fabric.world_size)
+        norms = self.optimizers.clip()
 
-    def _batch(self, step: int) -> Tensor:
-        """This device's share of a step's pictures."""
-        recipe = self.recipe
-        whole = recoloured(
-            self.images.batch(recipe.seed, step, recipe.batch_size), recipe.recolour, recipe.seed, step
+        # All of them finite, on every device: then all step, otherwise none does.
+        finite = self.everywhere(
+            all(bool(norm.isfinite()) for norm in norms.values()) and all(map(_usable, passes))
         )
-        return whole[self.fabric.global_rank :: self.fabric.world_size].to(self.fabric.device)
+        moved = self._move(passes) if finite else {}
+        progress.step += 1
+        progress.skipped += not finite
+        progress.in_a_row = 0 if finite else progress.in_a_row + 1
+        return StepResult(finite, {**_mean_values(passes), **self._told(norms, rates), **moved})
 
-    def _clip(self) -> Tensor:
-        """The gradient's norm, before it is cut to `clip`."""
-        most = self.recipe.clip or math.inf
-        norm = self.fabric.clip_gradients(self.model, self.optimizer, max_norm=most, error_if_nonfinite=False)
-        assert norm is not None
-        return norm
+    def averaged(self) -> AbstractContextManager[None]:
+        """The averaged weights in the place of the present ones, for as long as the context lasts."""
+        return self.average.in_place()
+
+    def evaluate(self) -> Mapping[str, float | None]:
+        """The task's figures with averaged weights, equal on every device."""
+        figures: Mapping[str, float | None] = {}
+        if self.fabric.is_global_zero:
+            with self.averaged(), torch.no_grad():
+                figures = self.task.evaluate()
+        self.fabric.barrier()
+        # Every device must agree on which checkpoint is the best.
+        return self.fabric.broadcast(figures)
 
     def everywhere(self, here: bool) -> bool:
         """Whether it is so on every device."""
         if self.fabric.world_size == 1:
             return here
         total = self.fabric.all_reduce(torch.tensor(float(here)), reduce_op="sum")
-        assert isinstance(total, Tensor)
-        return int(total) == self.fabric.world_size
+        return int(torch.as_tensor(total)) == self.fabric.world_size
 
-    def _move(self, quantized: Quantized) -> UpdateReport:
-        self.optimizer.step()
-        report = self.tokenizer.quantizer.update_(quantized)
-        self._forget(report)
-        # As in Adam: early means are of few steps, so that they are no means of the beginning.
-        decay = min(self.recipe.average, (1 + self.progress.step) / (10 + self.progress.step))
-        with torch.no_grad():
-            for name, parameter in self.tokenizer.named_parameters():
-                self.average[name].lerp_(parameter, 1 - decay)
-        return report
+    @property
+    def waited(self) -> float:
+        """Seconds that steps waited for data since the stream of batches began."""
+        return 0.0 if self._stream is None else self._stream.waited
 
-    def _forget(self, report: UpdateReport) -> None:
-        """Zero the optimizer's moments of codewords that were replaced: they belonged to others."""
-        for leaf, rows in zip(leaves(self.tokenizer.quantizer), report.revived, strict=True):
-            table = leaf.codebook.table if isinstance(leaf, VectorQuantizer) else None
-            if len(rows) and isinstance(table, nn.Parameter):
-                for moment in self.optimizer.state.get(table, {}).values():
-                    if moment.shape == table.shape:
-                        moment[rows] = 0
-                self.average[self._name(table)][rows] = table.detach()[rows]
-
-    def _name(self, parameter: nn.Parameter) -> str:
-        return next(name for name, p in self.tokenizer.named_parameters() if p is parameter)
-
-    def _swap(self) -> None:
-        with torch.no_grad():
-            for name, parameter in self.tokenizer.named_parameters():
-                present = parameter.detach().clone()
-                parameter.copy_(self.average[name])
-                self.average[name].copy_(present)
-
-    def _restart_average(self) -> None:
-        for name, parameter in self.tokenizer.named_parameters():
-            self.average[name].copy_(parameter.detach())
-
-
-def leaves(quantizer: Quantizer) -> list[Quantizer]:
-    """The quantizers inside that have codewords of their own, in the order of an `UpdateReport`."""
-    return [m for m in quantizer.modules() if isinstance(m, VectorQuantizer | ScalarQuantizer)]
-
-
-def _parameter_groups(tokenizer: ImageTokenizer, recipe: Recipe) -> list[dict[str, Any]]:
-    """Weights, which decay; biases, which don't; codewords, with a learning rate of their own."""
-    books = codebook_parameters(tokenizer)
-    own = {id(parameter) for parameter in books}
-    rest = [parameter for parameter in tokenizer.parameters() if id(parameter) not in own]
-    groups = [
-        {"params": [p for p in rest if p.ndim > 1], "weight_decay": recipe.weight_decay, "codewords": False},
-        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0, "codewords": False},
-        {"params": books, "weight_decay": 0.0, "codewords": True},
-    ]
-    return [group for group in groups if group["params"]]
-
-
-def _values(
-    loss: Tensor, reconstruction: Tensor, norm: Tensor, lr: float, report: UpdateReport | None
-) -> dict[str, float]:
-    seen = {"loss": loss, "reconstruction": reconstruction, "gradient_norm": norm}
-    values = {name: float(value.detach()) for name, value in seen.items()} | {"lr": lr}
-    if report is not None:
-        usage, perplexity = report.window_usage, report.window_perplexity
-        values |= {
-            "window_usage": sum(usage) / len(usage),
-            "window_perplexity": sum(perplexity) / len(perplexity),
-            "revived": sum(len(rows) for rows in report.revived),
+    def state(self) -> dict[str, Any]:
+        """All that an exact resume needs."""
+        return {
+            "kind": self.task.kind,
+            "version": VERSION,
+            "modules": {name: module.state_dict() for name, module in self.task.modules.items()},
+            "average": self.average.means,
+            "optimizers": self.optimizers.state_dict(),
+            "random": random_state(),
+            "progress": asdict(self.progress),
         }
-        if report.slope is not None:
-            values["slope"] = report.slope
-    return values
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Take up a `state`, also one of the first version, which knew one module and one optimizer.
+
+        Raises:
+            InputError: the state of another kind of task, or of a version that came after this one.
+        """
+        state = self._upgraded(state)
+        for name, module in self.task.modules.items():
+            module.load_state_dict(state["modules"][name])
+        self.optimizers.load_state_dict(state["optimizers"])
+        self.average.load(state["average"])
+        restore_random_state(state["random"])
+        self.progress = Progress(**state["progress"])
+        self.close()
+
+    def close(self) -> None:
+        """End whatever reads batches ahead; the next step begins anew."""
+        if self._stream is not None:
+            self._stream.close()
+        self._stream = None
+
+    def _next_batch(self) -> Batch:
+        if self._stream is None:
+            recipe = self.recipe
+            self._stream = self.task.batches(recipe.seed, self.progress.step, recipe.batch_size)
+        return next(self._stream)
+
+    def _share(self, whole: Batch) -> Batch:
+        """This device's items of a batch: every so many-th one."""
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        return _each(whole, lambda tensor: tensor[rank::world].to(self.fabric.device))
+
+    def _parts(self, batch: Batch) -> Iterator[Batch]:
+        """The parts of a device's share that gradients are accumulated over."""
+        count = self.recipe.accumulate
+        if count == 1:
+            yield batch
+            return
+        for i in range(count):
+            yield _each(batch, lambda tensor, i=i: tensor.chunk(count)[i])
+
+    def _forward_backward(self, part: Batch) -> StepLosses:
+        # Fabric's own bf16 would turn the float64 sums of the codebook's statistics into float32.
+        with torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+            result = self.task.losses(part, self.progress.step)
+        self.optimizers.backward(result.losses, 1 / self.recipe.accumulate)
+        return result
+
+    def _move(self, passes: list[StepLosses]) -> Mapping[str, float]:
+        """Everything that moves in a step: optimizers, codebooks, averages."""
+        self.optimizers.step()
+        after = self.task.after_step([result.record for result in passes])
+        for replaced in after.replaced:
+            self.optimizers.forget(replaced)
+        self.average.update(self.progress.step)
+        for replaced in after.replaced:
+            self.average.replace(replaced)
+        return after.values
+
+    def _told(self, norms: Mapping[str, Tensor], rates: Mapping[str, float]) -> dict[str, float]:
+        """Gradient norm and learning rate of each optimizer; its name is left out where it is the only one."""
+        names = self.optimizers.names
+        suffix = {name: "" if len(names) == 1 else f"_{name}" for name in names}
+        return {f"gradient_norm{suffix[n]}": float(norms[n]) for n in names} | {
+            f"lr{suffix[n]}": rates[n] for n in names
+        }
+
+    def _upgraded(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+        version = state.get("version", 1)
+        if version > VERSION:
+            raise InputError(
+                f"checkpoint of version {version}; this codebound reads up to {VERSION}: install a newer one"
+            )
+        kind = state.get("kind", "tokenizer")
+        if kind != self.task.kind:
+            raise InputError(f"checkpoint of a {kind}; this is a training of a {self.task.kind}")
+        if version > 1:
+            return state
+        return {
+            **state,
+            "modules": {"tokenizer": state["model"]},
+            "average": {"tokenizer": state["average"]},
+            "optimizers": {"tokenizer": state["optimizer"]},
+        }
+
+
+def _each(batch: Any, change: Any) -> Any:
+    return tuple(change(t) for t in batch) if isinstance(batch, tuple) else change(batch)
+
+
+def _usable(result: StepLosses) -> bool:
+    finite = all(bool(loss.isfinite()) for loss in result.losses.values())
+    return finite and (result.usable is None or bool(result.usable))
+
+
+def _mean_values(passes: list[StepLosses]) -> dict[str, float]:
+    """What the passes report, their mean where gradients were accumulated."""
+    names = itertools.chain.from_iterable(result.values for result in passes)
+    return {
+        name: sum(float(result.values[name].detach()) for result in passes) / len(passes)
+        for name in dict.fromkeys(names)
+    }

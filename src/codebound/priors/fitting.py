@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float64, Int, Int64
+from pydantic import Field as Setting
 from torch import Tensor, nn
 
+from codebound import config
 from codebound.errors import InputError
 from codebound.priors import digits
 from codebound.priors.field import Field
@@ -21,11 +22,10 @@ _CALIBRATION = 1 << 14  # positions that the range of activations is taken from
 _ROWS = 1 << 12  # positions that are evaluated at once
 
 
-@dataclass(frozen=True)
-class FitSettings:
+class FitSettings(config.Settings):
     """How a prior is trained; each level and digit has a network of its own.
 
-    Args:
+    Attributes:
         steps: of AdamW with a one-cycle rate.
         batch_size: positions per step, drawn from all grids alike.
         width: of an embedding.
@@ -35,31 +35,19 @@ class FitSettings:
         seed: of first weights and draws.
     """
 
-    steps: int = 4000
-    batch_size: int = 1024
-    width: int = 24
-    hidden: int = 96
-    learning_rate: float = 3e-3
-    weight_decay: float = 1e-2
+    steps: int = Setting(default=4000, ge=1)
+    batch_size: int = Setting(default=1024, ge=1)
+    width: int = Setting(default=24, ge=1)
+    hidden: int = Setting(default=96, ge=1, le=WIDEST)
+    learning_rate: float = Setting(default=3e-3, gt=0, allow_inf_nan=False)
+    weight_decay: float = Setting(default=1e-2, ge=0, allow_inf_nan=False)
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "width", "hidden"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1; got {getattr(self, name)}")
-        if not (self.learning_rate > 0 and self.weight_decay >= 0):
-            raise InputError(
-                "learning_rate must be above 0 and weight_decay 0 or more; "
-                f"got {self.learning_rate} and {self.weight_decay}"
-            )
-        if self.hidden > WIDEST:
-            raise InputError(f"hidden must be at most {WIDEST}; got {self.hidden}")
 
 
 def fit_prior(
     grids: Sequence[Int[np.ndarray, "_ _ q"]],
     codebook_sizes: Sequence[int],
-    settings: FitSettings = FitSettings(),
+    settings: FitSettings = FitSettings(),  # noqa: B008  immutable
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> GridPrior:

@@ -23,8 +23,10 @@ from codebound.data.recolour import recolour
 from codebound.files import write_text
 from codebound.priors.fitting import FitSettings, cross_entropy, fit_prior
 from codebound.priors.grid_prior import GridPrior
-from codebound.runs import run
 from codebound.runs import settings as settings_module
+from codebound.runs.run import load_settings
+from codebound.runs.settings import Settings
+from codebound.runs.tokenizer import load_model
 from codebound.tokenizers import ImageTokenizer
 from codebound.tokenizers.pretrained import CARD
 
@@ -45,14 +47,14 @@ def fit(folder: Path, settings: FitSettings, progress: Callable[[int, int], None
         Per level, bits per index: nominal, order-0 entropy, zlib, xz, and the four modes of a file.
 
     Raises:
-        InputError: as `run.load_model`; the run's pictures are no longer there.
+        InputError: as `runs.tokenizer.load_model`; the run's pictures are no longer there.
     """
-    tokenizer, found = run.load_model(folder), run.load_settings(folder)
-    images = open_images(found.data, settings_module.picture_request(found))
+    tokenizer, run_settings = load_model(folder), load_settings(folder, Settings)
+    images = open_images(run_settings.data, settings_module.picture_request(run_settings))
     sizes = tuple(tokenizer.quantizer.codebook_sizes)
     books = codebooks(tokenizer.quantizer)
     rounds = 1 if books is None else 2
-    pictures = partial(_pictures, tokenizer, images, found.recolour)
+    pictures = partial(_pictures, tokenizer, images, run_settings.recolour)
 
     def fitted(grids: Iterator[Int64[np.ndarray, "h w q"]], before: int) -> GridPrior:
         """The prior of a round, with so many rounds before it."""

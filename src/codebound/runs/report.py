@@ -75,7 +75,7 @@ def _load(folder: Path) -> RunData:
         raise InputError(f"run {folder} is not finished: codebound train --resume --out {folder}") from None
     except (OSError, json.JSONDecodeError) as error:
         raise InputError(f"run {folder}: its figures can't be read: {error}") from None
-    settings = load_settings(folder)
+    settings = load_settings(folder, Settings)
     return RunData(folder.resolve().name, folder, settings, study, Journal(folder).rows(), final, counts)
 
 

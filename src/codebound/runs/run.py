@@ -1,41 +1,36 @@
-"""A run: its folder, from settings to model, figures and report."""
+"""A run of `codebound train`, of any kind: its folder, from settings to the final figures."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-import torch
 from lightning_fabric import Fabric
 
 from codebound import config
-from codebound.data.image_sets import ImageSet
-from codebound.data.image_sources import open_images
 from codebound.engine.checkpoints import Checkpoints
 from codebound.engine.devices import check_precision, launch
 from codebound.engine.journal import Journal
-from codebound.engine.loop import Hooks, Seen, fit
-from codebound.engine.recipe import Recipe
+from codebound.engine.loop import Hooks, ProgressEvent, fit
+from codebound.engine.recipe import LoopSettings, Recipe
 from codebound.engine.trackers import Trackers
 from codebound.engine.trainer import Trainer
 from codebound.errors import InputError
-from codebound.evaluate import tokenizers as evaluation
 from codebound.files import write_text
-from codebound.reporting.formatting import number
-from codebound.runs import figures
-from codebound.runs import settings as settings_module
 from codebound.runs.folder import RunFolder, read_study
-from codebound.runs.settings import Settings
-from codebound.tokenizers import ImageTokenizer
+from codebound.runs.kinds import DEFAULT, RunKind, kind_of_settings, run_kind
 
 STUDY = "train"
+FINAL = "final_metrics.json"
 SPARE = 32 * 2**20  # bytes for log, pictures and report
 
+S = TypeVar("S", bound=config.Settings)
 
-class Where(NamedTuple):
+
+class RunOptions(NamedTuple):
     """What decides no number: the machine and who watches."""
 
     device: str = "auto"
@@ -46,74 +41,55 @@ class Where(NamedTuple):
 
 def train(
     folder: Path,
-    settings: Settings,
-    where: Where = Where(),  # noqa: B008  a tuple
-    progress: Callable[[Seen, Recipe], None] = lambda seen, recipe: None,
+    settings: LoopSettings,
+    options: RunOptions = RunOptions(),  # noqa: B008  a tuple
+    progress: Callable[[ProgressEvent, Recipe], None] = lambda event, recipe: None,
+    kind: str = DEFAULT,
 ) -> None:
     """Train, judge and save; on several devices every process calls this, and the first one writes.
 
     Raises:
         InputError: settings that don't fit together or the data, a folder in use, too little disk space.
-        Diverged, Interrupted: as `train.loop.fit`.
+        Diverged, Interrupted: as `engine.loop.fit`.
     """
-    fabric = launch(where.device, where.devices)
+    fabric = launch(options.device, options.devices)
     check_precision(settings.precision, fabric.device)
-    images = open_images(settings.data, settings_module.picture_request(settings))
-    recipe = settings_module.recipe(settings, images)
-    torch.manual_seed(settings.seed)
-    tokenizer = settings_module.tokenizer(settings, images, recipe.steps)
-    trainer = Trainer(fabric, tokenizer, images, recipe)
-    _first(fabric, lambda: _open(folder, settings, images, trainer, where.resume))
-    trackers = Trackers(where.trackers if fabric.is_global_zero else (), folder, settings.model_dump())
-    hooks = Hooks(
-        lambda model: evaluation.held_out_figures(model, images.held_out, evaluation.QUICK_SAMPLES),
-        lambda seen: progress(seen, recipe),
-        trackers.log,
-    )
+
+    # Data, model and optimizers; only then is anything written.
+    chosen = run_kind(kind)
+    task, recipe, identity = chosen.prepare(settings)
+    trainer = Trainer(fabric, task, recipe)
+    _on_first(fabric, lambda: _open(folder, settings, identity, trainer, options.resume))
+
+    # The training itself.
+    trackers = Trackers(options.trackers if fabric.is_global_zero else (), folder, settings.model_dump())
+    hooks = Hooks(lambda event: progress(event, recipe), trackers.log)
     try:
         fit(trainer, Checkpoints(folder / "checkpoints", settings.keep), Journal(folder), hooks)
     finally:
         trackers.close()
+
+    # What is kept of it has the averaged weights.
     if fabric.is_global_zero:
-        with trainer.averaged() as model:
-            finish(folder, model, images, trainer)
+        with trainer.averaged():
+            _finish(folder, chosen, trainer)
     fabric.barrier()
 
 
-def finish(folder: Path, model: ImageTokenizer, images: ImageSet, trainer: Trainer) -> None:
-    """Model, final figures and pictures of a trained tokenizer."""
-    found = evaluation.final_figures(model, images)
-    progress = trainer.progress
-    result = {
-        "step": progress.step,
-        "skipped_steps": progress.skipped,
-        "data": images.note,
-        "codebook_sizes": list(model.quantizer.codebook_sizes),
-        **found,
-    }
-    model.save_pretrained(folder / "model", card=_card(images, result))
-    write_text(folder / "code_counts.json", json.dumps(evaluation.code_counts(model, images.held_out)) + "\n")
-    figures.samples(model, images, folder / "samples.png")
-    Journal(folder).write_csv()
-    write_text(folder / "final_metrics.json", json.dumps(result, indent=2) + "\n")
-
-
-def load_model(folder: Path) -> ImageTokenizer:
-    """The tokenizer of a finished run.
+def kind_of(folder: Path) -> RunKind[Any]:
+    """The kind of a run in a folder.
 
     Raises:
-        InputError: not a run's folder, or a run that is not finished.
+        InputError: not a run's folder.
     """
     check_run(folder)
-    if not (folder / "final_metrics.json").exists():
-        raise InputError(f"run {folder} is not finished; go on with: codebound train --resume --out {folder}")
-    return ImageTokenizer.from_pretrained(folder / "model")
+    return run_kind(kind_of_settings(folder / "config.yaml"))
 
 
-def load_settings(folder: Path) -> Settings:
+def load_settings(folder: Path, settings: type[S]) -> S:
     """The resolved settings of a run."""
     check_run(folder)
-    return config.from_yaml(Settings, folder / "config.yaml")
+    return config.from_yaml(settings, folder / "config.yaml")
 
 
 def check_run(folder: Path) -> dict[str, Any]:
@@ -128,29 +104,63 @@ def check_run(folder: Path) -> dict[str, Any]:
     return study
 
 
-def evaluate(folder: Path, data: str | None, device: str, perceptual: bool = False) -> dict[str, Any]:
-    """The final figures of a finished run on its own data, or on other data.
+def check_finished(folder: Path) -> None:
+    """Refuse a run that is not finished.
 
     Raises:
-        InputError: as `load_model`; data of another number of channels.
+        InputError: so, or not a run's folder.
     """
-    model, settings = load_model(folder), load_settings(folder)
-    request = settings_module.picture_request(settings)._replace(channels=model.channels)
-    images = open_images(data or settings.data, request)
-    if images.channels != model.channels:
-        raise InputError(
-            f"data={data}: pictures of {images.channels} channels; the run's tokenizer has {model.channels}"
-        )
-    fabric = launch(device)
-    sizes = {"codebook_sizes": list(model.quantizer.codebook_sizes)}
-    return {
-        "data": images.note,
-        **sizes,
-        **evaluation.final_figures(model.to(fabric.device), images, perceptual),
-    }
+    check_run(folder)
+    if not (folder / FINAL).exists():
+        raise InputError(f"run {folder} is not finished; go on with: codebound train --resume --out {folder}")
 
 
-def _open(folder: Path, settings: Settings, images: ImageSet, trainer: Trainer, resume: bool) -> None:
+class RunState(NamedTuple):
+    """What `codebound runs` says of a folder."""
+
+    folder: Path
+    kind: str
+    state: str
+    score: str
+
+
+def run_states(root: Path) -> Iterator[RunState]:
+    """Every run of a training or a study under a folder, by name.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not root.is_dir():
+        raise InputError(f"there is no folder {root}; runs are written to runs/ unless --out says otherwise")
+    for path in sorted(root.rglob("study.json")):
+        yield _state(path.parent)
+
+
+def _state(folder: Path) -> RunState:
+    try:
+        study = read_study(folder)["study"]
+        if study != STUDY:
+            cells = len(list((folder / "cells").glob("*.json")))
+            return RunState(folder, study, f"finished cells: {cells}", "")
+        kind = kind_of(folder)
+        if (folder / FINAL).exists():
+            figures = json.loads((folder / FINAL).read_text(encoding="utf-8"))
+            return RunState(folder, kind.name, f"finished, {figures['step']:,} steps", kind.score(figures))
+        rows = Journal(folder).rows()
+        return RunState(folder, kind.name, f"step {rows[-1]['step']:,}" if rows else "not begun", "")
+    except (InputError, json.JSONDecodeError, KeyError) as error:
+        return RunState(folder, "?", f"can't be read: {error}", "")
+
+
+def _finish(folder: Path, kind: RunKind[Any], trainer: Trainer[Any]) -> None:
+    """Model, pictures and figures; the figures come last, since they say that the run is finished."""
+    progress = trainer.progress
+    result = kind.finish(folder, trainer.task, progress.skipped, progress.step)
+    Journal(folder).write_csv()
+    write_text(folder / FINAL, json.dumps(result, indent=2) + "\n")
+
+
+def _open(folder: Path, settings: LoopSettings, identity: Any, trainer: Trainer[Any], resume: bool) -> None:
     """Make the run's folder, or take up an earlier run; refuse what would be lost or would not fit on the disk."""
     begun = (folder / "config.yaml").exists()
     if begun and not resume:
@@ -161,13 +171,14 @@ def _open(folder: Path, settings: Settings, images: ImageSet, trainer: Trainer, 
     if resume and not begun:
         raise InputError(f"--resume: {folder} holds no run to go on with")
     _check_disk(folder, settings, trainer)
-    RunFolder.open(folder, STUDY, settings, {"data": images.digest})
+    RunFolder.open(folder, STUDY, settings, identity)
 
 
-def _check_disk(folder: Path, settings: Settings, trainer: Trainer) -> None:
+def _check_disk(folder: Path, settings: LoopSettings, trainer: Trainer[Any]) -> None:
     """Before anything is written: weights, their average and two moments in each checkpoint, and the model."""
-    weights = trainer.tokenizer.state_dict().values()
-    needed = (settings.keep + 2) * 4 * sum(t.numel() * t.element_size() for t in weights) + SPARE
+    states = [module.state_dict().values() for module in trainer.task.modules.values()]
+    weights = sum(t.numel() * t.element_size() for tensors in states for t in tensors)
+    needed = (settings.keep + 2) * 4 * weights + SPARE
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
     if free < needed:
@@ -176,7 +187,7 @@ def _check_disk(folder: Path, settings: Settings, trainer: Trainer) -> None:
         )
 
 
-def _first(fabric: Fabric, work: Callable[[], None]) -> None:
+def _on_first(fabric: Fabric, work: Callable[[], None]) -> None:
     """Do what one process must do, and let all of them see its refusal."""
     refusal: str | None = None
     if fabric.is_global_zero:
@@ -187,20 +198,3 @@ def _first(fabric: Fabric, work: Callable[[], None]) -> None:
     refusal = fabric.broadcast(refusal)
     if refusal is not None:
         raise InputError(refusal)
-
-
-def _card(images: ImageSet, result: dict[str, Any]) -> str:
-    rows = [
-        f"| {name} | {number(value)} |"
-        for name, value in result["held_out"].items()
-        if isinstance(value, float | int)
-    ]
-    return "\n".join(
-        [
-            f"Trained by `codebound train` for {result['step']:,} steps on {images.note}. On held-out pictures:",
-            "",
-            "| figure | value |",
-            "|---|---|",
-            *rows,
-        ]
-    )

@@ -10,59 +10,51 @@ from pydantic import Field
 from codebound import config
 from codebound.data.image_sets import ImageSet
 from codebound.data.picture_request import MEMORY, WORKERS, PictureRequest
-from codebound.engine.recipe import Recipe
+from codebound.engine.recipe import LoopSettings, Recipe
 from codebound.errors import InputError
-from codebound.recipes import named as quantizers
+from codebound.recipes import named
 from codebound.recipes.named import QuantizerRequest
+from codebound.tasks.tokenizer import TokenizerOptimization
 from codebound.tokenizers.image import ImageTokenizer
 
+DEFAULT_HELD_OUT = 1024
+TOKENS_PER_CODEWORD = 5  # held out, at least: usage of fewer would count codewords that had no chance
 
-class Settings(config.Settings):
-    """All that decides a run's numbers, but for the pictures themselves and the machine."""
 
-    CHOOSES: ClassVar = frozenset({"workers"})  # changes no number, so a run may be taken up with others
+class TokenizerModel(config.Settings):
+    """Quantizer and networks of an image tokenizer."""
 
-    data: str = "photos"
     quantizer: str | dict[str, Any] = "vq-ema"
     codebook_size: int = 512
     dim: int = Field(default=16, ge=1)
     stages: int = Field(default=4, ge=1)  # of rvq, or parts of pq
     commitment: float = Field(default=0.25, ge=0)
-
     width: int = Field(default=64, ge=1)
     depth: int = Field(default=2, ge=0)
     stride: int = 4
     linear: bool = False
+
+
+class PictureData(config.Settings):
+    """Which pictures, and how much of the machine their reading may take."""
+
+    data: str = "photos"
     crop: int = Field(default=32, ge=1)
     channels: Literal[1, 3] = 3
-
-    epochs: float = Field(default=30, gt=0)
-    steps: int | None = Field(default=None, ge=1)  # instead of epochs
-    batch_size: int = Field(default=64, ge=1)
-    lr: float = 6e-3
-    codebook_lr: float = 6e-3
-    warmup: int = 100
-    codebook_warmup: int = 100
-    weight_decay: float = 1e-4
-    clip: float = 5.0
-    average: float = 0.99
-    init_tokens: int = Field(default=16384, ge=1)
-    recolour: float = 0.0
-    patience: int = 10
-
     held_out: int | None = Field(default=None, ge=1)  # pictures; by default 1,024, more for a large codebook
     memory: int = Field(default=MEMORY, ge=0)  # bytes: a set of pictures that needs more is read as it goes
     workers: int = Field(default=WORKERS, ge=0)  # processes that read ahead from such a set
-    log_every: int = 20
+
+
+class Settings(LoopSettings, TokenizerOptimization, TokenizerModel, PictureData):
+    """All that decides a run's numbers, but for the pictures themselves and the machine."""
+
+    CHOOSES: ClassVar = frozenset({"workers"})  # changes no number, so a run may be taken up with others
+
+    kind: Literal["tokenizer"] = "tokenizer"
+    epochs: float = Field(default=30, gt=0)
+    steps: int | None = Field(default=None, ge=1)  # instead of epochs
     evaluate_every: int | None = Field(default=None, ge=1)  # by default a twentieth of the run
-    checkpoint_every: int = 200
-    keep: int = Field(default=3, ge=1)
-    precision: Literal["32", "bf16"] = "32"
-    seed: int = Field(default=0, ge=0)
-
-
-DEFAULT_HELD_OUT = 1024
-TOKENS_PER_CODEWORD = 5  # held out, at least: usage of fewer would count codewords that had no chance
 
 
 def picture_request(settings: Settings) -> PictureRequest:
@@ -77,19 +69,8 @@ def picture_request(settings: Settings) -> PictureRequest:
 def recipe(settings: Settings, images: ImageSet) -> Recipe:
     """The loop's part of the settings, epochs counted in steps."""
     steps = settings.steps or max(1, round(settings.epochs * images.epoch / settings.batch_size))
-    return Recipe(
-        steps=steps,
-        evaluate_every=settings.evaluate_every or max(1, steps // 20),
-        init_tokens=max(settings.init_tokens, 2 * settings.codebook_size),
-        bf16=settings.precision == "bf16",
-        **{name: getattr(settings, name) for name in _SAME},
-    )
-
-
-_SAME = (
-    "batch_size", "lr", "codebook_lr", "warmup", "codebook_warmup", "weight_decay", "clip", "average", "recolour",
-    "patience", "log_every", "checkpoint_every", "seed",
-)  # fmt: skip
+    evaluate_every = settings.evaluate_every or max(1, steps // 20)
+    return config.part(Recipe, settings, steps=steps, evaluate_every=evaluate_every)
 
 
 def tokenizer(settings: Settings, images: ImageSet, steps: int) -> ImageTokenizer:
@@ -100,7 +81,7 @@ def tokenizer(settings: Settings, images: ImageSet, steps: int) -> ImageTokenize
     """
     check_codebook(settings, images)
     return ImageTokenizer(
-        quantizers.quantizer(settings.quantizer, quantizer_request(settings, steps, images)),
+        named.quantizer(settings.quantizer, quantizer_request(settings, steps, images)),
         channels=images.channels,
         width=settings.width,
         depth=settings.depth,

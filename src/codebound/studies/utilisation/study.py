@@ -23,6 +23,7 @@ from codebound.runs.folder import RunFolder
 from codebound.studies.utilisation import arms
 from codebound.studies.utilisation.arms import Start
 from codebound.studies.utilisation.settings import Settings
+from codebound.tasks.tokenizer import TokenizerTask
 from codebound.tokenizers import ImageTokenizer
 
 STUDY = "utilisation"
@@ -119,23 +120,24 @@ def train_cell(settings: Settings, cell: Cell) -> dict[str, Any]:
         depth=own.depth,
         stride=own.stride,
     )
-    trainer = Trainer(launch("cpu"), tokenizer, images, recipe)
+    trainer = Trainer(launch("cpu"), TokenizerTask(tokenizer, images, own), recipe)
     trainer.initialise()
     points = {round(settings.steps * (i + 1) / settings.evaluations) for i in range(settings.evaluations)}
-    curve, revived = [_judge(trainer, images, quick=True)], 0.0
+    curve, revived = [_judge(trainer, tokenizer, images, quick=True)], 0.0
     for step in range(1, settings.steps + 1):
         revived += trainer.step().values.get("revived", 0.0)
         if step in points and step < settings.steps:
-            curve.append(_judge(trainer, images, quick=True))
-    final = {**_judge(trainer, images, quick=False), "usage_training": _usage_in_training(trainer, images)}
+            curve.append(_judge(trainer, tokenizer, images, quick=True))
+    final = {**_judge(trainer, tokenizer, images, quick=False)}
+    final["usage_training"] = _usage_in_training(trainer, tokenizer, images)
     return {"curve": [*curve, final], "final": final, "revived": revived, "skipped": trainer.progress.skipped}
 
 
-def _judge(trainer: Trainer, images: ImageSet, quick: bool) -> dict[str, Any]:
+def _judge(trainer: Trainer, tokenizer: ImageTokenizer, images: ImageSet, quick: bool) -> dict[str, Any]:
     """Figures of the averaged weights; a point of the curve from the first crops only."""
     pictures = images.held_out[: runs.DEFAULT_HELD_OUT] if quick else images.held_out
     samples = evaluation.QUICK_SAMPLES if quick else evaluation.SAMPLES
-    with trainer.averaged() as tokenizer:
+    with trainer.averaged():
         return {
             "step": trainer.progress.step,
             **evaluation.held_out_figures(tokenizer, pictures, samples),
@@ -143,10 +145,10 @@ def _judge(trainer: Trainer, images: ImageSet, quick: bool) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _usage_in_training(trainer: Trainer, images: ImageSet) -> float:
+def _usage_in_training(trainer: Trainer, tokenizer: ImageTokenizer, images: ImageSet) -> float:
     """Usage on as many further crops of the training photographs: where it is higher, other scenes are why."""
     recipe, pictures = trainer.recipe, len(images.held_out)
-    with trainer.averaged() as tokenizer:
+    with trainer.averaged():
         usage = CodeUsage(tokenizer.quantizer.codebook_sizes, sync_on_compute=False)
         for i in range(-(-pictures // recipe.batch_size)):
             usage.update(tokenizer.encode(images.batch(recipe.seed, recipe.steps + i, recipe.batch_size)))

@@ -1,5 +1,6 @@
 """Training the image tokenizer: exact resume, damaged checkpoints, steps that are not finite."""
 
+import copy
 import os
 import signal
 import subprocess
@@ -17,17 +18,28 @@ from codebound.data.images import photographs
 from codebound.engine import loop, trainer
 from codebound.engine.checkpoints import Checkpoints
 from codebound.engine.devices import launch
-from codebound.engine.journal import VOLATILE, Journal
+from codebound.engine.journal import Journal, volatile
 from codebound.engine.recipe import Recipe
+from codebound.engine.task import Figures
 from codebound.errors import InputError
 from codebound.quantize import Residual, VectorQuantizer
 from codebound.quantize.revival import Resample
 from codebound.quantize.update import EMA, Gradient
+from codebound.tasks.tokenizer import TokenizerOptimization, TokenizerTask
 from codebound.tokenizers import ImageTokenizer
 
-RECIPE = Recipe(
-    steps=24, batch_size=4, init_tokens=128, log_every=2, evaluate_every=8, checkpoint_every=5, warmup=4
-)
+RECIPE = Recipe(steps=24, batch_size=4, log_every=2, evaluate_every=8, checkpoint_every=5)
+OPTIMIZATION = TokenizerOptimization(lr=1e-3, codebook_lr=1e-3, init_tokens=128, warmup=4)
+
+
+class TestTask(TokenizerTask):
+    """The tokenizer's task; its "PSNR" is a number that depends on the weights."""
+
+    __test__ = False
+
+    def evaluate(self) -> Figures:
+        x = self.tokenizer.to_network(self.images.held_out)
+        return {"psnr": -self.tokenizer(x).reconstruction.item()}
 
 
 def crops() -> Crops:
@@ -41,23 +53,18 @@ def begin(folder: Path, recipe: Recipe = RECIPE, gradient: bool = False) -> trai
     revival = Resample(threshold=0.5, window=4.0)
     vq = VectorQuantizer(4, 32, update=Gradient() if gradient else EMA(), revival=revival)
     tokenizer = ImageTokenizer(vq, width=8, depth=1)
-    return trainer.Trainer(launch("cpu"), tokenizer, crops(), recipe)
+    return trainer.Trainer(launch("cpu"), TestTask(tokenizer, crops(), OPTIMIZATION), recipe)
 
 
 def run(folder: Path, recipe: Recipe = RECIPE, gradient: bool = False) -> trainer.Trainer:
-    """Train to the end; the "PSNR" is a number that depends on the weights."""
+    """Train to the end."""
     work = begin(folder, recipe, gradient)
-
-    def evaluate(tokenizer: ImageTokenizer) -> loop.Figures:
-        error = (tokenizer(tokenizer.to_network(work.images.held_out)).reconstruction).item()
-        return {"psnr": -error}
-
-    loop.fit(work, Checkpoints(folder / "checkpoints", 3), Journal(folder), loop.Hooks(evaluate))
+    loop.fit(work, Checkpoints(folder / "checkpoints", 3), Journal(folder), loop.Hooks())
     return work
 
 
 def log(folder: Path) -> list[dict]:
-    return [{k: v for k, v in row.items() if k not in VOLATILE} for row in Journal(folder).rows()]
+    return [{k: v for k, v in row.items() if not volatile(k)} for row in Journal(folder).rows()]
 
 
 def newest(folder: Path) -> dict[str, torch.Tensor]:
@@ -79,7 +86,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[1])
-import test_image_training as here
+import test_tokenizer_training as here
 from codebound.engine import checkpoints
 from codebound.engine import trainer
 at, where = int(sys.argv[3]), sys.argv[4]
@@ -176,6 +183,11 @@ def test_the_last_three_checkpoints_and_the_best_are_kept(tmp_path: Path) -> Non
     assert [int(path.name[5:13]) for path in best] == [max(scores, key=scores.__getitem__)]
 
 
+def moments_of(work: trainer.Trainer) -> list[torch.Tensor]:
+    states = work.optimizers.state_dict()["tokenizer"]["state"].values()
+    return [moment for state in states for moment in state.values()]
+
+
 def test_a_step_that_is_not_finite_moves_nothing_and_is_reported(tmp_path: Path, monkeypatch) -> None:
     work = begin(tmp_path)
     work.initialise()
@@ -186,13 +198,12 @@ def test_a_step_that_is_not_finite_moves_nothing_and_is_reported(tmp_path: Path,
         return found._replace(loss=found.loss * float("nan"))
 
     work.step()
-    before = {k: v.clone() for k, v in work.tokenizer.state_dict().items()}
-    moments = [v.clone() for s in work.optimizer.state.values() for v in s.values()]
+    before = {k: v.clone() for k, v in work.task.tokenizer.state_dict().items()}
+    moments = [v.clone() for v in moments_of(work)]
     monkeypatch.setattr(ImageTokenizer, "forward", broken)
     assert not work.step().finite
-    assert all(torch.equal(v, before[k]) for k, v in work.tokenizer.state_dict().items())
-    after = [v for s in work.optimizer.state.values() for v in s.values()]
-    assert all(torch.equal(a, b) for a, b in zip(moments, after, strict=True))
+    assert all(torch.equal(v, before[k]) for k, v in work.task.tokenizer.state_dict().items())
+    assert all(torch.equal(a, b) for a, b in zip(moments, moments_of(work), strict=True))
     monkeypatch.setattr(ImageTokenizer, "forward", forward)
     assert work.step().finite
     assert (work.progress.step, work.progress.skipped, work.progress.in_a_row) == (3, 1, 0)
@@ -226,7 +237,7 @@ def test_latents_that_are_not_finite_count_as_a_bad_step(tmp_path: Path) -> None
     work = begin(tmp_path)
     work.initialise()
     with torch.no_grad():
-        work.tokenizer.encoder[0].weight[0, 0, 0, 0] = float("nan")
+        work.task.tokenizer.encoder[0].weight[0, 0, 0, 0] = float("nan")
     assert not work.step().finite
 
 
@@ -253,49 +264,97 @@ def test_ctrl_c_leaves_a_checkpoint_of_the_present_step(tmp_path: Path, monkeypa
 def test_weights_are_averaged_and_given_back(tmp_path: Path) -> None:
     work = begin(tmp_path)
     work.initialise()
-    start = {k: v.detach().clone() for k, v in work.tokenizer.named_parameters()}
+    start = {k: v.detach().clone() for k, v in work.task.tokenizer.named_parameters()}
     work.step()
-    now = {k: v.detach().clone() for k, v in work.tokenizer.named_parameters()}
-    with work.averaged() as tokenizer:
-        for name, value in tokenizer.named_parameters():
+    now = {k: v.detach().clone() for k, v in work.task.tokenizer.named_parameters()}
+    with work.averaged():
+        for name, value in work.task.tokenizer.named_parameters():
             expected = start[name] + (now[name] - start[name]) * (1 - 1 / 10)
             assert torch.allclose(value, expected, atol=1e-6)
-    assert all(torch.equal(v, now[k]) for k, v in work.tokenizer.named_parameters())
+    assert all(torch.equal(v, now[k]) for k, v in work.task.tokenizer.named_parameters())
 
 
 def test_the_gradient_of_a_revived_codeword_starts_anew(tmp_path: Path) -> None:
     work = begin(tmp_path, gradient=True)
     work.initialise()
-    table = work.tokenizer.quantizer.codebook.table
+    table = work.task.tokenizer.quantizer.codebook.table
     for _ in range(24):
         work.step()
-        before = work.tokenizer.quantizer.codebook.window_counts.sum()
+        before = work.task.tokenizer.quantizer.codebook.window_counts.sum()
         if before == 0:  # a window has just ended
             break
-    moments = work.optimizer.state[table]
+    moments = work.optimizers.state("tokenizer", table)
     rows = (moments["exp_avg_sq"] == 0).all(-1)
     assert rows.any()
-    assert torch.equal(work.average["quantizer.codebook.table"][rows], table.detach()[rows])
+    assert torch.equal(
+        work.average.means["tokenizer"]["quantizer.codebook.table"][rows], table.detach()[rows]
+    )
 
 
-def test_learning_rates_warm_up_and_fall(tmp_path: Path) -> None:
-    recipe = Recipe(steps=100, lr=1.0, codebook_lr=0.5, warmup=10, codebook_warmup=20)
-    assert recipe.learning_rates(0) == pytest.approx((0.1, 0.025))
-    assert recipe.learning_rates(50) == pytest.approx((0.5, 0.25))
-    assert recipe.learning_rates(99)[0] < 1e-3
+def test_each_kind_of_parameter_has_its_rate(tmp_path: Path) -> None:
+    groups = begin(tmp_path, gradient=True).task.optimizers()["tokenizer"].groups
+    assert [group.weight_decay for group in groups] == [1e-4, 0.0, 0.0]
+    assert [group.schedule.warmup for group in groups] == [4, 4, 100]
+    counts = [sum(p.numel() for p in group.parameters) for group in groups]
+    assert counts[2] == 4 * 32
+    assert sum(counts) == sum(p.numel() for p in begin(tmp_path, gradient=True).task.tokenizer.parameters())
 
 
-@pytest.mark.parametrize("values", [{"steps": 0}, {"lr": -1.0}, {"average": 1.0}, {"clip": float("nan")}])
-def test_recipes_out_of_range_are_refused(values: dict) -> None:
+@pytest.mark.parametrize("values", [{"lr": -1.0}, {"clip": float("nan")}, {"init_tokens": 0}])
+def test_settings_out_of_range_are_refused(values: dict) -> None:
     with pytest.raises(InputError, match=next(iter(values))):
-        Recipe(**values)
+        TokenizerOptimization(**values)
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path: Path) -> None:
+    whole, parts = begin(tmp_path), begin(tmp_path, RECIPE.model_copy(update={"accumulate": 2}))
+    for work in (whole, parts):
+        work.initialise()
+        work.step()
+    for one, other in zip(whole.task.tokenizer.parameters(), parts.task.tokenizer.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+    table, other_table = (w.task.tokenizer.quantizer.codebook.table for w in (whole, parts))
+    assert torch.equal(table, other_table)  # sums in float64: no trace of how the batch was divided
+
+
+def test_a_checkpoint_of_the_first_version_is_taken_up(tmp_path: Path) -> None:
+    work = begin(tmp_path)
+    work.initialise()
+    work.step()
+    state = work.state()
+    first = {
+        "model": state["modules"]["tokenizer"],
+        "average": state["average"]["tokenizer"],
+        "optimizer": state["optimizers"]["tokenizer"],
+        "random": state["random"],
+        "progress": state["progress"],
+    }
+    first = copy.deepcopy(first)
+    later = work.step().values
+    again = begin(tmp_path)
+    again.resume(first)
+    assert again.step().values == later
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [({"version": 99}, "version 99"), ({"kind": "prior"}, "of a prior")]
+)
+def test_a_checkpoint_of_another_kind_is_refused(tmp_path: Path, change: dict, message: str) -> None:
+    work = begin(tmp_path)
+    with pytest.raises(InputError, match=message):
+        work.resume({**work.state(), **change})
+
+
+def test_a_batch_that_can_not_be_shared_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="batch_size=4 is no multiple of 3"):
+        begin(tmp_path, RECIPE.model_copy(update={"accumulate": 3}))
 
 
 def test_a_stage_that_depth_dropout_leaves_out_is_no_broken_latent() -> None:
     torch.manual_seed(0)
     stages = [VectorQuantizer(4, 16, seed=i) for i in range(3)]
     tokenizer = ImageTokenizer(Residual(stages, depth_dropout=1.0), width=8, depth=1)
-    work = trainer.Trainer(launch("cpu"), tokenizer, crops(), RECIPE)
+    work = trainer.Trainer(launch("cpu"), TestTask(tokenizer, crops(), OPTIMIZATION), RECIPE)
     work.initialise()
-    work.tokenizer.train()
+    work.task.tokenizer.train()
     assert [work.step().finite for _ in range(6)] == [True] * 6

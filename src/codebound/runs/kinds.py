@@ -1,0 +1,109 @@
+"""The kinds of run that `codebound train` knows: each says how its settings become a task, a model and a report."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+
+from codebound import config
+from codebound.engine.recipe import LoopSettings, Recipe
+from codebound.engine.task import Task
+from codebound.errors import InputError
+
+S = TypeVar("S", bound=LoopSettings)
+
+DEFAULT = "tokenizer"
+_PLACES = {"tokenizer": "codebound.runs.tokenizer:KIND"}  # imported when asked for: they bring heavy packages
+
+
+class Preparation(NamedTuple):
+    """A training that is ready to begin.
+
+    Attributes:
+        task: with weights as the seed draws them.
+        recipe: the loop's settings.
+        identity: what besides the settings decides the numbers, by name: a digest of the data.
+    """
+
+    task: Task[Any]
+    recipe: Recipe
+    identity: Mapping[str, str]
+
+
+class EvaluationOptions(NamedTuple):
+    """What a user may ask of `codebound eval`."""
+
+    data: str | None = None  # other data than the run's own
+    device: str = "auto"
+    perceptual: bool = False  # the feature distance of an extra, too
+
+
+class RunKind(ABC, Generic[S]):
+    """One kind of run.
+
+    Attributes:
+        name: in `config.yaml` and on the command line.
+        settings: the class of its settings.
+        shown: figures on a progress bar: their names in the log, and how they are written.
+    """
+
+    name: ClassVar[str]
+    settings: type[S]
+    shown: ClassVar[Sequence[tuple[str, str]]] = ()
+
+    @abstractmethod
+    def default_name(self, settings: S) -> str:
+        """A run's name where the user gives none."""
+
+    @abstractmethod
+    def prepare(self, settings: S) -> Preparation:
+        """Data, model and task; weights are drawn from torch's generator, seeded by `settings.seed`.
+
+        Raises:
+            InputError: settings that don't fit together or the data.
+        """
+
+    @abstractmethod
+    def finish(self, folder: Path, task: Any, skipped: int, step: int) -> dict[str, Any]:
+        """Write model and pictures of a trained task, its averaged weights in place; returns the final figures."""
+
+    @abstractmethod
+    def evaluate(self, folder: Path, options: EvaluationOptions) -> dict[str, Any]:
+        """The final figures of a finished run, computed anew."""
+
+    @abstractmethod
+    def report(self, folders: Sequence[Path], page: Path | None) -> Path:
+        """Write the page of one run, or of several side by side."""
+
+    @abstractmethod
+    def table(self, figures: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+        """Rows for a terminal, the first one the head: label, one cell a run, limit."""
+
+    @abstractmethod
+    def score(self, figures: Mapping[str, Any]) -> str:
+        """A finished run's main figure as text."""
+
+
+def kind_names() -> tuple[str, ...]:
+    """All kinds."""
+    return tuple(_PLACES)
+
+
+def run_kind(name: str) -> RunKind[Any]:
+    """The kind of a name.
+
+    Raises:
+        InputError: an unknown kind.
+    """
+    if name not in _PLACES:
+        raise InputError(f"kind {name!r} is unknown; accepted: {', '.join(_PLACES)}")
+    module, _, attribute = _PLACES[name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def kind_of_settings(path: Path) -> str:
+    """The kind that a settings file names; files from before there were kinds are of the image tokenizer."""
+    return str(config.read_yaml(path).get("kind", DEFAULT))

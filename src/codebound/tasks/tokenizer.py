@@ -1,0 +1,156 @@
+"""The image tokenizer as a task: one network around a quantizer, one optimizer, codebooks that move after it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from codebound import config
+from codebound.data.batch_stream import BatchStream
+from codebound.data.image_sets import ImageSet
+from codebound.data.recolour import recoloured
+from codebound.engine.recipe import Schedule
+from codebound.engine.task import (
+    AfterStep,
+    Figures,
+    OptimizerPlan,
+    ParameterGroup,
+    Replaced,
+    Score,
+    StepLosses,
+    Task,
+)
+from codebound.evaluate.tokenizers import QUICK_SAMPLES, held_out_figures
+from codebound.quantize import Quantizer, codebook_parameters
+from codebound.quantize.base import Quantized, UpdateReport
+from codebound.quantize.scalar import ScalarQuantizer
+from codebound.quantize.vector import VectorQuantizer
+from codebound.tokenizers.image import ImageTokenizer
+
+BETAS = (0.9, 0.99)
+TOKENS_TO_START = 2  # latents for each codeword that a codebook begins from, at least
+
+
+class TokenizerOptimization(config.Settings):
+    """How an image tokenizer is trained, besides the loop's settings.
+
+    Attributes:
+        lr, warmup: of the networks: the highest rate, and the steps until it is reached.
+        codebook_lr, codebook_warmup: the same of codewords that an optimizer moves.
+        weight_decay: of the networks' weights; biases and codewords have none.
+        clip: largest norm of the gradient; 0 for none.
+        init_tokens: latents that the codebook begins from, at least.
+        recolour: probability that a picture of a batch is shown in other colours (`data.recolour`).
+    """
+
+    lr: float = Field(default=6e-3, ge=0, allow_inf_nan=False)
+    codebook_lr: float = Field(default=6e-3, ge=0, allow_inf_nan=False)
+    warmup: int = Field(default=100, ge=0)
+    codebook_warmup: int = Field(default=100, ge=0)
+    weight_decay: float = Field(default=1e-4, ge=0, allow_inf_nan=False)
+    clip: float = Field(default=5.0, ge=0, allow_inf_nan=False)
+    init_tokens: int = Field(default=16384, ge=1)
+    recolour: float = Field(default=0.0, ge=0, le=1)
+
+
+class TokenizerTask(Task[Tensor]):
+    """An `ImageTokenizer` on a set of pictures.
+
+    Args:
+        tokenizer: what is trained.
+        images: batches to train on and held-out pictures to judge by.
+        settings: rates and the like.
+    """
+
+    kind = "tokenizer"
+    unit = "images"
+    score = Score("psnr", "higher")
+    averaged = ("tokenizer",)
+
+    def __init__(self, tokenizer: ImageTokenizer, images: ImageSet, settings: TokenizerOptimization) -> None:
+        self.tokenizer = tokenizer.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.images, self.settings = images, settings
+        self.modules: Mapping[str, nn.Module] = {"tokenizer": self.tokenizer}
+
+    def networks(self) -> Sequence[nn.Module]:
+        return self.tokenizer.encoder, self.tokenizer.decoder
+
+    def optimizers(self) -> Mapping[str, OptimizerPlan]:
+        """Weights, which decay; biases, which don't; codewords, with a learning rate of their own."""
+        settings = self.settings
+        codewords = codebook_parameters(self.tokenizer)
+        own = {id(parameter) for parameter in codewords}
+        rest = [parameter for parameter in self.tokenizer.parameters() if id(parameter) not in own]
+        networks = Schedule(peak=settings.lr, warmup=settings.warmup)
+        codebooks = Schedule(peak=settings.codebook_lr, warmup=settings.codebook_warmup)
+        groups = [
+            ParameterGroup([p for p in rest if p.ndim > 1], networks, settings.weight_decay),
+            ParameterGroup([p for p in rest if p.ndim <= 1], networks),
+            ParameterGroup(codewords, codebooks),
+        ]
+        return {"tokenizer": OptimizerPlan([g for g in groups if g.parameters], BETAS, settings.clip)}
+
+    def batches(self, seed: int, first_step: int, size: int) -> BatchStream[Tensor]:
+        stream = self.images.batches(seed, first_step, size)
+        if not self.settings.recolour:
+            return stream
+        return stream.map(
+            lambda batch, step: recoloured(batch, self.settings.recolour, seed, step), first_step
+        )
+
+    def initialise(self, batches: Iterator[Tensor], devices: int) -> None:
+        """Codebooks begin from the latents of as many pictures as `init_tokens` needs, joined over the devices."""
+        quantizer = self.tokenizer.quantizer
+        largest = max(
+            (leaf.codebook_size for leaf in leaves(quantizer) if isinstance(leaf, VectorQuantizer)), default=0
+        )
+        missing = max(self.settings.init_tokens, TOKENS_TO_START * largest)
+        latents: list[Tensor] = []
+        while missing > 0:
+            latents.append(self.tokenizer.latents(next(batches)))
+            missing -= devices * math.prod(latents[-1].shape[:-1])
+        quantizer.init_(torch.cat(latents))
+
+    def losses(self, batch: Tensor, step: int) -> StepLosses:
+        result = self.tokenizer(self.tokenizer.to_network(batch))
+        first = result.quantized.indices[..., 0]  # depth dropout leaves out later stages, and gives them −1
+        return StepLosses(
+            {"tokenizer": result.loss},
+            {"loss": result.loss, "reconstruction": result.reconstruction},
+            record=result.quantized,
+            usable=(first >= 0).all(),
+        )
+
+    def after_step(self, records: Sequence[Quantized]) -> AfterStep:
+        """Codebooks move; codewords that were revived are no continuation of those that they replace."""
+        report = self.tokenizer.quantizer.update_(*records)
+        replaced = [
+            Replaced(leaf.codebook.table, rows)
+            for leaf, rows in zip(leaves(self.tokenizer.quantizer), report.revived, strict=True)
+            if isinstance(leaf, VectorQuantizer)
+            and isinstance(leaf.codebook.table, nn.Parameter)
+            and len(rows)
+        ]
+        return AfterStep(_values(report), replaced)
+
+    def evaluate(self) -> Figures:
+        return held_out_figures(self.tokenizer, self.images.held_out, QUICK_SAMPLES)
+
+
+def leaves(quantizer: Quantizer) -> list[Quantizer]:
+    """The quantizers inside that have codewords of their own, in the order of an `UpdateReport`."""
+    return [m for m in quantizer.modules() if isinstance(m, VectorQuantizer | ScalarQuantizer)]
+
+
+def _values(report: UpdateReport) -> dict[str, float]:
+    usage, perplexity = report.window_usage, report.window_perplexity
+    values = {
+        "window_usage": sum(usage) / len(usage),
+        "window_perplexity": sum(perplexity) / len(perplexity),
+        "revived": sum(len(rows) for rows in report.revived),
+    }
+    return values if report.slope is None else {**values, "slope": report.slope}
