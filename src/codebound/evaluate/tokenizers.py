@@ -7,24 +7,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
-from torchmetrics.functional.image import (
-    multiscale_structural_similarity_index_measure,
-    structural_similarity_index_measure,
-)
 from torchmetrics.image import PeakSignalNoiseRatio
 
 from codebound.data.image_sets import ImageSet, Labelled
 from codebound.errors import InputError
-from codebound.metrics import CodeUsage, EffnetDistance, Gap
+from codebound.metrics import CodeUsage, EffnetDistance, Gap, likeness
+from codebound.metrics.likeness import SMALLEST_MS_SSIM, WINDOW
 from codebound.metrics.probe import linear_probe
 from codebound.metrics.usage import entropy_rate
 from codebound.quantize.scalar import ScalarQuantizer
 from codebound.tokenizers.image import ImageTokenizer, to_uint8
 
 BATCH = 128
-SSIM_SIDE, MS_SSIM_SIDE = 11, 161  # the least sides that the standard windows and scales need
 PROBE_PICTURES = 10_000
 QUICK_SAMPLES, SAMPLES = 2000, 4000  # latents behind the entropy estimate of the gap
 
@@ -68,34 +64,23 @@ def held_out_figures(
 def similarity(tokenizer: ImageTokenizer, batches: Sequence[UInt8[Tensor, "b c _ _"]]) -> Figures:
     """PSNR, SSIM and MS-SSIM (Wang et al. 2003, 2004) of single pictures: the mean over the pictures of each.
 
-    Gaussian windows of 11 pixels, σ = 1.5. SSIM is over the places where the window fits, as in scikit-image; MS-SSIM
-    is torchmetrics', over all places. None where a picture is too small: 11 pixels, and 161 for five scales.
+    As `metrics.likeness` defines them. None where a picture is too small: 11 pixels for SSIM, 176 for MS-SSIM.
     """
     device = next(tokenizer.parameters()).device
     least = min(min(batch.shape[2:]) for batch in batches)
-    values: dict[str, list[Tensor]] = {"psnr": [], "ssim": [], "ms_ssim": []}
+    measures = {
+        "psnr": (likeness.psnr, 1),
+        "ssim": (likeness.ssim, WINDOW),
+        "ms_ssim": (likeness.ms_ssim, SMALLEST_MS_SSIM),
+    }
+    values: dict[str, list[Tensor]] = {name: [] for name in measures}
     for batch in batches:
         again = reproduced(tokenizer, tokenizer.encode(batch.to(device)), batch)
         pictures = batch.to(device) / 255
-        values["psnr"].append(-10 * (again - pictures).square().mean((1, 2, 3)).clamp_min(1e-12).log10())
-        if least >= SSIM_SIDE:
-            values["ssim"].append(_ssim(again, pictures))
-        if least >= MS_SSIM_SIDE:
-            values["ms_ssim"].append(
-                multiscale_structural_similarity_index_measure(
-                    again, pictures, data_range=1.0, reduction="none"
-                )
-            )
+        for name, (measure, side) in measures.items():
+            if least >= side:
+                values[name].append(measure(again, pictures))
     return {name: float(torch.cat(parts).mean()) if parts else None for name, parts in values.items()}
-
-
-def _ssim(x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
-    """torchmetrics counts the places where the window looks over the border, too; the definition does not."""
-    found = structural_similarity_index_measure(
-        x, y, data_range=1.0, reduction="none", return_full_image=True
-    )
-    border = SSIM_SIDE // 2
-    return found[1][..., border : x.shape[2] - border, border : x.shape[3] - border].mean((1, 2, 3))
 
 
 @torch.no_grad()

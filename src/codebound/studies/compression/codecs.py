@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from PIL import Image, features
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from codebound import codec
 from codebound.codec.model import Model
 from codebound.errors import InputError
 from codebound.extras import imported
+from codebound.metrics.likeness import WINDOW, psnr, ssim
 
 Pixels = UInt8[np.ndarray, "h w 3"]
 OURS = "codebound"
@@ -32,7 +32,6 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "avif": {"speed": 6},
     "jxl": {},
 }
-SMALLEST = 11  # pixels: the window of SSIM
 
 
 class Point(NamedTuple):
@@ -99,17 +98,12 @@ def _point(
 
 
 def likeness(pixels: Pixels, again: np.ndarray) -> tuple[float, float | None]:
-    """PSNR over all three channels (100 where nothing differs), and SSIM (Wang et al. 2004; σ 1.5, 11 pixels)."""
+    """PSNR over all three channels and SSIM, as `metrics.likeness` defines them; None where a picture is too small."""
     if again.ndim == 2:
         again = np.repeat(again[..., None], 3, axis=2)
-    one, other = (torch.from_numpy(p.copy()).permute(2, 0, 1)[None].float() / 255 for p in (pixels, again))
-    error = float((one - other).double().square().mean())
-    psnr = 100.0 if error == 0 else min(-10 * float(np.log10(error)), 100.0)
-    if min(pixels.shape[:2]) < SMALLEST:
-        return psnr, None
-    found = structural_similarity_index_measure(other, one, data_range=1.0)
-    assert isinstance(found, torch.Tensor)
-    return psnr, float(found)
+    one, other = (torch.from_numpy(p.copy()).permute(2, 0, 1)[None].double() / 255 for p in (pixels, again))
+    large = min(pixels.shape[:2]) >= WINDOW
+    return float(psnr(one, other)), float(ssim(other, one)) if large else None
 
 
 def _save(pixels: Pixels, name: str, quality: int) -> bytes:
