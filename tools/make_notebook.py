@@ -50,7 +50,8 @@ source_table(table, SOURCE)""",
 Paired by seed: a seed redraws source, samples, initialisation and order, and is shared by all arms.""",
     """find = lookup(data)
 ONE, OTHER, METRIC = data.settings.arms[0], data.settings.arms[-1], "final_fresh_distortion"
-difference = paired_percent(find(SOURCE, ONE, "adam", METRIC), find(SOURCE, OTHER, "adam", METRIC))
+one, other = (find({"source": SOURCE, "arm": arm, "optimizer": "adam"}, METRIC) for arm in (ONE, OTHER))
+difference = paired_percent(one, other)
 print(f"{ONE} against {OTHER}: {difference.mean:+.2f} % [{difference.low:+.2f}, {difference.high:+.2f}]")""",
     """## The claims""",
     """verdicts = report.judge(data)

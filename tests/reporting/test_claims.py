@@ -11,13 +11,15 @@ from codebound.reporting.claims import Case, Claim, NotMeasuredError, Status
 from codebound.reporting.formatting import number
 from codebound.reporting.tables import claims_table
 
-CASE = Case(source="s", metric="m", label="fresh data")
+CASE = Case(cell={"source": "s"}, metric="m", label="fresh data")
 
 
 def one(expect, values, *, arm="a", facts=None, **claim):
     """The verdict on one claim, given {arm: values over seeds}."""
 
-    def lookup(source, arm, optimizer, metric):
+    def lookup(cell, metric):
+        assert (cell["source"], metric) == ("s", "m")
+        arm = cell["arm"]
         if arm not in values:
             raise NotMeasuredError(f"the arm '{arm}' is not in this run")
         return dict(enumerate(values[arm]))
@@ -26,7 +28,7 @@ def one(expect, values, *, arm="a", facts=None, **claim):
         id="x",
         row="A8",
         statement="x",
-        arm=arm,
+        cell={"arm": arm},
         expect=expect,
         cases=(CASE,),
         theory="because {why}",
@@ -68,7 +70,7 @@ def test_counts_do_not_reach_below_zero():
 
 def test_ratios_are_paired():
     steps = {"a": [100, 200, 400], "b": [250, 500, 1000]}
-    faster = {"kind": "ratio", "arm": "b", "low": 2, "high": 3, "inverse": True}
+    faster = {"kind": "ratio", "against": {"arm": "b"}, "low": 2, "high": 3, "inverse": True}
     verdict = one(faster, steps)
     assert verdict.status is Status.CONFIRMED
     assert verdict.interval is not None
@@ -77,7 +79,7 @@ def test_ratios_are_paired():
 
 def test_seeds_left_out_decide_nothing():
     """Those that remain would be chosen by the result."""
-    faster = {"kind": "ratio", "arm": "b", "low": 2, "high": 3, "inverse": True}
+    faster = {"kind": "ratio", "against": {"arm": "b"}, "low": 2, "high": 3, "inverse": True}
     never = math.inf
     verdict = one(faster, {"a": [100, 200, 400, never], "b": [250, 500, 1000, never]})
     assert verdict.status is Status.INCONCLUSIVE
@@ -88,7 +90,7 @@ def test_what_is_missing_is_named():
     assert "'a' is not in this run" in one(VALUE, {"b": [1, 2]}).reason
     assert "2 seeds" in one(VALUE, {"a": [2.0]}).reason
     never = {"a": [math.inf] * 3, "b": [math.inf] * 3}
-    assert "neither" in one({"kind": "ratio", "arm": "b", "low": 2}, never).reason
+    assert "neither" in one({"kind": "ratio", "against": {"arm": "b"}, "low": 2}, never).reason
 
 
 def test_requirements_are_compared_with_the_run():

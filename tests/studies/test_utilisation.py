@@ -163,11 +163,11 @@ def test_what_it_says_is_what_the_figures_are(tmp_path: Path) -> None:
 def test_claims_are_judged_by_the_figures(tmp_path: Path) -> None:
     data = synthetic(tmp_path, large_arms=["vq-ema", "vq-ema-norevival", "fsq"])
     status = {v.id: v.status for v in report.judge(data)}
-    assert status["B-collapse/kmeans-16384/usage"] is Status.CONFIRMED
-    assert status["B5-usage-ema/kmeans-512/usage"] is Status.REFUTED
-    assert status["B6-usage/kmeans-16384/usage"] is Status.REFUTED
-    assert status["B6-usage-fsq/kmeans-16384/usage"] is Status.CONFIRMED
-    assert status["B6-usage/kmeans-65536/usage"] is Status.NOT_TESTABLE
+    assert status["B-collapse/codebook_size=16384,start=kmeans/usage"] is Status.CONFIRMED
+    assert status["B5-usage-ema/codebook_size=512,start=kmeans/usage"] is Status.REFUTED
+    assert status["B6-usage/codebook_size=16384,start=kmeans/usage"] is Status.REFUTED
+    assert status["B6-usage-fsq/codebook_size=16384,start=kmeans/usage"] is Status.CONFIRMED
+    assert status["B6-usage/codebook_size=65536,start=kmeans/usage"] is Status.NOT_TESTABLE
     assert status["B5-absolute"] is Status.NOT_TESTABLE
 
 

@@ -1,4 +1,4 @@
-"""The commands around compressed files: compress, decompress, info, verify, fit-prior, study compression.
+"""The commands around compressed files: compress, decompress, info, verify, fit-prior.
 
 What they call is imported inside them, as in `cli.training`.
 """
@@ -16,12 +16,12 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from codebound import config, files
-from codebound.cli.terminal import AsJson, Backend, Cells, Jobs, Sets, err, out, plain, run_study, say_where
+from codebound import files
+from codebound.cli.terminal import AsJson, Cells, err, out, plain
 from codebound.errors import InputError
 
 if TYPE_CHECKING:
-    from codebound.studies.compression.settings import Settings
+    pass
 
 SUFFIX = ".cbd"
 Sources = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files, or folders of them.")]
@@ -216,66 +216,6 @@ def fit_prior(
         plain(json.dumps(rows, indent=2))
         return
     out.print(_table(rows, "Held-out pictures, bits per index"))
-
-
-def study_compression(
-    quick: Annotated[bool, typer.Option("--quick", help="Two pictures.")] = False,
-    data: Annotated[
-        str | None, typer.Option(help="A folder of pictures (default: the embedded held-out photographs).")
-    ] = None,
-    model: Annotated[
-        Path | None, typer.Option(help="A tokenizer's folder (default: the one in the package).")
-    ] = None,
-    folder: Annotated[
-        Path | None,
-        typer.Option("--out", help="Run folder (default runs/compression; with --quick -quick)."),
-    ] = None,
-    sets: Sets = None,
-    jobs: Jobs = 1,
-    backend: Backend = "loky",
-    as_json: AsJson = False,
-) -> None:
-    """How many bytes does a picture take? Our files beside JPEG, WebP and AVIF, and what an index costs.
-
-    Bytes are those on disk. Interrupt it when you like: the same command goes on where it stopped.
-
-    [bold]Examples[/]
-
-      codebound study compression
-
-      codebound study compression --data holiday --set "codecs=[jpeg, webp, avif, jxl]" --out runs/holiday
-    """
-    given = {"data": data, "model": None if model is None else str(model)}
-    from codebound.studies.compression import study
-
-    settings = compression_settings(quick, {k: v for k, v in given.items() if v is not None}, sets)
-    folder = folder or Path("runs/compression-quick" if quick else "runs/compression")
-    run_study(study.run, "cells (pictures)", folder, settings, jobs, backend)
-    show_compression(folder, as_json)
-
-
-def compression_settings(quick: bool, given: dict[str, Any], sets: list[str] | None) -> Settings:
-    """The study's settings: those of --quick, then these, then --set."""
-    from codebound.studies.compression import settings
-
-    values: dict[str, Any] = (settings.QUICK if quick else {}) | given
-    return config.with_overrides(config.build(settings.Settings, values), sets or [])
-
-
-def show_compression(folder: Path, as_json: bool) -> None:
-    """Write the study's report and print its tables."""
-    from codebound.studies.compression import report, summary
-
-    page = report.write(folder)
-    data = summary.load(folder)
-    if as_json:
-        plain(json.dumps(report.results(data), indent=1))
-        return
-    for table in report.tables(data):
-        out.print(table)
-    for line in report.verdict(data):
-        out.print(escape(line), highlight=False)
-    say_where(page)
 
 
 def _model(folder: Path | None) -> Any:

@@ -21,15 +21,10 @@ from rich.table import Table
 from codebound import config
 from codebound.cli.terminal import (
     AsJson,
-    Backend,
-    Jobs,
-    Sets,
     err,
     out,
     plain,
-    run_study,
     say_where,
-    show_run,
 )
 from codebound.errors import InputError
 
@@ -193,60 +188,6 @@ def runs(
     for state in states:
         table.add_row(*(escape(str(value)) for value in state))
     out.print(table)
-
-
-def study_utilisation(
-    quick: Annotated[
-        bool, typer.Option("--quick", help="2 seeds, small sizes, few steps: minutes, wide intervals.")
-    ] = False,
-    folder: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", help="Run folder (default runs/utilisation; with --quick runs/utilisation-quick)."
-        ),
-    ] = None,
-    sets: Sets = None,
-    jobs: Jobs = -1,
-    backend: Backend = "loky",
-    as_json: AsJson = False,
-) -> None:
-    r"""Do all codewords get used, and what does it buy? EMA, Blahut–Arimoto, SimVQ, FSQ … at K = 256 to 65,536.
-
-    Usage beside PSNR and rate, on crops of held-out photographs. Interrupt it when you like: the same command goes
-    on where it stopped.
-
-    [bold]Examples[/]
-
-      codebound study utilisation --quick
-
-      codebound study utilisation --set "arms=\[vq-ema, ba]" --set large_sizes=[] --set huge_sizes=[] --out runs/mine
-    """
-    from codebound.studies.utilisation import study
-
-    settings = utilisation_settings(quick, sets)
-    folder = folder or Path("runs/utilisation" + ("-quick" if quick else ""))
-    run_study(study.run, "trainings", folder, settings, jobs, backend)
-    show_utilisation(folder, as_json)
-
-
-def utilisation_settings(quick: bool, sets: list[str] | None) -> config.Settings:
-    """Of the utilisation study."""
-    from codebound.studies.utilisation.settings import QUICK, Settings
-
-    values: dict[str, Any] = dict(QUICK) if quick else {}
-    return config.with_overrides(config.build(Settings, values), sets or [])
-
-
-def show_utilisation(folder: Path, as_json: bool) -> None:
-    """Write a report of the utilisation study and print its tables."""
-    from codebound.reporting.tables import claims_table
-    from codebound.studies.utilisation import report, summary
-
-    def tables() -> list[Table]:
-        data = summary.load(folder)
-        return [*report.tables(data, summary.summarise(data)), claims_table(report.judge(data))]
-
-    show_run(report.write(folder), tables, as_json)
 
 
 def _kind_and_file(what: list[str], resumed: Path | None) -> tuple[RunKind[Any], Path | None]:

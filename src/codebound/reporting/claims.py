@@ -23,8 +23,13 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from codebound.errors import InputError
 from codebound.reporting.statistics import Interval, paired_ratio, quantity_interval
 
-Lookup = Callable[[str, str, str, str], Mapping[int, float | int]]
-"""(source, arm, optimizer, metric) -> value per seed. Raises `NotMeasuredError` where the run has none."""
+Level = str | int | float | bool | None
+"""What a factor of an experiment is set to in one cell: 512, "kmeans"."""
+
+Lookup = Callable[[Mapping[str, Level], str], Mapping[int, float | int]]
+"""(levels by factor, metric) -> value per seed. Raises `NotMeasuredError` where the run has none."""
+
+ANY = "any"  # as a level in a claim: the best of all that ran, seed by seed
 
 
 class NotMeasuredError(LookupError):
@@ -78,13 +83,16 @@ class Range(_Frozen):
 
 
 class Ratio(_Frozen):
-    """The claimed arm's quantity divided by that of `arm` (paired by seed) lies in [low, high]."""
+    """The claimed cell's quantity divided by that of another (paired by seed) lies in [low, high].
+
+    `against` names the levels in which the other cell differs.
+    """
 
     kind: Literal["ratio"]
-    arm: str
+    against: dict[str, Level]
     low: float | None = None
     high: float | None = None
-    inverse: bool = False  # test `arm` / claimed arm instead: "2-3 times faster" in steps
+    inverse: bool = False  # test the other / the claimed cell instead: "2-3 times faster" in steps
 
     @property
     def range(self) -> tuple[float, float]:
@@ -116,7 +124,7 @@ Expectation = Annotated[Value | Range | Ratio | Untested, Field(discriminator="k
 class Case(_Frozen):
     """One measurement that tests a claim; the first case of a claim is the one it is judged by."""
 
-    source: str
+    cell: dict[str, Level] = {}  # levels by factor, beside those of the claim
     metric: str
     label: str  # for a reader: "training set", "fresh data", "raw source"
     theory: str | None = None  # replaces the claim's sentence for this case
@@ -128,8 +136,7 @@ class Claim(_Frozen):
     id: str
     row: str  # mission row, A8
     statement: str
-    arm: str = "any"  # "any": the best (smallest) over all runs of the source
-    optimizer: str = "adam"
+    cell: dict[str, Level] = {}  # levels by factor that all cases share; a case may name others
     floor: float = float("-inf")  # what the quantity can't be below: 0 for counts
     expect: Expectation
     cases: tuple[Case, ...] = ()
@@ -151,9 +158,15 @@ class Verdict:
 
     @property
     def id(self) -> str:
-        return (
-            self.claim.id if self.case is None else f"{self.claim.id}/{self.case.source}/{self.case.metric}"
-        )
+        if self.case is None:
+            return self.claim.id
+        levels = ",".join(f"{factor}={level}" for factor, level in self.case.cell.items())
+        return "/".join(part for part in (self.claim.id, levels, self.case.metric) if part)
+
+    @property
+    def cell(self) -> dict[str, Level] | None:
+        """Which cell was asked, by factor."""
+        return {**self.claim.cell, **self.case.cell} if self.case else None
 
     def to_json(self) -> dict[str, Any]:
         """As a dictionary for results.json."""
@@ -165,9 +178,7 @@ class Verdict:
             "statement": self.claim.statement,
             "claimed": self.claim.expect.text,
             "range": [low, high],
-            "arm": self.claim.arm,
-            "optimizer": self.claim.optimizer,
-            "source": self.case.source if self.case else None,
+            "cell": self.cell,
             "metric": self.case.metric if self.case else None,
             "measured_on": self.case.label if self.case else None,
             "measured": self.interval.to_json() if self.interval else None,
@@ -251,10 +262,11 @@ def _fill(text: str, facts: Mapping[str, float | int | str]) -> str:
 
 
 def _measure(claim: Claim, case: Case, lookup: Lookup) -> Interval:
-    own = lookup(case.source, claim.arm, claim.optimizer, case.metric)
+    cell = {**claim.cell, **case.cell}
+    own = lookup(cell, case.metric)
     expect = claim.expect
     if isinstance(expect, Ratio):
-        other = lookup(case.source, expect.arm, claim.optimizer, case.metric)
+        other = lookup({**cell, **expect.against}, case.metric)
         return paired_ratio(other, own) if expect.inverse else paired_ratio(own, other)
     return quantity_interval(own.values(), floor=claim.floor)
 

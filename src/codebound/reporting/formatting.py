@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
@@ -74,6 +75,22 @@ def few_vectors_text(vectors: int, codebook_size: int) -> str:
         f"codewords would look dead, and the perplexity would read about "
         f"{finite.uniform_perplexity(codebook_size, vectors):.0f}, even if all were equally likely."
     )
+
+
+def unknown(interval: Interval, least: float | int = 1.0) -> str:
+    """Why an interval says nothing about its value; empty where it does.
+
+    It does not where there is none, or where it is wider than three times the value and wider than `least`, in the
+    value's unit.
+    """
+    if not math.isfinite(interval.mean):
+        return "there is no value"
+    if math.isnan(interval.low) or math.isnan(interval.high):
+        return "one value has no interval" if interval.n == 1 else "no interval can be formed"
+    width = interval.high - interval.low
+    if width > max(3 * abs(interval.mean), least):
+        return f"the interval is wider than the value: {number(interval.low)} to {number(interval.high)}"
+    return ""
 
 
 def typeset(text: str) -> str:

@@ -18,6 +18,7 @@ from codebound import config
 from codebound.reporting.claims import Status, Verdict
 from codebound.reporting.formatting import number
 from codebound.reporting.statistics import Interval
+from codebound.reporting.tables import cell_html
 
 
 def render(template: str, **context: Any) -> str:
@@ -32,9 +33,15 @@ def render(template: str, **context: Any) -> str:
         "interval": interval_html,
         "percent": percent_html,
         "number": number,
+        "value": cell_html,
         "log2": lambda n: f"{math.log2(n):.4g}",
     }
     return environment.get_template(template).render(**context)
+
+
+def fragment(template: str, **context: Any) -> Markup:
+    """A part of a page, from a template of the package."""
+    return Markup(render(template, **context))
 
 
 def embed(path: Path) -> str:

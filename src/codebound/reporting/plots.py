@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+from colorsys import hls_to_rgb, rgb_to_hls
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import Collection
+from matplotlib.colors import to_hex, to_rgb, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
@@ -148,3 +152,45 @@ def note(axes: Axes, x: float | int, y: float | int, text: str, **more: Any) -> 
     """A small remark in axes coordinates on a light ground."""
     box = {"boxstyle": "round,pad=0.25", "facecolor": PAPER, "edgecolor": GRID}
     return axes.text(x, y, text, transform=axes.transAxes, fontsize=8.5, color=MUTED, bbox=box, **more)
+
+
+# In the dark the four greys change places, and a colour becomes as light as it has to be.
+_DARK = {INK: "#e7eaee", MUTED: "#9aa4b0", GRID: "#343a42", PAPER: "#14171b"}
+_LIGHT_ENOUGH = 0.62
+
+
+def darken(figure: Figure) -> None:
+    """Redraw a figure that was made for white paper in the colours of a dark page, in place."""
+    FigureCanvasAgg(
+        figure
+    ).draw()  # what is made only when a figure is drawn, such as its ticks, is there now
+    figure.set_facecolor(_dark(PAPER))
+    for axes in figure.axes:
+        axes.set_facecolor(_dark(PAPER))
+    for artist in figure.findobj(include_self=False):
+        if isinstance(artist, Text):
+            artist.set_color(_dark(artist.get_color()))
+        elif isinstance(artist, Line2D):
+            artist.set_color(_dark(artist.get_color()))
+            artist.set_markerfacecolor(_dark(artist.get_markerfacecolor()))
+            artist.set_markeredgecolor(_dark(artist.get_markeredgecolor()))
+        elif isinstance(artist, Collection):
+            if artist.get_array() is None:  # mapped values keep their colour map
+                artist.set_facecolor([_dark(colour) for colour in artist.get_facecolor()])
+            artist.set_edgecolor([_dark(colour) for colour in artist.get_edgecolor()])
+        elif isinstance(artist, Patch) and artist not in (figure.patch, *(a.patch for a in figure.axes)):
+            face, edge = artist.get_facecolor(), artist.get_edgecolor()
+            artist.set(facecolor=_dark(face), edgecolor=_dark(edge))
+
+
+def _dark(colour: Any) -> Any:
+    if isinstance(colour, str) and colour.lower() in ("none", "auto"):
+        return colour
+    red, green, blue, alpha = to_rgba(colour)
+    name = to_hex((red, green, blue))
+    if name in _DARK:
+        return (*to_rgb(_DARK[name]), alpha)
+    hue, lightness, saturation = rgb_to_hls(red, green, blue)
+    if saturation < 0.2:  # greys: what stood out on white stands out on black
+        lightness = 1 - 0.85 * lightness
+    return (*hls_to_rgb(hue, max(lightness, _LIGHT_ENOUGH if saturation >= 0.2 else 0), saturation), alpha)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -212,24 +211,16 @@ def beta_range_percent(data: StudyData, source: str, estimator: str, protocol: s
 
 
 def lookup(data: StudyData) -> Lookup:
-    """What claims may ask: (source, arm, protocol, metric) → value per seed.
+    """What claims may ask: ({source, estimator, protocol, and maybe codebook_size and beta}, metric) → value per seed.
 
-    A metric may be preceded by `K8:`, another codebook size; `b1:`, another β; or `tuned:`, another protocol.
     `beta_range_percent` and `scaling_percent` (the fall of the error from the smallest K to the largest) are derived.
     """
 
-    def find(source: str, arm: str, protocol: str, metric: str) -> Mapping[int, float]:
+    def find(cell: Mapping[str, Any], name: str) -> Mapping[int, float]:
+        source, arm, protocol = (cell[factor] for factor in ("source", "estimator", "protocol"))
+        size, beta = cell.get("codebook_size"), cell.get("beta")
         if source == TIMING:
-            return _timed(data, arm, metric)
-        size, beta = None, None
-        *prefixes, name = metric.split(":")
-        for prefix in prefixes:
-            if re.fullmatch(r"K\d+", prefix):
-                size = int(prefix[1:])
-            elif re.fullmatch(r"b[\d.]+", prefix):
-                beta = float(prefix[1:])
-            else:
-                protocol = prefix
+            return _timed(data, arm, name)
         if source not in data.sources:
             raise NotMeasuredError(f"source {source!r} was not run")
         if name == "beta_range_percent":
@@ -241,7 +232,7 @@ def lookup(data: StudyData) -> Lookup:
         else:
             found = data.values(source, arm, protocol, name, beta=beta, size=size)
         if not found:
-            raise NotMeasuredError(f"{metric} of {arm} ({protocol}) was not run on {source!r}")
+            raise NotMeasuredError(f"{name} of {arm} ({protocol}) was not run on {source!r}")
         return found
 
     return find

@@ -178,7 +178,8 @@ def _goals(final: dict[Any, float]) -> dict[Any, dict[str, float]]:
 def lookup(data: StudyData) -> Lookup:
     """What a claim may ask of this run; arm or optimizer "any" is the smallest value over all that ran."""
 
-    def find(source: str, arm: str, optimizer: str, metric: str) -> Mapping[int, float | int]:
+    def find(cell: Mapping[str, Any], metric: str) -> Mapping[int, float | int]:
+        source, arm, optimizer = (cell[factor] for factor in ("source", "arm", "optimizer"))
         frame = only(data.runs, source=source)
         if frame.empty:
             raise NotMeasuredError(f"the source '{source}' is not in this run")

@@ -120,13 +120,13 @@ def held_out_tokens(data: StudyData) -> int:
 
 
 def lookup(data: StudyData):
-    """What the claims ask: (start and size, arm, "", figure) → value per seed; the source reads "kmeans-512"."""
+    """What the claims ask: ({arm, codebook_size, start}, figure) → value per seed."""
 
-    def find(source: str, arm: str, optimizer: str, metric: str) -> Mapping[int, float | int]:
-        start, _, size = source.partition("-")
-        if (arm, int(size), start) not in data.cells:
-            raise NotMeasuredError(f"this run has no {ARMS[arm].label} at K = {size} from this start")
-        return data.values(arm, int(size), "bad" if start == "bad" else "kmeans", metric)
+    def find(cell: Mapping[str, Any], metric: str) -> Mapping[int, float | int]:
+        key = (cell["arm"], cell["codebook_size"], cell["start"])
+        if key not in data.cells:
+            raise NotMeasuredError(f"this run has no {ARMS[key[0]].label} at K = {key[1]} from this start")
+        return data.values(*key, metric)
 
     return find
 

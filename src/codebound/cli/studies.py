@@ -1,0 +1,171 @@
+"""`codebound study`: a command for each study of the registry, and what can be done with all of them.
+
+What a study needs is imported when it is run: the entries of the registry are enough for every help text.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from codebound import config
+from codebound.cli import estimators_study, init_study, population_study, utilisation_study
+from codebound.cli.terminal import AsJson, Backend, Jobs, Sets, group, out, plain, run_study, say_where
+from codebound.runs.folder import read_study
+from codebound.studies import registry
+from codebound.studies.framework.entry import Entry
+
+app = group("Questions answered by experiments: cells, seeds, claims, verdicts, a report.")
+
+# Studies that are not declared in the framework yet; a port deletes its module and its line here.
+BY_HAND = {
+    "init": init_study,
+    "estimators": estimators_study,
+    "population": population_study,
+    "utilisation": utilisation_study,
+}
+
+
+def command(entry: Entry) -> Callable[..., None]:
+    """The command of a study: an option for each of its presets, its own options, and those that all have."""
+    presets = {name.replace("-", "_"): preset for name, preset in entry.presets.items()}
+    options = {option.name.replace("-", "_"): option for option in entry.options}
+
+    def run(**given: Any) -> None:
+        chosen = [name for name in presets if given[name]]
+        own = {option.name: given[name] for name, option in options.items()}
+        study = registry.declaration(entry)
+        settings = study.configure(chosen, own, given["sets"] or [])
+        folder = given["folder"] or Path("runs") / "-".join([entry.name, *chosen])
+        _run(study, settings, folder, given["jobs"], given["backend"])
+        show(folder, given["as_json"])
+
+    parameters = [_parameter(name, bool, False, preset.help, f"--{name}") for name, preset in presets.items()]
+    parameters += [
+        _parameter(name, option.kind | None, None, option.help, f"--{option.name}")
+        for name, option in options.items()
+    ]
+    default = f"runs/{entry.name}" + "".join(f"; with --{name} runs/{entry.name}-{name}" for name in presets)
+    parameters += [
+        _parameter("folder", Path | None, None, f"Run folder (default {default}).", "--out"),
+        _shared("sets", Sets, None),
+        _shared("jobs", Jobs, entry.jobs),
+        _shared("backend", Backend, "loky"),
+        _shared("as_json", AsJson, False),
+    ]
+    run.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    run.__doc__ = (
+        f"{entry.question}\n\n    {entry.help or ''}\n\n"
+        "    Interrupt it when you like: the same command goes on where it stopped.\n"
+    )
+    return run
+
+
+def show(folder: Path, as_json: bool, again: bool = False) -> None:
+    """Print what a run says, its page written anew where it or the code has changed, or always if `again`."""
+    from codebound.studies.framework import report, results
+
+    study = registry.declaration(registry.entry_of(read_study(folder)["study"]))
+    loaded = results.load(study, folder)
+    page = report.write(loaded) if again else report.refresh(loaded)
+    if as_json:
+        plain((folder / "results.json").read_text(encoding="utf-8").rstrip())
+        return
+    for table in report.terminal(loaded):
+        out.print(table)
+    for sentence in (loaded.content.answer, *loaded.content.sentences):
+        out.print(escape(sentence), highlight=False)
+    say_where(page)
+
+
+@app.command("report")
+def report_again(
+    folder: Annotated[Path, typer.Argument(help="The folder of a run, finished or not.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write the report of a run anew and print its table.
+
+    [bold]Example[/]
+
+      codebound study report runs/init
+    """
+    name = read_study(folder)["study"]
+    if name == "train":
+        from codebound.cli import training
+
+        training.report([folder], None, as_json)
+    elif name in BY_HAND:
+        BY_HAND[name].show(folder, as_json, again=True)
+    else:
+        show(folder, as_json, again=True)
+
+
+@app.command("list")
+def list_studies(as_json: AsJson = False) -> None:
+    """The studies there are, each with its question."""
+    rows = [{"study": e.name, "question": e.question, "rows": e.topic} for e in registry.STUDIES.values()]
+    if as_json:
+        plain(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    table = Table(*rows[0], title="Studies")
+    for row in rows:
+        table.add_row(*row.values())
+    out.print(table)
+
+
+@app.command("show-config")
+def show_config(
+    name: Annotated[str, typer.Argument(help=f"The study: {', '.join(registry.STUDIES)}.")],
+    quick: Annotated[bool, typer.Option("--quick", help="As the study's --quick has them.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="As the study's --full has them.")] = False,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, to see it accepted."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The settings of a study, as YAML: what --set can change.
+
+    [bold]Example[/]
+
+      codebound study show-config init --set steps=100
+    """
+    entry = registry.entry_of(name)
+    if name in BY_HAND:
+        settings = BY_HAND[name].settings(quick, full, sets)
+    else:
+        chosen = [preset for preset, given in (("quick", quick), ("full", full)) if given]
+        settings = registry.declaration(entry).configure(chosen, {}, sets or [])
+    as_dictionary = settings.model_dump(mode="json")
+    plain(json.dumps(as_dictionary, indent=2) if as_json else config.to_yaml(settings).rstrip())
+
+
+def _run(study: Any, settings: config.Settings, folder: Path, jobs: int, backend: str) -> None:
+    from codebound.studies.framework.run import run
+
+    def cells(place: Path, chosen: config.Settings, **how: Any) -> None:
+        run(study, place, chosen, **how)
+
+    run_study(cells, study.unit, folder, settings, jobs, backend)
+
+
+def _parameter(name: str, kind: Any, default: Any, help_text: str, flag: str) -> inspect.Parameter:
+    annotation = Annotated[kind, typer.Option(flag, help=help_text)]
+    return _shared(name, annotation, default)
+
+
+def _shared(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+for _entry in registry.STUDIES.values():
+    _by_hand = BY_HAND.get(_entry.name)
+    app.command(_entry.name)(_by_hand.command if _by_hand else command(_entry))
