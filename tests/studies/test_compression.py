@@ -13,10 +13,13 @@ from codebound import Residual, VectorQuantizer, codec
 from codebound.cli import app
 from codebound.codec import tiles
 from codebound.data.images import photographs
+from codebound.metrics.rate_distortion import RateCurve, bd_rate
 from codebound.priors.fitting import FitSettings, fit_prior
-from codebound.studies.compression import report, study
-from codebound.studies.compression.settings import Settings
-from codebound.studies.compression.summary import Curve, bd_rate, load
+from codebound.studies.compression.comparison import compare
+from codebound.studies.compression.study import STUDY, Settings
+from codebound.studies.framework import report
+from codebound.studies.framework.results import load
+from codebound.studies.framework.run import run
 from codebound.tokenizers import ImageTokenizer
 
 SIZE = (48, 64)
@@ -49,60 +52,72 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def curve(name: str, shift: float, points: int = 5) -> Curve:
-    """PSNR = 30 + 10·log10(rate · 10^shift)."""
+def curve(shift: float, points: int = 5) -> RateCurve:
+    """PSNR = 30 + 10·log10(rate) + shift."""
     rates = np.geomspace(0.05, 1, points)
-    return Curve(
-        name,
-        tuple(
-            {"bits_per_pixel": float(r), "psnr": float(30 + 10 * np.log10(r) + shift), "ssim": None}
-            for r in rates
-        ),
-    )
+    return RateCurve.of((float(r), float(30 + 10 * np.log10(r) + shift)) for r in rates)
 
 
 def test_bd_rate_of_shifted_curves_is_the_shift() -> None:
-    better, worse = curve("a", 1.0), curve("b", 0.0)
+    better, worse = curve(1.0), curve(0.0)
     assert bd_rate(better, worse) == pytest.approx(100 * (10**-0.1 - 1), abs=1e-6)
     assert bd_rate(worse, better) == pytest.approx(100 * (10**0.1 - 1), abs=1e-6)
     assert bd_rate(better, better) == pytest.approx(0.0, abs=1e-9)
 
 
 def test_bd_rate_is_not_given_where_curves_do_not_overlap() -> None:
-    assert bd_rate(curve("a", 0.0), curve("b", 12.5)) is None
-    assert bd_rate(curve("a", 0.0, points=1), curve("b", 0.0)) is None
+    assert bd_rate(curve(0.0), curve(12.5)) is None
+    assert bd_rate(curve(0.0, points=1), curve(0.0)) is None
 
 
 def test_quality_at_a_rate_is_not_extrapolated() -> None:
-    found = curve("a", 0.0)
-    assert found.at(0.1, "psnr") == pytest.approx(20.0, abs=0.01)
-    assert found.at(0.04, "psnr") is None
-    assert found.at(1.1, "psnr") is None
-    assert found.at(0.1, "ssim") is None
+    found = curve(0.0)
+    assert found.at(0.1) == pytest.approx(20.0, abs=0.01)
+    assert found.at(0.04) is None
+    assert found.at(1.1) is None
+    assert RateCurve.of([(0.1, None), (0.2, None)]).at(0.1) is None
+
+
+def test_codecs_are_compared_on_the_pictures_where_both_have_the_rate() -> None:
+    def picture(*codecs: tuple[str, float, float]) -> dict:
+        points = [
+            {"codec": codec, "bits_per_pixel": rate, "psnr": 30 + 10 * np.log10(rate) + shift, "ssim": None}
+            | {"encode_s": 1.0, "decode_s": 2.0}
+            for codec, least, shift in codecs
+            for rate in (least, 0.2, 0.4, 0.8)
+        ]
+        return {"points": points}
+
+    both, late = (picture(("codebound", 0.05, 1.0), ("jpeg", least, 0.0)) for least in (0.05, 0.15))
+    ours, jpeg = compare([both, late], ["jpeg"], rate=0.1)
+    assert (ours.psnr.n, jpeg.psnr.n, jpeg.our_gain_db.n, jpeg.bd_rate_percent.n) == (2, 1, 1, 2)
+    assert jpeg.our_gain_db.mean == pytest.approx(1.0, abs=0.01)
+    assert jpeg.our_gain_at_least_db.mean == pytest.approx(1.0, abs=0.01)
+    assert jpeg.bd_rate_percent.mean == pytest.approx(100 * (10**-0.1 - 1), abs=0.1)
+    assert jpeg.to_json()["ssim"] is None
+    assert ours.to_json()["our_gain_db"] is None
 
 
 def test_a_study_of_two_pictures(pictures: Path, model: Path, tmp_path: Path) -> None:
     settings = Settings(data=str(pictures), model=str(model), codecs=("jpeg",), rate=0.5)
-    seen: list[tuple[int, int]] = []
-    study.run(tmp_path / "run", settings, progress=lambda done, of: seen.append((done, of)))
-    assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
-    again: list[tuple[int, int]] = []
-    study.run(tmp_path / "run", settings, progress=lambda done, of: again.append((done, of)))
-    assert again == [(3, 3)]
-    page = report.write(tmp_path / "run")
-    assert "bits per pixel" in page.read_text()
-    data = load(tmp_path / "run")
+    run(STUDY, tmp_path / "run", settings)
+    read = load(STUDY, tmp_path / "run")
     loaded = codec.load_model(model)
-    for number, picture in enumerate(data.pictures):
-        for point in data.curve(picture, "codebound").points:
-            written = codec.compress(pictures / f"{number}.png", model=loaded, quality=point["quality"])
-            assert point["bytes"] == len(written)  # rate_file is the file's size
-            assert point["bits_per_pixel"] == 8 * len(written) / (SIZE[0] * SIZE[1])
-    for row in data.ladder:
+    for number in range(2):
+        for quality in loaded.qualities:
+            written = codec.compress(pictures / f"{number}.png", model=loaded, quality=quality)
+            sizes = read.table.values("bytes", codec="codebound", quality=quality)
+            assert sizes[number] == len(written)  # what counts is the file's size
+    for row in read.cells["ladder"]["rows"]:
         assert row["raw"] == 4.0
         assert row["network"] <= row["raw"] + 0.6
+    report.write(read)
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert [row["codec"] for row in results["comparison"]] == ["codebound", "jpeg"]
+    assert [picture["height"] for picture in results["pictures"]] == [SIZE[0]] * 2
+    assert sorted(path.name for path in (tmp_path / "run" / "figures").iterdir()) == [
+        "costs.png", "psnr.png", "ssim.png",
+    ]  # fmt: skip
 
 
 def test_unknown_codecs_and_folders_are_refused(tmp_path: Path) -> None:

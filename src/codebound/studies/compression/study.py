@@ -186,9 +186,11 @@ def _comparison(rows: Sequence[CodecResult], rate: float) -> fw.Section:
         fw.Column("Encoding, s", 3),
         fw.Column("Decoding, s", 3),
     ]
-    keys = ("psnr", "ssim", "our_gain_db", "bd_rate_percent", "least_rate", "encode_s", "decode_s")
-    swatches = [fw.Swatch(LOOKS[row.codec].colour, LOOKS[row.codec].name) for row in rows]
-    values = [[s, *(row._asdict()[k] for k in keys)] for s, row in zip(swatches, rows, strict=True)]
+    values = [
+        [fw.Swatch(LOOKS[row.codec].colour, LOOKS[row.codec].name), row.psnr.mean, row.ssim.mean, row.our_gain_db,
+         row.bd_rate_percent, row.least_rate, row.encode_s, row.decode_s]
+        for row in rows
+    ]  # fmt: skip
     note = (
         "Interpolated between a codec's files on the logarithm of the rate, over the pictures of which it has files on "
         "both sides; in brackets 95 % intervals over pictures. BD rate: Bjøntegaard's mean difference in rate at equal "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -129,11 +128,10 @@ def _digest(run: StudyRun[Any]) -> str:
 
 def _code(run: StudyRun[Any]) -> Iterator[Path]:
     """The study's own files (its package, or the one file of a study outside ours), the framework's, reporting's."""
-    declared = sys.modules[type(run.study).__module__]
-    if declared.__file__ is not None:
-        file = Path(declared.__file__)
-        yield from _files(file.parent) if declared.__name__.startswith("codebound.studies.") else [file]
-    yield from _files(Path(__file__).parent)
+    own, framework = run.study.declared_in, Path(__file__).parent
+    if own is not None:
+        yield from _files(own.parent) if framework.parent in own.parents else [own]
+    yield from _files(framework)
     yield from _files(Path(next(iter(reporting.__path__))))
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.resources import as_file, files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from codebound import config
@@ -82,9 +83,14 @@ class Study(ABC, Generic[S]):
         """The claims that this run is asked about: by default all of the ledger."""
         if not self.claims_file:
             return ()
-        package = self.entry.declaration.partition(":")[0].rpartition(".")[0]
-        with as_file(files(package).joinpath(self.claims_file)) as path:
-            return claims.load_claims(path)
+        assert self.declared_in is not None
+        return claims.load_claims(self.declared_in.parent / self.claims_file)
+
+    @property
+    def declared_in(self) -> Path | None:
+        """The file of the declaration; None where it was typed in."""
+        file = vars(sys.modules[type(self).__module__]).get("__file__")
+        return Path(file) if file else None
 
     def configure(self, presets: Iterable[str], given: Mapping[str, Any], overrides: Iterable[str] = ()) -> S:
         """Settings from a preset's name, then the command's own options, then `key=value` texts.
