@@ -29,7 +29,7 @@ class Metric:
     unit: str = ""
     better: Literal["more", "less"] | None = None
     digits: int | None = None  # after the point; four significant ones unless given
-    floor: float = -math.inf  # no mean can be below it: 0 for counts and errors
+    floor: float | int = -math.inf  # no mean can be below it: 0 for counts and errors
     absent: str = ""  # why a run may have none of it, as a sentence for a reader
 
 
