@@ -96,10 +96,10 @@ def decompress_indices(data: Data, *, prior: GridPrior | None = None) -> Int64[n
     Raises:
         CodecError: as `decompress_grids`, or the file holds several grids.
     """
-    found = container.unpack(read_bytes(data))
-    if len(found.segments) != 1:
-        raise CodecError(f"the file holds {len(found.segments)} grids: decompress_grids reads them")
-    return _decoded(found, prior)[0]
+    contents = container.unpack(read_bytes(data))
+    if len(contents.segments) != 1:
+        raise CodecError(f"the file holds {len(contents.segments)} grids: decompress_grids reads them")
+    return _decoded(contents, prior)[0]
 
 
 def decompress_grids(data: Data, *, prior: GridPrior | None = None) -> list[Int64[np.ndarray, "_ _ q"]]:
@@ -116,10 +116,10 @@ def decompress_grids(data: Data, *, prior: GridPrior | None = None) -> list[Int6
     return _decoded(container.unpack(read_bytes(data)), prior)
 
 
-def _decoded(found: Container, prior: GridPrior | None) -> list[Int64[np.ndarray, "_ _ q"]]:
-    check_model(found, NO_MODEL if prior is None else model_hash(prior))
-    needed = prior if found.model != NO_MODEL else None
-    return [decode_grid(segment, found.codebook_sizes, needed) for segment in found.segments]
+def _decoded(contents: Container, prior: GridPrior | None) -> list[Int64[np.ndarray, "_ _ q"]]:
+    check_model(contents, NO_MODEL if prior is None else model_hash(prior))
+    needed = prior if contents.model != NO_MODEL else None
+    return [decode_grid(segment, contents.codebook_sizes, needed) for segment in contents.segments]
 
 
 def inspect(data: Data) -> Report:
@@ -129,7 +129,7 @@ def inspect(data: Data) -> Report:
         DamagedFile, UnsupportedFile: as `decompress_indices`.
     """
     data = read_bytes(data)
-    found = container.unpack(data)
+    contents = container.unpack(data)
     grids = tuple(
         Grid(
             segment.height,
@@ -137,11 +137,11 @@ def inspect(data: Data) -> Report:
             len(segment.stream),
             tuple(mode.name.lower() for mode in segment.modes),
         )
-        for segment in found.segments
+        for segment in contents.segments
     )
-    model = "" if found.model == NO_MODEL else found.model.hex()
+    model = "" if contents.model == NO_MODEL else contents.model.hex()
     overhead = len(data) - sum(grid.bytes for grid in grids)
-    return Report(model, found.codebook_sizes, found.picture, len(data), overhead, grids)
+    return Report(model, contents.codebook_sizes, contents.picture, len(data), overhead, grids)
 
 
 def encode_grid(
@@ -181,10 +181,10 @@ def decode_grid(
     start = np.zeros((segment.height, segment.width, len(codebook_sizes)), dtype=np.int64)
     field = Field(start, codebook_sizes)
     streams.decode_levels(segment.stream, segment.modes, field, prior)
-    found = field.indices()
-    if container.checksum(found) != segment.checksum:
+    indices = field.indices()
+    if container.checksum(indices) != segment.checksum:
         raise DamagedFile("the file is damaged, or was written by another implementation: its indices differ")
-    return found
+    return indices
 
 
 def model_hash(prior: GridPrior) -> bytes:
@@ -192,11 +192,11 @@ def model_hash(prior: GridPrior) -> bytes:
     return prior.digest()[:HASH]
 
 
-def check_model(found: Container, present: bytes) -> None:
+def check_model(contents: Container, present: bytes) -> None:
     """Raise `WrongModel`, with both hashes, unless the file was written with this model or without one."""
-    if found.model not in (present, NO_MODEL):
+    if contents.model not in (present, NO_MODEL):
         given = "none" if present == NO_MODEL else f"model {present.hex()}"
-        raise WrongModel(f"the file was written with model {found.model.hex()}; {given} was given")
+        raise WrongModel(f"the file was written with model {contents.model.hex()}; {given} was given")
 
 
 def _check_prior(prior: GridPrior | None, codebook_sizes: tuple[int, ...]) -> None:

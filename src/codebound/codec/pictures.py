@@ -116,8 +116,8 @@ def decompress(data: Data, *, model: Model | None = None, exact: bool = False) -
         CodecError: it holds no picture.
     """
     model = model or default_model()
-    found, picture = _unpacked(read_bytes(data))
-    indices = _indices(found, picture, model)
+    contents, picture = _unpacked(read_bytes(data))
+    indices = _indices(contents, picture, model)
     tokenizer = (model.exact() if exact else model).tokenizer
     return _shown(tiles.decode(tokenizer, indices, (picture.height, picture.width)), picture.grey)
 
@@ -135,26 +135,26 @@ def verify(data: Data, *, model: Model | None = None) -> int:
 
 
 def _unpacked(data: bytes) -> tuple[Container, Picture]:
-    found = container.unpack(data)
-    if found.picture is None or len(found.segments) != 1:
+    contents = container.unpack(data)
+    if contents.picture is None or len(contents.segments) != 1:
         raise CodecError("the file holds indices, not a picture: decompress_grids reads it")
-    return found, found.picture
+    return contents, contents.picture
 
 
-def _indices(found: Container, picture: Picture, model: Model) -> Int64[np.ndarray, "H W q"]:
-    check_model(found, model.digest())
-    levels = len(found.codebook_sizes)
-    if found.codebook_sizes != model.codebook_sizes[:levels] or levels not in model.qualities:
+def _indices(contents: Container, picture: Picture, model: Model) -> Int64[np.ndarray, "H W q"]:
+    check_model(contents, model.digest())
+    levels = len(contents.codebook_sizes)
+    if contents.codebook_sizes != model.codebook_sizes[:levels] or levels not in model.qualities:
         raise DamagedFile(
-            f"the file has codebook sizes {found.codebook_sizes}, its model has {model.codebook_sizes}"
+            f"the file has codebook sizes {contents.codebook_sizes}, its model has {model.codebook_sizes}"
         )
-    (segment,), stride = found.segments, model.tokenizer.stride
+    (segment,), stride = contents.segments, model.tokenizer.stride
     grid = (-(-picture.height // stride), -(-picture.width // stride))
     if grid != (segment.height, segment.width):
         raise DamagedFile(
             f"the file has a grid of {segment.height}x{segment.width} for {picture.height}x{picture.width} pixels"
         )
-    return decode_grid(segment, found.codebook_sizes, model.prior.first(levels) if model.prior else None)
+    return decode_grid(segment, contents.codebook_sizes, model.prior.first(levels) if model.prior else None)
 
 
 def read_pixels(image: ImageLike) -> tuple[UInt8[np.ndarray, "h w 3"], bool]:
@@ -219,6 +219,6 @@ def _luma(pixels: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"]:
 def _levels(model: Model, quality: int | None) -> int:
     quality = model.qualities[-1] if quality is None else quality
     if quality not in model.qualities:
-        known = f"{model.qualities[0]} … {model.qualities[-1]}"
-        raise CodecError(f"quality is {quality}; this model has {known}")
+        accepted = f"{model.qualities[0]} … {model.qualities[-1]}"
+        raise CodecError(f"quality is {quality}; this model has {accepted}")
     return quality

@@ -60,10 +60,10 @@ def _tokens(
     for down in _spans(rows, _margin(tokenizer)):
         for right in _spans(columns, _margin(tokenizer)):
             tile = torch.from_numpy(pixels[down.outer(s), right.outer(s)].copy())
-            found = read(tile.permute(2, 0, 1)[None])[0].numpy()
+            tokens = read(tile.permute(2, 0, 1)[None])[0].numpy()
             if whole is None:
-                whole = np.empty((rows, columns, found.shape[-1]), dtype=found.dtype)
-            whole[down.own(), right.own()] = found[down.inner(), right.inner()]
+                whole = np.empty((rows, columns, tokens.shape[-1]), dtype=tokens.dtype)
+            whole[down.own(), right.own()] = tokens[down.inner(), right.inner()]
     assert whole is not None
     return whole
 

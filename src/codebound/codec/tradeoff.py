@@ -88,8 +88,8 @@ def load_tradeoff(folder: str | Path) -> Tradeoff | None:
     if not path.is_file():
         return None
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
-        return Tradeoff(tuple(found["distortions"]), tuple(found["bits"]))
+        description: Any = json.loads(path.read_text(encoding="utf-8"))
+        return Tradeoff(tuple(description["distortions"]), tuple(description["bits"]))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path} can't be read as a tradeoff: {error}") from None
 
@@ -98,14 +98,14 @@ def codebooks(quantizer: Quantizer) -> list[Float[np.ndarray, "_ D"]] | None:
     """The codewords of each level where levels take the nearest of up to 512, one after the other; else None."""
     if isinstance(quantizer, Residual) and quantizer.beam_width > 1:
         return None
-    found = []
+    books = []
     for stage in quantizer.stages if isinstance(quantizer, Residual) else [quantizer]:
         if not (isinstance(stage, VectorQuantizer) and isinstance(stage.assign, _NEAREST)):
             return None
         if len(alphabets(stage.codebook_sizes[0])) > 1:
             return None
-        found.append(stage.codebook.codewords().detach().cpu().float().numpy())
-    return found
+        books.append(stage.codebook.codewords().detach().cpu().float().numpy())
+    return books
 
 
 # As in `streams`: a diagonal's products are too small for threads.

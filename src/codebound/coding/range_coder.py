@@ -78,12 +78,12 @@ class Decoder:
         probabilities = frequencies / TOTAL
         try:
             if len(frequencies) == 1:
-                found = self._coder.decode(_Categorical(probabilities[0], perfect=False), len(symbols))
+                numbers = self._coder.decode(_Categorical(probabilities[0], perfect=False), len(symbols))
             else:
-                found = self._coder.decode(_EACH, probabilities)
+                numbers = self._coder.decode(_EACH, probabilities)
         except AssertionError:  # how constriction reports bytes that no encoder wrote
             raise DamagedFile("a stream can't be decoded: its bytes are no range coder's") from None
-        return found.astype(np.int64)
+        return numbers.astype(np.int64)
 
 
 class Meter:

@@ -65,9 +65,9 @@ def read_ahead(read: Callable[[int], T], first: int, workers: int) -> Iterator[T
         # torch advises against more workers than cores; how many there are is its user's choice.
         warnings.filterwarnings("ignore", "This DataLoader will create")
         loader = DataLoader(
-            _Steps(read),
+            _StepReader(read),
             batch_size=None,  # a step is a batch already
-            sampler=_From(first),
+            sampler=_StepNumbers(first),
             collate_fn=_unchanged,
             num_workers=workers,
             prefetch_factor=PREFETCH if workers else None,
@@ -79,7 +79,7 @@ def read_ahead(read: Callable[[int], T], first: int, workers: int) -> Iterator[T
     yield from batches
 
 
-class _Steps(Dataset[T], Generic[T]):
+class _StepReader(Dataset[T], Generic[T]):
     """A map from steps to what is read for them."""
 
     def __init__(self, read: Callable[[int], T]) -> None:
@@ -89,7 +89,7 @@ class _Steps(Dataset[T], Generic[T]):
         return self._read(step)
 
 
-class _From(Sampler[int]):
+class _StepNumbers(Sampler[int]):
     """All steps from one on."""
 
     def __init__(self, first: int) -> None:

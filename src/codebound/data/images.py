@@ -87,12 +87,12 @@ def folder_patches(
 
     Raises `InputError` as `load_image_folder`, and for an image smaller than size×size.
     """
-    root, found = Path(path), image_files(path)
-    if len(found) > count:
-        chosen = torch.randperm(len(found), generator=generator)[: max(count, 0)]
-        found = [found[i] for i in sorted(chosen.tolist())]
-    names = tuple(file.relative_to(root).as_posix() for file in found)
-    patches = _round_robin(len(found), count, lambda i: read_image(found[i], names[i]), size, generator)
+    root, files = Path(path), image_files(path)
+    if len(files) > count:
+        chosen = torch.randperm(len(files), generator=generator)[: max(count, 0)]
+        files = [files[i] for i in sorted(chosen.tolist())]
+    names = tuple(file.relative_to(root).as_posix() for file in files)
+    patches = _round_robin(len(files), count, lambda i: read_image(files[i], names[i]), size, generator)
     return patches, names
 
 

@@ -21,8 +21,9 @@ class LinearGaussian:
 
         x = A y + w,   y ~ N(0, Σ),   w ~ N(0, σ² I_d)
 
-    Source: mission row A1. `A` is d×k with orthonormal columns, `Sigma` is k×k positive semi-definite (Σ),
-    `noise` is the standard deviation σ. The theory is float64 and exact; samples are float32.
+    The initialisation study's first source, which its claims are about (docs/claims.md). `A` is d×k with orthonormal
+    columns, `Sigma` is k×k positive semi-definite (Σ), `noise` is the standard deviation σ. The theory is float64 and
+    exact; samples are float32.
 
     Raises `InputError` if the shapes disagree, k > d, A is not orthonormal, Σ not a covariance, or σ < 0.
     """
@@ -56,7 +57,7 @@ class LinearGaussian:
 
         kind: `raw`, Σ as written; `anisotropic`, Σ multiplied so that σ_z² = tr Σ_z / k = 1; `isotropic`,
         Σ = (1-σ²)I so that Σ_z = I. σ is never rescaled: Σ_z includes it, so the last two need σ < 1.
-        The same seed gives the same A and B for every kind. Source: mission row A1.
+        The same seed gives the same A and B for every kind.
 
         Raises `InputError` for an unknown kind, k > d, σ < 0, or σ >= 1 where the kind normalises.
         """

@@ -1,4 +1,4 @@
-"""Sources on a low-dimensional subspace with a known covariance: Gaussian, and two that are not (mission row C2)."""
+"""Sources on a low-dimensional subspace with a known covariance: Gaussian, and two that are not."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LowRank:
     The coordinates y are jointly Gaussian; independent Laplace; or L(μ_c + s·g): an equal mixture of Gaussian
     clusters, where L makes the covariance diag(spectrum). All kinds of one spectrum have the same principal axes.
 
-    Samples are float64. Source: mission row C2 (r = 6, spectrum geomspace(4, 0.25, 6), no noise).
+    Samples are float64. The estimators study draws them with r = 6, spectrum geomspace(4, 0.25, 6) and no noise.
     """
 
     axes: Float[np.ndarray, "d r"]

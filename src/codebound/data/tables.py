@@ -114,9 +114,9 @@ def _stack_lists(cells: pd.Series, file: Path) -> np.ndarray:
     lengths = [len(cell) if _is_list(cell) else -1 for cell in cells]
     wrong = next((i for i, length in enumerate(lengths) if length != lengths[0] or length < 0), None)
     if wrong is not None:
-        found = "no list" if lengths[wrong] < 0 else f"{lengths[wrong]} numbers"
+        content = "no list" if lengths[wrong] < 0 else f"{lengths[wrong]} numbers"
         raise InputError(
-            f"{file.name}: row {wrong} of column {cells.name!r} holds {found}; equal lengths accepted"
+            f"{file.name}: row {wrong} of column {cells.name!r} holds {content}; equal lengths accepted"
         )
     try:
         return np.stack([np.asarray(cell) for cell in cells])

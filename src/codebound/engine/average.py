@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from codebound.engine.task import Replaced
+from codebound.engine.task import ReplacedRows
 
 
 class WeightAverage:
@@ -45,7 +45,7 @@ class WeightAverage:
             mean.lerp_(parameter, 1 - decay)
 
     @torch.no_grad()
-    def replace(self, replaced: Replaced) -> None:
+    def replace(self, replaced: ReplacedRows) -> None:
         """Take some rows of a parameter as they are."""
         for mean, parameter in self._pairs():
             if parameter is replaced.parameter:

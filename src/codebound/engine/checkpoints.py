@@ -55,15 +55,15 @@ class Checkpoints:
             with replacing(self.folder / f"best-{name}") as temporary:
                 temporary.unlink()
                 _link(path, temporary)
-        for kind, kept in (("step", self.keep), ("best", 1)):
-            for old in self.files(kind)[kept:]:
+        for kind, count in (("step", self.keep), ("best", 1)):
+            for old in self.files(kind)[count:]:
                 old.unlink()
         return path
 
     def files(self, kind: str = "step") -> list[Path]:
         """The checkpoints of a kind (`step`, `best`), newest first."""
-        found = [path for path in self.folder.glob(f"{kind}-*.safetensors") if _NAME.fullmatch(path.name)]
-        return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
+        paths = [path for path in self.folder.glob(f"{kind}-*.safetensors") if _NAME.fullmatch(path.name)]
+        return sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
 
     def whole(self, damaged: list[str]) -> Iterator[Checkpoint]:
         """Checkpoints that are what was saved, newest first; into `damaged` goes what is wrong with the others."""
@@ -75,13 +75,13 @@ class Checkpoints:
 
 
 def _read(path: Path) -> Checkpoint:
-    found = _NAME.fullmatch(path.name)
+    match = _NAME.fullmatch(path.name)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found is None or digest[:16] != found[3]:
+    if match is None or digest[:16] != match[3]:
         raise ValueError(f"its SHA-256 begins with {digest[:16]}, not as its name says")
     with safe_open(path, framework="pt") as file:
         tree = json.loads((file.metadata() or {})[_TREE])
-        return Checkpoint(path, int(found[2]), _fill(tree, file))
+        return Checkpoint(path, int(match[2]), _fill(tree, file))
 
 
 def _step(path: Path) -> str:

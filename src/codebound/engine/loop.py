@@ -16,11 +16,11 @@ from codebound.engine.trainer import StepResult, Trainer
 from codebound.errors import InputError
 
 
-class Diverged(InputError):
+class DivergenceError(InputError):
     """Training was given up: too many steps in a row without a finite gradient."""
 
 
-class Interrupted(KeyboardInterrupt):
+class TrainingInterrupt(KeyboardInterrupt):
     """Stopped by the user, after a checkpoint."""
 
 
@@ -55,8 +55,8 @@ def fit(trainer: Trainer, checkpoints: Checkpoints, journal: Journal, hooks: Hoo
     training is that of an uninterrupted one.
 
     Raises:
-        Diverged: `patience` steps in a row were not finite; the last checkpoint is from before them.
-        Interrupted: Ctrl-C; the present step was finished and is in a checkpoint.
+        DivergenceError: `patience` steps in a row were not finite; the last checkpoint is from before them.
+        TrainingInterrupt: Ctrl-C; the present step was finished and is in a checkpoint.
         OSError: a file could not be written; the last checkpoint is whole.
     """
     loop = _Loop(trainer, checkpoints, journal, hooks)
@@ -67,7 +67,7 @@ def fit(trainer: Trainer, checkpoints: Checkpoints, journal: Journal, hooks: Hoo
                 loop.one_step()
                 if not trainer.everywhere(not interrupted()):
                     loop.checkpoint()
-                    raise Interrupted
+                    raise TrainingInterrupt
     finally:
         trainer.close()
 
@@ -152,7 +152,7 @@ class _Loop:
             )
         if progress.in_a_row >= self.recipe.patience:
             last = next(iter(self.checkpoints.files()), None)
-            raise Diverged(
+            raise DivergenceError(
                 f"training stopped at step {progress.step}: {progress.in_a_row} steps in a row were not finite; the "
                 f"last good checkpoint is {last}; try a smaller lr or clip ({self.trainer.optimizers.describe()})"
             )

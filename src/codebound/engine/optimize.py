@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from codebound.engine.task import OptimizerPlan, Replaced
+from codebound.engine.task import OptimizerPlan, ReplacedRows
 from codebound.errors import InputError
 
 
@@ -82,7 +82,7 @@ class Optimizers:
             adam.step()
 
     @torch.no_grad()
-    def forget(self, replaced: Replaced) -> None:
+    def forget(self, replaced: ReplacedRows) -> None:
         """Zero the moments of rows that were replaced: they belonged to others."""
         for adam in self._adams.values():
             for moment in adam.state.get(replaced.parameter, {}).values():

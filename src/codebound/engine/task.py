@@ -71,7 +71,7 @@ class StepLosses(NamedTuple):
     usable: Tensor | None = None
 
 
-class Replaced(NamedTuple):
+class ReplacedRows(NamedTuple):
     """Rows of a parameter that no longer stand for what they did: optimizers and averages forget them."""
 
     parameter: nn.Parameter
@@ -82,7 +82,7 @@ class AfterStep(NamedTuple):
     """What moved besides what the optimizers move."""
 
     values: Mapping[str, float]
-    replaced: Sequence[Replaced] = ()
+    replaced: Sequence[ReplacedRows] = ()
 
 
 class Task(ABC, Generic[Batch]):

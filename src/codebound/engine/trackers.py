@@ -43,11 +43,11 @@ class Trackers:
 
     def log(self, step: int, values: Mapping[str, float | None]) -> None:
         """Send a row."""
-        known = {name: value for name, value in values.items() if value is not None}
+        figures = {name: value for name, value in values.items() if value is not None}
         if self._wandb is not None:
-            self._wandb.log(known, step=step)
+            self._wandb.log(figures, step=step)
         if self._board is not None:
-            for name, value in known.items():
+            for name, value in figures.items():
                 self._board.add_scalar(name, value, step)
 
     def close(self) -> None:

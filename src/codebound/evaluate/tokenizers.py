@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torchmetrics.image import PeakSignalNoiseRatio
 
-from codebound.data.image_sets import ImageSet, Labelled
+from codebound.data.image_sets import ImageSet, LabelledPictures
 from codebound.errors import InputError
 from codebound.metrics import CodeUsage, EffnetDistance, Gap, likeness
 from codebound.metrics.likeness import SMALLEST_MS_SSIM, WINDOW
@@ -108,13 +108,13 @@ def final_figures(tokenizer: ImageTokenizer, images: ImageSet, perceptual: bool 
     parts = {"held_out": images.held_out.split(BATCH)}
     if images.whole:
         parts["whole"] = tuple(picture.unsqueeze(0) for picture in images.whole)
-    found: dict[str, Any] = {name: similarity(tokenizer, batches) for name, batches in parts.items()}
-    found["held_out"] |= held_out_figures(tokenizer, images.held_out)  # its PSNR is of all pixels together
+    figures: dict[str, Any] = {name: similarity(tokenizer, batches) for name, batches in parts.items()}
+    figures["held_out"] |= held_out_figures(tokenizer, images.held_out)  # its PSNR is of all pixels together
     if perceptual:
         for name, batches in parts.items():
-            found[name]["effnet_distance"] = effnet_distance(tokenizer, batches)
+            figures[name]["effnet_distance"] = effnet_distance(tokenizer, batches)
     accuracy = probe_accuracy(tokenizer, images)
-    return found | ({} if accuracy is None else {"probe_accuracy": accuracy})
+    return figures | ({} if accuracy is None else {"probe_accuracy": accuracy})
 
 
 def reproduced(tokenizer: ImageTokenizer, indices: Tensor, pictures: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ def reproduced(tokenizer: ImageTokenizer, indices: Tensor, pictures: Tensor) -> 
     return to_uint8(tokenizer.decode(indices, size=(pictures.shape[2], pictures.shape[3]))) / 255
 
 
-def _features(tokenizer: ImageTokenizer, part: Labelled) -> tuple[Tensor, Tensor]:
+def _features(tokenizer: ImageTokenizer, part: LabelledPictures) -> tuple[Tensor, Tensor]:
     images, labels = (tensor[:PROBE_PICTURES] for tensor in part)
     device = next(tokenizer.parameters()).device
     codes = [
@@ -137,10 +137,10 @@ def _gap(tokenizer: ImageTokenizer, gap: Gap) -> Figures:
     if any(isinstance(module, ScalarQuantizer) for module in tokenizer.quantizer.modules()):
         return dict.fromkeys(names)
     try:
-        found = gap.compute()
+        figures = gap.compute()
     except InputError:  # too few latents, or none that vary in all directions: a limit is not known
         return dict.fromkeys(names)
-    return {name: float(found[name]) for name in names}
+    return {name: float(figures[name]) for name in names}
 
 
 @torch.no_grad()

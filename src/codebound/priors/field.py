@@ -29,10 +29,10 @@ def slots(level: int) -> list[Slot]:
 
     Levels are coded one after the other, so a lower one is known on all sides.
     """
-    seen = [Slot(level, *offset) for offset in _CAUSAL]
+    neighbours = [Slot(level, *offset) for offset in _CAUSAL]
     if level:
-        seen += [Slot(level - 1, *offset) for offset in _AROUND]
-    return seen + [Slot(lower, 0, 0) for lower in range(level - 2, -1, -1)]
+        neighbours += [Slot(level - 1, *offset) for offset in _AROUND]
+    return neighbours + [Slot(lower, 0, 0) for lower in range(level - 2, -1, -1)]
 
 
 class Field:

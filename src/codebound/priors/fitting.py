@@ -63,18 +63,18 @@ def fit_prior(
     """
     sizes = tuple(codebook_sizes)
     _check(grids, sizes)
-    wanted = [
+    places = [
         (level, place) for level, size in enumerate(sizes) for place in range(len(digits.alphabets(size)))
     ]
     networks: list[list[Network]] = [[] for _ in sizes]
-    for done, (level, place) in enumerate(wanted):
+    for done, (level, place) in enumerate(places):
         if progress is not None:
-            progress(done, len(wanted))
+            progress(done, len(places))
         rows, values = positions(grids, sizes, level, place)
         model = _train(rows, values, Inputs(sizes, level, place), settings)
         networks[level].append(quantize(model, rows, sizes, level, place))
     if progress is not None:
-        progress(len(wanted), len(wanted))
+        progress(len(places), len(places))
     return GridPrior(sizes, tuple(tuple(of_level) for of_level in networks))
 
 
@@ -86,12 +86,12 @@ def cross_entropy(prior: GridPrior, grids: Sequence[Int[np.ndarray, "_ _ q"]]) -
         for grid in grids:
             field = Field(grid.astype(np.int64), prior.codebook_sizes)
             for at in np.array_split(field.rows(), -(-field.height * field.width // _ROWS)):
-                seen = field.seen(level, at)
+                neighbours = field.seen(level, at)
                 prefix = np.zeros(len(at), dtype=np.int64)
-                found = digits.split(field.read(level, at), prior.codebook_sizes[level])
-                for network, digit in zip(networks, found, strict=True):
-                    given = network.frequencies(seen, prefix)[np.arange(len(at)), digit]
-                    bits[level] += 16 * len(at) - np.log2(given).sum()
+                digit_values = digits.split(field.read(level, at), prior.codebook_sizes[level])
+                for network, digit in zip(networks, digit_values, strict=True):
+                    chances = network.frequencies(neighbours, prefix)[np.arange(len(at)), digit]
+                    bits[level] += 16 * len(at) - np.log2(chances).sum()
                     prefix = digit
     return bits / sum(grid.shape[0] * grid.shape[1] for grid in grids)
 
@@ -104,10 +104,10 @@ def positions(
     for grid in grids:
         field = Field(grid.astype(np.int64), sizes)
         at = field.rows()
-        found = digits.split(field.read(level, at), sizes[level])
-        prefix = found[0] if place else np.zeros(len(at), dtype=np.int64)
+        digit_values = digits.split(field.read(level, at), sizes[level])
+        prefix = digit_values[0] if place else np.zeros(len(at), dtype=np.int64)
         rows.append(inputs.rows_of(field.seen(level, at), prefix))
-        values.append(found[place])
+        values.append(digit_values[place])
     return torch.from_numpy(np.concatenate(rows)), torch.from_numpy(np.concatenate(values))
 
 

@@ -36,14 +36,14 @@ class GridPrior:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Every array by name, in a fixed order."""
-        found = {}
+        arrays = {}
         for level, networks in enumerate(self.networks):
             for place, network in enumerate(networks):
-                found[f"{level}.{place}.embedding"] = network.embedding
+                arrays[f"{level}.{place}.embedding"] = network.embedding
                 for number, layer in enumerate(network.layers):
                     for name in ("weight", "bias", "factor"):
-                        found[f"{level}.{place}.{number}.{name}"] = getattr(layer, name)
-        return found
+                        arrays[f"{level}.{place}.{number}.{name}"] = getattr(layer, name)
+        return arrays
 
     def first(self, levels: int) -> GridPrior:
         """The prior of the first `levels` levels alone."""
@@ -90,16 +90,16 @@ def load_prior(folder: str | Path) -> GridPrior:
 
 def _description(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        description = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} can't be read as a prior's description: {error}") from None
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise InputError(f"{path} describes no prior of format {FORMAT}, the one accepted")
-    sizes = found.get("codebook_sizes")
+    sizes = description.get("codebook_sizes")
     whole = isinstance(sizes, list) and sizes and all(isinstance(s, int) and 2 <= s <= 65_536 for s in sizes)
     if not whole:
         raise InputError(f"{path} has codebook_sizes {sizes!r}; a list of 2 … 65536 is accepted")
-    return found
+    return description
 
 
 def _level(arrays: dict[str, np.ndarray], sizes: Sequence[int], level: int) -> tuple[Network, ...]:

@@ -74,9 +74,9 @@ class Network:
     def __post_init__(self) -> None:
         inputs = Inputs(self.codebook_sizes, self.level, self.place)
         rows, width = self.embedding.shape
-        wanted = [inputs.count * width, *(len(layer.bias) for layer in self.layers)]
-        found = [layer.weight.shape[1] for layer in self.layers]
-        if rows != inputs.rows or found != wanted[:3] or wanted[3] != inputs.alphabet:
+        expected_widths = [inputs.count * width, *(len(layer.bias) for layer in self.layers)]
+        widths = [layer.weight.shape[1] for layer in self.layers]
+        if rows != inputs.rows or widths != expected_widths[:3] or expected_widths[3] != inputs.alphabet:
             raise InputError(
                 f"the prior's network for level {self.level}, digit {self.place} doesn't fit codebook sizes "
                 f"{self.codebook_sizes}: embedding {self.embedding.shape}, layers "
@@ -86,10 +86,10 @@ class Network:
         object.__setattr__(self, "_exact", self.embedding.astype(np.float64))
 
     def frequencies(
-        self, seen: Int64[np.ndarray, "n s"], prefix: Int64[np.ndarray, " n"]
+        self, neighbours: Int64[np.ndarray, "n s"], prefix: Int64[np.ndarray, " n"]
     ) -> Int64[np.ndarray, "n a"]:
         """Frequencies of the digit's values; see `experts.Expert.rows`."""
-        rows: np.ndarray = self._inputs.rows_of(seen, prefix)  # pyright: ignore[reportAttributeAccessIssue]
+        rows: np.ndarray = self._inputs.rows_of(neighbours, prefix)  # pyright: ignore[reportAttributeAccessIssue]
         x: np.ndarray = self._exact[rows].reshape(len(rows), -1)  # pyright: ignore[reportAttributeAccessIssue]
         for layer in self.layers[:2]:
             x = np.clip(layer(x), 0, HIGHEST).astype(np.float64)
@@ -123,11 +123,11 @@ class Inputs:
         self.alphabet = own[place]
 
     def rows_of(
-        self, seen: Int64[np.ndarray, "n s"], prefix: Int64[np.ndarray, " n"]
+        self, neighbours: Int64[np.ndarray, "n s"], prefix: Int64[np.ndarray, " n"]
     ) -> Int64[np.ndarray, "n c"]:
         """Row numbers, `count` per position."""
         columns = []
-        for slot, indices in zip(self._slots, seen.T, strict=True):
+        for slot, indices in zip(self._slots, neighbours.T, strict=True):
             size = self._sizes[slot.level]
             values = digits.split(indices, size)
             for digit, (value, alphabet) in enumerate(zip(values, digits.alphabets(size), strict=True)):
@@ -145,9 +145,9 @@ class Networks:
         self._networks = networks
 
     def rows(
-        self, place: int, seen: Int64[np.ndarray, "n s"], prefix: Int64[np.ndarray, " n"]
+        self, place: int, neighbours: Int64[np.ndarray, "n s"], prefix: Int64[np.ndarray, " n"]
     ) -> list[Int64[np.ndarray, "n a"]]:
-        return [self._networks[place].frequencies(seen, prefix)]
+        return [self._networks[place].frequencies(neighbours, prefix)]
 
     def learn(self, place: int, digits: Int64[np.ndarray, " n"]) -> None:
         """Nothing: the networks are fixed."""

@@ -62,16 +62,16 @@ def _search(books: Sequence[Tensor], z: Tensor, width: int, depths: Tensor) -> T
     best = depths.new_full((n, len(books)), -1)
     for q, codewords in enumerate(books):
         few = min(width, codewords.shape[0])
-        found = _nearest_few(left.reshape(-1, dim), codewords, few).view(n, left.shape[1], few)
+        candidates = _nearest_few(left.reshape(-1, dim), codewords, few).view(n, left.shape[1], few)
         # The first place is the greedy sum's; it goes on with the exact search's codeword, and always stays.
-        found[:, 0, 0] = search.nearest(left[:, 0], codewords)
-        rest = (left.unsqueeze(2) - codewords[found]).flatten(1, 2)
+        candidates[:, 0, 0] = search.nearest(left[:, 0], codewords)
+        rest = (left.unsqueeze(2) - codewords[candidates]).flatten(1, 2)
         error = rest.square().sum(-1)
         ranked = error.clone()
         ranked[:, 0] = -1.0
-        kept = ranked.topk(min(width, ranked.shape[1]), largest=False).indices
-        grown = torch.cat([paths.repeat_interleave(few, 1), found.flatten(1).unsqueeze(-1)], dim=-1)
-        left, paths, error = _take(rest, kept), _take(grown, kept), error.gather(1, kept)
+        places = ranked.topk(min(width, ranked.shape[1]), largest=False).indices
+        grown = torch.cat([paths.repeat_interleave(few, 1), candidates.flatten(1).unsqueeze(-1)], dim=-1)
+        left, paths, error = _take(rest, places), _take(grown, places), error.gather(1, places)
         winner = _take(paths, error.argmin(1, keepdim=True)).squeeze(1)
         so_far = torch.nn.functional.pad(winner, (0, len(books) - q - 1), value=-1)
         best = torch.where((depths == q + 1).unsqueeze(-1), so_far, best)

@@ -187,17 +187,17 @@ def codebook_parameters(model: nn.Module) -> list[nn.Parameter]:
 
 def quantizers(model: nn.Module) -> dict[str, Quantizer]:
     """The outermost quantizers inside a model by their names (`""` if it is one itself), each module once."""
-    found: dict[str, Quantizer] = {}
+    outermost: dict[str, Quantizer] = {}
 
     def look(module: nn.Module, name: str) -> None:
         if not isinstance(module, Quantizer):
             for child_name, child in module.named_children():
                 look(child, f"{name}.{child_name}" if name else child_name)
-        elif all(module is not other for other in found.values()):
-            found[name] = module
+        elif all(module is not other for other in outermost.values()):
+            outermost[name] = module
 
     look(model, "")
-    return found
+    return outermost
 
 
 def as_rows(z: Float[Tensor, "*b D"]) -> Float[Tensor, "n D"]:

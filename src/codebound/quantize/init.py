@@ -185,12 +185,12 @@ class Lattice:
         ]
         if z.shape[1] == 8 and codebook_size == 256:
             codes.append(e8_code().to(z.device) * std)
-        found = [code for code in codes if code is not None]
-        if not found:
+        candidates = [code for code in codes if code is not None]
+        if not candidates:
             raise InputError(
                 f"no scale of the lattice gives {codebook_size} points in {z.shape[1]} dimensions"
             )
-        best = min(found, key=lambda code: float(search.distortion(samples[len(half) :], code)))
+        best = min(candidates, key=lambda code: float(search.distortion(samples[len(half) :], code)))
         return best @ axes.float().to(z.device).T + fit.mean.float().to(z.device)
 
 

@@ -127,13 +127,13 @@ class Residual(Composed):
         if not 1 <= depth <= len(self.stages):
             raise InputError(f"depth must be in 1 … {len(self.stages)}; got {depth}")
         with torch.autocast(z.device.type, enabled=False):
-            residual, found = as_rows(z), []
+            residual, indices = as_rows(z), []
             if self.beam_width > 1:
                 return self._beam(residual, None, depth).view(*z.shape[:-1], depth)
             for stage in self.stages[:depth]:
-                found.append(stage.encode(residual))
-                residual = residual - _codewords(stage, found[-1]).to(residual)
-        return torch.cat(found, dim=-1).view(*z.shape[:-1], self._slots()[depth - 1].stop)
+                indices.append(stage.encode(residual))
+                residual = residual - _codewords(stage, indices[-1]).to(residual)
+        return torch.cat(indices, dim=-1).view(*z.shape[:-1], self._slots()[depth - 1].stop)
 
     def decode(
         self, indices: Int64[Tensor, "*b q"], *, mask: Bool[Tensor, "*b"] | None = None
@@ -156,13 +156,13 @@ class Residual(Composed):
         """
         self.check_input(z, None)
         residual = as_rows(z)
-        seen: list[list[Tensor]] = [[] for _ in self.members]
+        residuals: list[list[Tensor]] = [[] for _ in self.members]
         for stage, member in zip(self.stages, self.order, strict=True):
-            if not seen[member]:
+            if not residuals[member]:
                 stage.init_(residual, generator=generator)
-            seen[member].append(residual)
+            residuals[member].append(residual)
             residual = residual - _codewords(stage, stage.encode(residual)).to(residual)
-        for member, inputs in zip(self.members, seen, strict=True):
+        for member, inputs in zip(self.members, residuals, strict=True):
             if len(inputs) > 1:
                 assert isinstance(member, Quantizer)
                 member.init_(token_major(inputs), generator=generator)

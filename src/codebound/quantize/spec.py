@@ -48,7 +48,7 @@ _Init = (
 )
 
 
-class _Best(BaseModel):
+class _BestSpec(BaseModel):
     """`init.Best`, whose candidates are a protocol and no union that could be read back."""
 
     model_config = ConfigDict(extra="forbid", from_attributes=True)
@@ -66,7 +66,7 @@ CHOICES: dict[str, Any] = {
     "update": Annotated[Update, Field(discriminator="kind")],
     "revival": Annotated[Revival, Field(discriminator="kind")],
     "form": Annotated[Form, Field(discriminator="kind")],
-    "init": Annotated[_Init | _Best, Field(discriminator="kind")],
+    "init": Annotated[_Init | _BestSpec, Field(discriminator="kind")],
     "loss_weights": dict[str, float],
 }
 
@@ -86,10 +86,12 @@ _LEAF_SPECS = {kind: _leaf(kind, leaf) for kind, leaf in LEAVES.items()}
 
 
 class _Spec(BaseModel):
+    """A description with a `kind`, of which `build` makes the quantizer."""
+
     model_config = _CONFIG
 
 
-class _Placed(_Spec):
+class _PlacesSpec(_Spec):
     """`order` says which of the described modules stands in each place: shared ones are described once."""
 
     order: tuple[int, ...] | None = None
@@ -105,7 +107,7 @@ class _Placed(_Spec):
         return self.order is not None and len(set(self.order)) < len(self.order)
 
 
-class _ResidualSpec(_Placed):
+class _ResidualSpec(_PlacesSpec):
     kind: Literal["residual"]
     stages: tuple[AnySpec, ...]
     depth_dropout: float = 0.0
@@ -124,7 +126,7 @@ class _ResidualSpec(_Placed):
         )
 
 
-class _ProductSpec(_Placed):
+class _ProductSpec(_PlacesSpec):
     kind: Literal["product"]
     parts: tuple[AnySpec, ...]
 
@@ -269,6 +271,6 @@ def _build(spec: Any) -> Quantizer:
     """The quantizer of a validated description."""
     if isinstance(spec, _ResidualSpec | _ProductSpec | _ProjectedSpec | _ScaledSpec):
         return spec.build()
-    given = {name: getattr(spec, name) for name in spec.model_fields_set if name != "kind"}
-    arguments = {name: v.build() if isinstance(v, _Best) else v for name, v in given.items()}
+    fields = {name: getattr(spec, name) for name in spec.model_fields_set if name != "kind"}
+    arguments = {name: v.build() if isinstance(v, _BestSpec) else v for name, v in fields.items()}
     return LEAVES[spec.kind](**arguments)

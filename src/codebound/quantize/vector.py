@@ -133,14 +133,14 @@ class VectorQuantizer(Quantizer):
         return self._quantized(z, mask, None, indices)
 
     def _quantized(
-        self, z: Tensor, mask: Tensor | None, generator: torch.Generator | None, given: Tensor | None
+        self, z: Tensor, mask: Tensor | None, generator: torch.Generator | None, fixed_indices: Tensor | None
     ) -> Quantized:
         with torch.autocast(z.device.type, enabled=False):
             tokens, valid, finite = _tokens(z, mask, LONGEST)
             codewords, memory = self.codebook.codewords(), self._memory(generator)
             choose = self.assign if self.training else self.assign.encode
-            free = given is None
-            indices = choose(tokens, codewords, memory) if free else given.reshape(-1).clamp_min(0)
+            free = fixed_indices is None
+            indices = choose(tokens, codewords, memory) if free else fixed_indices.reshape(-1).clamp_min(0)
             chosen = codewords.index_select(0, indices).to(tokens.dtype)
             indices = torch.where(valid, indices, -1)
             z_q = chosen.detach()

@@ -96,8 +96,8 @@ def rate_distortion(runs: Sequence[Any]) -> Figure:
     axes = figure.subplots()
     plots.style(axes, "Rate and distortion on the held-out pictures", "bits per pixel", "PSNR, dB")
     for i, run in enumerate(runs):
-        found = run.final["held_out"]
-        rates, psnr = (found["bpp_entropy"], found["bpp_nominal"]), found["psnr"]
+        held_out = run.final["held_out"]
+        rates, psnr = (held_out["bpp_entropy"], held_out["bpp_nominal"]), held_out["psnr"]
         axes.plot(rates, (psnr, psnr), color=_colour(i), linewidth=1)
         axes.plot(rates[0], psnr, "o", color=_colour(i), label=f"{run.name}")
         axes.plot(rates[1], psnr, "o", color=_colour(i), markerfacecolor=plots.PAPER)

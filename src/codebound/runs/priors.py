@@ -86,9 +86,9 @@ def measure(
     books = codebooks(tokenizer.quantizer)
     assert books is not None
     errors, grids = np.zeros(len(books)), []
-    for found in latents:
-        grids.append(tokenizer.quantizer.encode(torch.from_numpy(found)).numpy())
-        residual = found.astype(np.float64)
+    for picture_latents in latents:
+        grids.append(tokenizer.quantizer.encode(torch.from_numpy(picture_latents)).numpy())
+        residual = picture_latents.astype(np.float64)
         for level, book in enumerate(books):
             residual -= book[grids[-1][..., level]]
             errors[level] += np.square(residual).sum()
@@ -151,7 +151,7 @@ def _held_out(model: Model, images: ImageSet) -> list[Int64[np.ndarray, "h w q"]
 
 def _describe(path: Path, settings: FitSettings, images: ImageSet, rows: list[dict[str, Any]]) -> None:
     """A section of the model card; an earlier one is replaced."""
-    kept = path.read_text(encoding="utf-8").partition("\n## Prior\n")[0]
+    card = path.read_text(encoding="utf-8").partition("\n## Prior\n")[0]
     head = " | ".join(rows[0])
     lines = [" | ".join(str(value) for value in row.values()) for row in rows]
     section = f"""
@@ -164,4 +164,4 @@ quality (the figures above are of the nearest codewords), beside what else they 
 | {head} |
 |{"---|" * len(rows[0])}
 """ + "".join(f"| {line} |\n" for line in lines)
-    write_text(path, kept + section)
+    write_text(path, card + section)

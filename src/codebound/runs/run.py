@@ -50,7 +50,7 @@ def train(
 
     Raises:
         InputError: settings that don't fit together or the data, a folder in use, too little disk space.
-        Diverged, Interrupted: as `engine.loop.fit`.
+        DivergenceError, TrainingInterrupt: as `engine.loop.fit`.
     """
     fabric = launch(options.device, options.devices)
     check_precision(settings.precision, fabric.device)

@@ -19,7 +19,7 @@ from codebound.engine.task import (
     Figures,
     OptimizerPlan,
     ParameterGroup,
-    Replaced,
+    ReplacedRows,
     Score,
     StepLosses,
     Task,
@@ -129,7 +129,7 @@ class TokenizerTask(Task[Tensor]):
         """Codebooks move; codewords that were revived are no continuation of those that they replace."""
         report = self.tokenizer.quantizer.update_(*records)
         replaced = [
-            Replaced(leaf.codebook.table, rows)
+            ReplacedRows(leaf.codebook.table, rows)
             for leaf, rows in zip(leaves(self.tokenizer.quantizer), report.revived, strict=True)
             if isinstance(leaf, VectorQuantizer)
             and isinstance(leaf.codebook.table, nn.Parameter)

@@ -8,7 +8,7 @@ from torch import Tensor
 from codebound.errors import InputError
 from codebound.quantize.contract.case import (
     Case,
-    Skipped,
+    SkipCheck,
     expect,
     expect_equal,
     expect_error,
@@ -37,10 +37,10 @@ def index_form(case: Case) -> None:
     for training in (False, True):
         indices = quantizer.train(training)(case.z).indices
         expect(indices.dtype == torch.int64, f"indices: expected int64; got {indices.dtype}")
-        wanted = [len(case.z), depth]
+        shape = [len(case.z), depth]
         expect(
-            list(indices.shape) == wanted,
-            f"indices: expected {wanted}, one per codebook in the last axis; got {list(indices.shape)}",
+            list(indices.shape) == shape,
+            f"indices: expected {shape}, one per codebook in the last axis; got {list(indices.shape)}",
         )
         sizes = torch.tensor(quantizer.codebook_sizes)
         low = torch.zeros_like(sizes)
@@ -98,17 +98,17 @@ def autocast(case: Case) -> None:
             case.need_deterministic()
         quantizer = case.ready(training)
         leaf = z.clone().requires_grad_()
-        wanted = quantizer(leaf)
-        gradient = _gradient(leaf, wanted.z_q.square().sum() + wanted.loss)
+        expected = quantizer(leaf)
+        expected_gradient = _gradient(leaf, expected.z_q.square().sum() + expected.loss)
         for dtype in (torch.bfloat16, torch.float16):
             with torch.autocast("cpu", dtype=dtype):
-                got, encoded = quantizer(leaf), quantizer.encode(z)
+                actual, encoded = quantizer(leaf), quantizer.encode(z)
             what = f"under autocast to {dtype}, {'training' if training else 'eval'}"
-            expect_same_result(got, wanted, what, case.exact)
-            found = _gradient(leaf, got.z_q.square().sum() + got.loss)
-            expect_equal(found, gradient, f"gradient {what}", exact=False)
+            expect_same_result(actual, expected, what, case.exact)
+            actual_gradient = _gradient(leaf, actual.z_q.square().sum() + actual.loss)
+            expect_equal(actual_gradient, expected_gradient, f"gradient {what}", exact=False)
             if not training:
-                expect_equal(encoded, wanted.indices, f"encode {what}")
+                expect_equal(encoded, expected.indices, f"encode {what}")
 
 
 def mask_invariance(case: Case) -> None:
@@ -231,12 +231,12 @@ def declared_jacobian(case: Case) -> None:
     quantizer = case.ready(training=True)
     declared = quantizer.declared_jacobian(case.z[:64].double())
     if declared is None:
-        raise Skipped("no Jacobian is declared")
+        raise SkipCheck("no Jacobian is declared")
     z = case.z[:64].double().requires_grad_()
     direction = torch.randn(z.shape, generator=torch.Generator().manual_seed(case.seed), dtype=torch.float64)
     gradient = _gradient(z, (quantizer(z).z_q * direction).sum())
-    wanted = (direction.unsqueeze(-2) @ declared.detach()).squeeze(-2)
-    worst = float((gradient - wanted).detach().abs().max() / wanted.abs().max().clamp_min(1.0))
+    expected = (direction.unsqueeze(-2) @ declared.detach()).squeeze(-2)
+    worst = float((gradient - expected).detach().abs().max() / expected.abs().max().clamp_min(1.0))
     expect(worst < 1e-5, f"∂z_q/∂z differs from the declared Jacobian by {worst:.1e} (relative)")
 
 

@@ -26,9 +26,12 @@ def leading_shape(case: Case) -> None:
     for name, value in shaped.items():
         result = quantizer(value)
         source = {"[D]": slice(7, 8), "[a, 0, D]": slice(0, 0)}.get(name, slice(None))
-        for got, wanted, what in ((result.z_q, rows.z_q, "z_q"), (result.indices, rows.indices, "indices")):
-            expected = wanted[source].reshape(*value.shape[:-1], wanted.shape[-1])
-            expect_equal(got, expected, f"{what} for z {name}", case.exact or what == "indices")
+        for actual, by_rows, what in (
+            (result.z_q, rows.z_q, "z_q"),
+            (result.indices, rows.indices, "indices"),
+        ):
+            expected = by_rows[source].reshape(*value.shape[:-1], by_rows.shape[-1])
+            expect_equal(actual, expected, f"{what} for z {name}", case.exact or what == "indices")
         encoded = quantizer.encode(value)
         expect_equal(encoded, rows.indices[source].reshape(*value.shape[:-1], depth), f"encode for z {name}")
         decoded = quantizer.decode(encoded)
@@ -42,11 +45,11 @@ def channels_first(case: Case) -> None:
     """`layout.channel_first` of `[b, D, h, w]` is the forward of `[b, h, w, D]`, and decodes back."""
     quantizer = case.ready()
     image = case.z.view(3, 4, 5, -1).movedim(-1, 1)
-    wanted, got = quantizer(image.movedim(1, -1)), channel_first(quantizer, image)
-    expect_equal(got.z_q, wanted.z_q.movedim(-1, 1), "channel_first, z_q", case.exact)
-    expect_equal(got.indices, wanted.indices, "channel_first, indices")
-    decoded = channel_first_decode(quantizer, got.indices)
-    expect_equal(decoded.to(image.dtype), got.z_q, "channel_first_decode", case.exact)
+    expected, actual = quantizer(image.movedim(1, -1)), channel_first(quantizer, image)
+    expect_equal(actual.z_q, expected.z_q.movedim(-1, 1), "channel_first, z_q", case.exact)
+    expect_equal(actual.indices, expected.indices, "channel_first, indices")
+    decoded = channel_first_decode(quantizer, actual.indices)
+    expect_equal(decoded.to(image.dtype), actual.z_q, "channel_first_decode", case.exact)
 
 
 def variable_lengths(case: Case) -> None:

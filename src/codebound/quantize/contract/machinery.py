@@ -18,7 +18,7 @@ from torch import Tensor
 
 from codebound.quantize.contract.case import (
     Case,
-    Skipped,
+    SkipCheck,
     difference,
     expect,
     expect_equal,
@@ -41,13 +41,13 @@ def compiles(case: Case) -> None:
         compiled = torch.compile(quantizer, fullgraph=True, backend="aot_eager")
         mask = torch.arange(len(case.z)) % 4 != 0
         leaves = [case.z.clone().requires_grad_() for _ in range(2)]
-        wanted, got = quantizer(leaves[0], mask=mask), compiled(leaves[1], mask=mask)
+        expected, actual = quantizer(leaves[0], mask=mask), compiled(leaves[1], mask=mask)
         what = f"compiled, {'training' if training else 'eval'}"
-        expect_same_result(got, wanted, what, case.exact)
-        total = wanted.z_q.sum() + wanted.loss
+        expect_same_result(actual, expected, what, case.exact)
+        total = expected.z_q.sum() + expected.loss
         if total.requires_grad:
             total.backward()
-            (got.z_q.sum() + got.loss).backward()
+            (actual.z_q.sum() + actual.loss).backward()
             for leaf, name in zip(leaves, ("eager", "compiled"), strict=True):
                 expect(leaf.grad is not None, f"{what}: no gradient in the {name} run")
             gradients: list[Tensor] = [leaf.grad for leaf in leaves if leaf.grad is not None]
@@ -78,7 +78,7 @@ def run_two_ranks(cases: Sequence[Case]) -> dict[int, str]:
     travel by cloudpickle, so that classes of a notebook or of a function pass too.
     """
     if not dist.is_available():
-        raise Skipped("torch.distributed is not available")
+        raise SkipCheck("torch.distributed is not available")
     limit = TIMEOUT + 30.0 * len(cases)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
@@ -109,8 +109,8 @@ def run_two_ranks(cases: Sequence[Case]) -> dict[int, str]:
         for rank, process in enumerate(ranks):
             if process.returncode != 0:
                 return dict.fromkeys(range(len(cases)), f"rank {rank} failed: {outputs[rank][-2000:]}")
-        found = [json.loads((path / f"rank{rank}.json").read_text()) for rank in range(2)]
-    return {int(i): message for part in found for i, message in part.items()}
+        failures = [json.loads((path / f"rank{rank}.json").read_text()) for rank in range(2)]
+    return {int(i): message for part in failures for i, message in part.items()}
 
 
 def _rank_main() -> None:
@@ -127,12 +127,12 @@ def _rank_main() -> None:
         timeout=timedelta(seconds=TIMEOUT / 2),
     )
     failures = {}
-    for i, (case, wanted) in enumerate(zip(cases, alone, strict=True)):
-        for step, (got, one) in enumerate(zip(_run(case, rank), wanted, strict=True)):
-            found = difference(got, one, case.exact)
-            if found is not None and i not in failures:
+    for i, (case, expected) in enumerate(zip(cases, alone, strict=True)):
+        for step, (actual, one) in enumerate(zip(_run(case, rank), expected, strict=True)):
+            problem = difference(actual, one, case.exact)
+            if problem is not None and i not in failures:
                 when = "init_" if step == 0 else f"update {step}"
-                failures[i] = f"rank {rank} after {when}: expected the state of one process; {found}"
+                failures[i] = f"rank {rank} after {when}: expected the state of one process; {problem}"
     dist.destroy_process_group()
     (folder / f"rank{rank}.json").write_text(json.dumps(failures))
 

@@ -15,7 +15,7 @@ from codebound.errors import InputError
 from codebound.quantize.base import Quantizer
 from codebound.quantize.contract.case import (
     Case,
-    Skipped,
+    SkipCheck,
     expect,
     expect_equal,
     expect_error,
@@ -59,7 +59,7 @@ def forward_is_pure(case: Case) -> None:
 def init_before_update(case: Case) -> None:
     """`update_` before `init_` raises, where `init_` does anything; eval results are no update."""
     if not case.initialises:
-        raise Skipped("init_ changes nothing")
+        raise SkipCheck("init_ changes nothing")
     quantizer = case.fresh()
     result = quantizer(case.z)
     expect_error(InputError, "init_", lambda: quantizer.update_(result), "update_ before init_")
@@ -88,7 +88,7 @@ def update_reports(case: Case) -> None:
     quantizer, clean = case.ready(training=True), case.ready(training=True)
     result = quantizer(z)
     if not result.stats:
-        raise Skipped("no statistics: there is no codebook to update")
+        raise SkipCheck("no statistics: there is no codebook to update")
     report = quantizer.update_(result)
     clean.update_(clean(case.z[good]))
     expect(
