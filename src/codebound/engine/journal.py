@@ -48,6 +48,8 @@ class Journal:
         """All whole rows."""
         if not self.path.exists():
             return []
+
+        # Lines that are no whole row are passed over.
         rows = []
         for line in self.path.read_text(encoding="utf-8").splitlines():
             try:
@@ -60,6 +62,7 @@ class Journal:
 
     def write_csv(self) -> None:
         """`metrics.csv`: a column for every name; a cell is empty where a row has no such value."""
+        # Rows of evaluations have more columns than others: every name gets one, in the order of its first use.
         rows = self.rows()
         columns = list(dict.fromkeys(name for row in rows for name in row))
         text = io.StringIO()
