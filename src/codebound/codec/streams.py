@@ -20,7 +20,13 @@ from codebound.priors.network import Networks
 
 
 class CodedStream(NamedTuple):
-    """A stream; for each level its mode, and −log2 of the probability that this gave its indices, in bits."""
+    """A grid's indices as bytes, and how each level was coded.
+
+    Attributes:
+        stream: the bytes.
+        modes: how each level is predicted.
+        bits: −log2 of the probability that this gave a level's indices: what the level costs.
+    """
 
     stream: bytes
     modes: tuple[Mode, ...]
@@ -31,6 +37,7 @@ class CodedStream(NamedTuple):
 @threadpool_limits.wrap(limits=1, user_api="blas")
 def encode_levels(field: Field, prior: GridPrior | None, modes: Sequence[Mode]) -> CodedStream:
     """All levels, each in the mode among these that takes fewest bits; the lower one where two are equal."""
+    # Level by level: code it in each mode on a copy of the encoder, and go on with the cheapest.
     encoder, chosen, bits = Encoder(), [], []
     for level in range(len(field.sizes)):
         attempts = []
@@ -41,6 +48,8 @@ def encode_levels(field: Field, prior: GridPrior | None, modes: Sequence[Mode]) 
         least, mode, encoder = min(attempts, key=lambda attempt: attempt[0])
         chosen.append(mode)
         bits.append(least)
+
+    # A decoder refuses streams too short for their grid: fill up with the zeros that it reads past the end anyway.
     stream = encoder.payload()
     stream += bytes(max(least_bytes(field.height, field.width, len(field.sizes)) - len(stream), 0))
     return CodedStream(stream, tuple(chosen), tuple(bits))
@@ -68,14 +77,19 @@ def level_bits(field: Field, level: int, mode: Mode, prior: GridPrior | None) ->
 
 def _pass(coder: Coder, field: Field, level: int, mode: Mode, prior: GridPrior | None) -> None:
     """All indices of a level through the coder: an encoder's are read, a decoder's are written."""
+    # The raw mode predicts nothing.
     size = field.sizes[level]
     if mode is Mode.RAW:
         _code_uniform(coder, field, level)
         return
+
+    # Diagonal by diagonal: all its positions are predicted from indices that both sides know by then.
     mixture = Mixture(_experts(mode, field, level, prior), len(digits.alphabets(size)))
     for at in field.diagonals():
         neighbours = field.seen(level, at)
         prefix, coded_digits = np.zeros(len(at), dtype=np.int64), []
+
+        # Digit by digit: the second one is predicted knowing the first; experts learn each right after it.
         for place, digit in enumerate(digits.split(field.read(level, at), size)):
             prefix = coder.code(mixture.frequencies(place, neighbours, prefix), digit)
             mixture.learn(place, prefix)
@@ -84,6 +98,7 @@ def _pass(coder: Coder, field: Field, level: int, mode: Mode, prior: GridPrior |
 
 
 def _experts(mode: Mode, field: Field, level: int, prior: GridPrior | None) -> list[Expert]:
+    """Who predicts the indices of a level in a mode; `WrongModel` where that needs a prior and there is none."""
     size = field.sizes[level]
     if mode is Mode.ADAPTIVE:
         return [Counts(size)]
