@@ -22,10 +22,8 @@ _queue = _stream.queue
 _Categorical = _stream.model.Categorical
 _EACH = _Categorical(perfect=False)  # with a row of probabilities for each symbol
 
-
-Rows = Int64[
-    np.ndarray, "n a"
-]  # frequencies: of sum 2^16 in each row, none below 1; one row serves all symbols
+# Frequencies: of sum 2^16 in each row, none below 1; one row serves all symbols.
+Rows = Int64[np.ndarray, "n a"]
 Symbols = Int64[np.ndarray, " m"]
 
 

@@ -24,7 +24,7 @@ WEIGHTS, DESCRIPTION = "prior.safetensors", "prior.json"
 
 @dataclass(frozen=True, eq=False)
 class GridPrior:
-    """What indices follow others in the grids of one tokenizer.
+    """How likely each index is beside the indices around it, in the grids of one tokenizer.
 
     Args:
         codebook_sizes: one per level.
@@ -71,16 +71,21 @@ def load_prior(folder: str | Path) -> GridPrior:
     Raises:
         InputError: there is none, it is of another format, or its arrays are not those it was saved with.
     """
+    # The description first: it says what the arrays must be.
     description = _description(Path(folder) / DESCRIPTION)
     try:
         arrays = load((Path(folder) / WEIGHTS).read_bytes())
     except (OSError, SafetensorError) as error:
         raise InputError(f"{Path(folder) / WEIGHTS} can't be read as a prior: {error}") from None
+
+    # Networks check the shapes of their arrays.
     sizes = tuple(description["codebook_sizes"])
     try:
         prior = GridPrior(sizes, tuple(_level(arrays, sizes, level) for level in range(len(sizes))))
     except KeyError as error:
         raise InputError(f"{Path(folder) / WEIGHTS} has no array {error}") from None
+
+    # A prior that differs in one bit decodes to other indices.
     if prior.digest().hex() != description["sha256"]:
         raise InputError(
             f"{folder} is damaged: the SHA-256 of the prior's arrays is not the one it was saved with"
@@ -89,6 +94,7 @@ def load_prior(folder: str | Path) -> GridPrior:
 
 
 def _description(path: Path) -> dict[str, Any]:
+    """What stands in `prior.json`, of the accepted format and with codebook sizes that can be."""
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -103,6 +109,7 @@ def _description(path: Path) -> dict[str, Any]:
 
 
 def _level(arrays: dict[str, np.ndarray], sizes: Sequence[int], level: int) -> tuple[Network, ...]:
+    """The networks of a level, one per digit."""
     networks = []
     for place in range(len(alphabets(sizes[level]))):
         name = f"{level}.{place}"
@@ -119,6 +126,7 @@ _DTYPES = {"weight": ("int8", 2), "bias": ("int32", 1), "factor": ("int32", 1), 
 
 
 def _typed(arrays: dict[str, np.ndarray], name: str) -> np.ndarray:
+    """An array by name, refused unless it has the type that its kind must have."""
     dtype, dims = _DTYPES[name.rsplit(".", 1)[1]]
     array = arrays[name]
     if array.dtype != dtype or array.ndim != dims:
