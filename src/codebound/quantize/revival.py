@@ -79,6 +79,7 @@ class Resample(_RevivalWindow):
         tokens: Float[Tensor, "r D"],
         generator: torch.Generator,
     ) -> RevivalResult:
+        # The emptiest codewords take the tokens of the sketch, as far as these go.
         rows = self.dead(window_counts)[: tokens.shape[0]]
         codewords = tokens[: rows.shape[0]].to(state.codewords.dtype)
         return RevivalResult(state.replace(rows, codewords, state.counts.mean().expand(rows.shape[0])), rows)
@@ -101,15 +102,20 @@ class Split(_RevivalWindow):
         tokens: Float[Tensor, "r D"],
         generator: torch.Generator,
     ) -> RevivalResult:
+        # As many of the dead as there are living ones to split; the busiest are split first.
         share = window_counts.sum() / window_counts.shape[0]
         alive = int((window_counts >= self.threshold * share).sum())
         rows = self.dead(window_counts)[:alive]  # each beside a codeword of its own, none of them dead
         busy = window_counts.argsort(descending=True, stable=True)[: rows.shape[0]]
+
+        # A small step away from the busy codeword, on the scale on which used codewords differ.
         c = state.codewords
         used = c[window_counts > 0]
         scale = (used - used.mean(0)).square().mean().sqrt() if used.shape[0] > 1 else c.abs().mean() + 1e-3
         # On the CPU, then moved: a generator's stream must not depend on the device or the rank.
         step = torch.randn(rows.shape[0], c.shape[1], generator=generator).to(c) * scale * self.spread
+
+        # The two share the mass and stand on both sides of where the busy one was.
         half = state.counts[busy] / 2
         state = state.replace(busy, c[busy] - step, half).replace(rows, c[busy] + step, half)
         return RevivalResult(state, torch.cat([rows, busy]))

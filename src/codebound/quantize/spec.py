@@ -206,12 +206,15 @@ def load(path: str | Path) -> Quantizer:
     Raises:
         InputError: no such file, not a file of `save`, or a state that does not fit its description.
     """
+    # Description and tensors from one file.
     try:
         with safe_open(path, framework="pt") as file:
             spec = (file.metadata() or {}).get(METADATA)
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path} can't be read as a safetensors file: {error}") from None
+
+    # The description is a user's input like any other: whatever is wrong with it is said.
     if spec is None:
         raise InputError(f"{path} holds no quantizer: {METADATA!r} is not in its metadata")
     try:
@@ -220,6 +223,8 @@ def load(path: str | Path) -> Quantizer:
         raise InputError(f"{METADATA!r} in the metadata of {path} is not JSON: {error}") from None
     if not isinstance(described, dict):
         raise InputError(f"{METADATA!r} in the metadata of {path} is no description: {described!r}")
+
+    # Build what it describes, then fill in the state.
     quantizer = from_spec(described)
     try:
         quantizer.load_state_dict(state)
@@ -230,11 +235,14 @@ def load(path: str | Path) -> Quantizer:
 
 def _values(quantizer: Quantizer) -> dict[str, Any]:
     """The fields of the description, quantizers inside it described too."""
+    # Exact classes only: a subclass may do something else.
     kind = type(quantizer)
     for name, leaf in LEAVES.items():
         if kind is leaf:
             arguments = list(inspect.signature(leaf.__init__).parameters)[1:]
             return {"kind": name, **{a: _plain(getattr(quantizer, a)) for a in arguments}}
+
+    # Compositions describe each member once, with the order where one stands in several places.
     if isinstance(quantizer, Residual | Product) and kind in (Residual, Product):
         members = [_values(member) for member in quantizer.members if isinstance(member, Quantizer)]
         order = quantizer.order if len(members) < len(quantizer.order) else None
@@ -243,6 +251,8 @@ def _values(quantizer: Quantizer) -> dict[str, Any]:
         names = ("depth_dropout", "beam_width", "estimator", "seed")
         values = {name: getattr(quantizer, name) for name in names}
         return {"kind": "residual", "stages": members, "order": order, **values}
+
+    # Wrappers describe the quantizer inside.
     if kind is Projected and isinstance(quantizer, Projected):
         names = ("dim", "normalise", "orthogonal", "frozen", "seed")
         values = {name: getattr(quantizer, name) for name in names}

@@ -87,6 +87,7 @@ def check_quantizer(
         ContractError: at least one check failed; the message lists all that did.
         InputError: an unknown check, or `quantizer` is not one.
     """
+    # Run every check, also after one failed: all that is wrong is said at once.
     chosen = _chosen(checks)
     case = _case(quantizer, z, exact, seed)
     passed, skipped, failed = [], {}, []
@@ -101,6 +102,8 @@ def check_quantizer(
             failed.append(f"{name}: {said}")
         else:
             passed.append(name)
+
+    # The message lists the failures, the report what passed and what does not apply.
     if failed:
         kind = type(case.original).__name__
         raise ContractError(f"{kind} breaks {len(failed)} of {len(chosen)} checks\n  " + "\n  ".join(failed))

@@ -58,13 +58,16 @@ class Case:
 
     def batches(self, count: int, tokens: int = 60) -> list[Tensor]:
         """Batches that shrink, so that codewords move and some fall out of use, with equal tokens in each."""
+        # Rows of the latents with a little noise, each batch narrower than the one before.
         generator = torch.Generator().manual_seed(self.seed + 1)
         rows = torch.randint(len(self.latents), (count, tokens), generator=generator)
         noise = torch.randn(count, tokens, self.original.dim, generator=generator) * 0.1
         widths = [1.0 / (1 + step) for step in range(count)]
         batches = [(self.latents[rows[i]] + noise[i]) * width for i, width in enumerate(widths)]
+
+        # Some tokens are equal, as padding is that nobody masked.
         for batch in batches:
-            batch[tokens // 3 : tokens // 2] = 0.0  # as padding that nobody masked
+            batch[tokens // 3 : tokens // 2] = 0.0
         return batches
 
     @cached_property
@@ -94,6 +97,7 @@ def expect(condition: bool, message: str) -> None:
 
 def expect_equal(actual: Tensor, expected: Tensor, what: str, exact: bool = True) -> None:
     """Same shape, type and values: bit for bit, or within rounding."""
+    # Shape and type first, as values of other shapes can't be compared.
     expect(
         actual.shape == expected.shape,
         f"{what}: expected shape {list(expected.shape)}; got {list(actual.shape)}",
@@ -101,6 +105,8 @@ def expect_equal(actual: Tensor, expected: Tensor, what: str, exact: bool = True
     expect(actual.dtype == expected.dtype, f"{what}: expected {expected.dtype}; got {actual.dtype}")
     if _same(actual, expected, exact):
         return
+
+    # How many values differ, and where the first one is.
     wrong = int((actual != expected).sum())
     where = (actual != expected).nonzero()[0].tolist()
     raise AssertionError(
@@ -111,6 +117,7 @@ def expect_equal(actual: Tensor, expected: Tensor, what: str, exact: bool = True
 
 def expect_error(kind: type[Exception], naming: str, call: Callable[[], object], what: str) -> None:
     """`call` raises `kind`, and the message contains the word `naming`."""
+    # The right error, with a message that names the argument.
     try:
         result = call()
     except kind as error:
@@ -119,6 +126,7 @@ def expect_error(kind: type[Exception], naming: str, call: Callable[[], object],
             f"{what}: the {kind.__name__} should name {naming!r}; it says {str(error)!r}",
         )
         return
+    # Another error or none is a failure that says what came instead.
     except Exception as error:
         raise AssertionError(
             f"{what}: expected {kind.__name__} naming {naming!r}; got {type(error).__name__}: {error}"
