@@ -61,6 +61,7 @@ def read_ahead(read: Callable[[int], T], first: int, workers: int) -> Iterator[T
         read: a pure function of the step; picklable where processes are not forked.
         workers: processes that read; 0: this one reads, when it is asked.
     """
+    # The loader keeps the order of the steps whatever its number of workers.
     with warnings.catch_warnings():
         # torch advises against more workers than cores; how many there are is its user's choice.
         warnings.filterwarnings("ignore", "This DataLoader will create")

@@ -164,6 +164,7 @@ class FixedPictures(InMemorySet):
         count: int,
         parts: Parts | None = None,
     ) -> None:
+        # Two parts of pictures that are alike in size.
         if not len(train.images) or not len(test.images):
             raise InputError(
                 f"{name}: {len(train.images)} pictures to train on and {len(test.images)} held out; at least 1 of "
@@ -171,6 +172,8 @@ class FixedPictures(InMemorySet):
             )
         if train.images.shape[1:] != test.images.shape[1:]:
             raise InputError(f"{name}: training and held-out pictures differ in size")
+
+        # Everything stays in memory, test pictures too: the first of them judge a training, all of them a probe.
         self.name, self.note, self.epoch = name, note, len(train.images)
         self.channels, self.size = train.images.shape[1], (train.images.shape[2], train.images.shape[3])
         self.images, self._first = train.images, test.images[:count]
@@ -179,6 +182,7 @@ class FixedPictures(InMemorySet):
         self._last: tuple[int, int, np.ndarray] = (-1, -1, np.empty(0, dtype=np.int64))
 
     def batch(self, seed: int, step: int, size: int) -> Tensor:
+        # A batch may reach over the end of an epoch: each of its pictures comes from its own epoch's order.
         first = step * size
         places = np.arange(first, first + size)
         rows = [

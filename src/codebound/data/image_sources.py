@@ -24,6 +24,7 @@ def open_images(name: str, request: PictureRequest = PictureRequest()) -> ImageS
     Raises:
         InputError: an unknown name, or what the set's reader refuses.
     """
+    # What stands before the colon says who reads what stands behind it.
     request.check()
     kind, _, rest = name.partition(":")
     if kind == "photos" and not rest:

@@ -109,6 +109,7 @@ def cut_patches(
 
     Raises `InputError` if count < 0, size < 1 or the picture is smaller than size×size.
     """
+    # Refuse what no patch fits in.
     luma = torch.from_numpy(luminance(photograph.pixels))
     height, width = luma.shape
     if count < 0:
@@ -117,9 +118,13 @@ def cut_patches(
         raise InputError(
             f"size is {size}; {photograph.name} is {height}x{width}: 1 to {min(height, width)} accepted"
         )
+
+    # Reduce to about one scale, by averages that begin at every pixel.
     factor = max(1, min(round(max(height, width) / WORKING_SIDE), min(height, width) // size))
     reduced = torch.nn.functional.avg_pool2d(luma[None], factor, stride=1)[0]  # box mean at every phase
     steps = factor * torch.arange(size)
+
+    # Random places, and the pixels there.
     top, left = (
         torch.randint(side - factor * size + 1, (count, 1), generator=generator) for side in (height, width)
     )
@@ -237,6 +242,7 @@ def whole_image(image: Image.Image, name: str, long_side: int, channels: int) ->
 
 
 def _rgb(image: Image.Image, name: str) -> UInt8[np.ndarray, "h w 3"]:
+    """8-bit colour pixels of any accepted mode."""
     if image.mode in ("I", "F"):
         raise InputError(f"image {name}: pixel mode {image.mode!r}; 8-bit colour, 8 or 16-bit grey accepted")
     if image.mode.startswith("I;16"):
@@ -246,6 +252,7 @@ def _rgb(image: Image.Image, name: str) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def _pack_photograph(folder: Path, entry: dict[str, str]) -> Photograph:
+    """A photograph of the pack, once its file is known to be the recorded one."""
     file = folder / entry["file"]
     if not file.is_file():
         raise InputError(f"photograph {entry['file']} is missing from {folder}; reinstall the package")

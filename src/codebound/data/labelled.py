@@ -51,12 +51,15 @@ def cifar10(folder: Path, count: int) -> FixedPictures:
     Raises:
         InputError: nothing of this form in the folder, pickles only, or a damaged file.
     """
+    # Which of the two formats lies there.
     if not folder.is_dir():
         raise InputError(
             f"data=cifar10:{folder} is no folder; the folder of the .bin or .parquet files is accepted"
         )
     binary, parquet = sorted(folder.rglob("*.bin")), sorted(folder.rglob("*.parquet"))
     files, read = (binary, _cifar_binary) if binary else (parquet, parquet_images)
+
+    # Which files are held out, by their names.
     test = [file for file in files if "test" in file.name]
     train = [
         file for file in files if file not in test and (not binary or file.name.startswith("data_batch"))
@@ -77,6 +80,7 @@ def parquet_images(files: Sequence[Path]) -> LabelledPictures:
     Raises:
         InputError: no such column, or pictures that can't be read or differ in size; the file is named.
     """
+    # File by file: find the two columns by their usual names, decode the pictures.
     images, labels = [], []
     for file in files:
         try:
@@ -120,6 +124,7 @@ def labelled(images: Sequence[np.ndarray], labels: Sequence[int], name: str) -> 
 
 
 def _idx_pair(folder: Path, split: str) -> LabelledPictures:
+    """Pictures and classes of a split, from their two files."""
     images, labels = (_idx(folder, stem) for stem in _IDX[split])
     if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
         raise InputError(
@@ -130,6 +135,7 @@ def _idx_pair(folder: Path, split: str) -> LabelledPictures:
 
 def _idx(folder: Path, stem: str) -> np.ndarray:
     """An IDX file of bytes: two zeros, type 8, number of axes, their sizes big-endian, the values."""
+    # The file, gzipped or not.
     matches = sorted(f for f in folder.iterdir() if f.name.startswith(stem))
     if not matches:
         raise InputError(f"data=fashion-mnist: {folder} has no {stem}-… file")
@@ -138,6 +144,8 @@ def _idx(folder: Path, stem: str) -> np.ndarray:
         content = gzip.decompress(content) if matches[0].suffix == ".gz" else content
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{matches[0]} can't be read: {error}") from None
+
+    # Its header must account for every byte.
     axes = content[3] if len(content) > 3 else 0
     shape = np.frombuffer(content[4 : 4 + 4 * axes], dtype=">u4").astype(int)
     values = np.frombuffer(content[4 + 4 * axes :], dtype=np.uint8)
@@ -147,6 +155,8 @@ def _idx(folder: Path, stem: str) -> np.ndarray:
 
 
 def _cifar_binary(files: Sequence[Path]) -> LabelledPictures:
+    """Pictures and classes from CIFAR-10's binary files: rows of one byte for the class and 3,072 for the pixels."""
+    # Whole rows only.
     rows = []
     for file in files:
         content = np.fromfile(file, dtype=np.uint8)
@@ -155,6 +165,8 @@ def _cifar_binary(files: Sequence[Path]) -> LabelledPictures:
                 f"{file} is no CIFAR-10 binary file: {len(content)} bytes, no multiple of {_CIFAR_ROW}"
             )
         rows.append(content.reshape(-1, _CIFAR_ROW))
+
+    # The first column are the classes, the rest red, green and blue planes.
     table = torch.from_numpy(np.concatenate(rows))
     if int(table[:, 0].max()) > 9:
         raise InputError(f"{files[0].parent}: a label over 9; CIFAR-10's binary files have labels 0 … 9")

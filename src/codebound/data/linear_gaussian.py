@@ -33,10 +33,13 @@ class LinearGaussian:
     noise: float
 
     def __post_init__(self) -> None:
+        # Own, read-only copies in float64.
         for name in ("A", "Sigma"):
             array = np.array(getattr(self, name), dtype=np.float64)
             array.flags.writeable = False
             object.__setattr__(self, name, array)
+
+        # Shapes that fit, an orthonormal A, and a Σ that is a covariance.
         _check_noise(self.noise)
         d, k = _check_dims(*self.A.shape)
         if self.Sigma.shape != (k, k):
@@ -61,6 +64,7 @@ class LinearGaussian:
 
         Raises `InputError` for an unknown kind, k > d, σ < 0, or σ >= 1 where the kind normalises.
         """
+        # Refuse what can't be drawn.
         _check_kind(kind)
         _check_dims(dim, latent_dim)
         _check_noise(noise)
@@ -68,10 +72,14 @@ class LinearGaussian:
             raise InputError(
                 f"noise is {noise}; kind {kind!r} has unit variance, noise included: below 1 accepted"
             )
+
+        # A and B from one stream, the same for every kind.
         generator = torch.Generator().manual_seed(seed)
         Q, R = np.linalg.qr(torch.randn(dim, latent_dim, generator=generator, dtype=torch.float64).numpy())
         B = torch.randn(latent_dim, latent_dim, generator=generator, dtype=torch.float64).numpy()
         A = Q * np.where(np.diag(R) < 0, -1.0, 1.0)  # QR's signs are the library's choice: fix them
+
+        # Σ as written, or normalised.
         Sigma = B @ B.T + RIDGE * np.eye(latent_dim)
         if kind == "anisotropic":
             Sigma = Sigma * ((1 - noise**2) * latent_dim / np.trace(Sigma))

@@ -47,6 +47,7 @@ def survey(files: PictureFiles, request: PictureRequest) -> Survey:
     """Read headers until all are read, or so many that their pictures would not fit in memory."""
     sizes, spent = [], 0
     for number in range(len(files)):
+        # A header that can't be read counts as a picture of no size.
         try:
             with files.open(number) as image:
                 height, width = image.height, image.width
@@ -79,12 +80,16 @@ def undivided_set(kind: str, source: str, files: PictureFiles, request: PictureR
     whole_survey = survey(shuffled, request)
     if whole_survey.fits and not (files.labelled and whole_survey.one_small_size):
         return _undivided_in_memory(kind, source, files, order, request)
+
+    # How many are held out: of a streamed set no more than are needed to judge by.
     _check_count(kind, source, len(files), len(files), request)
     held = max(1, round(HELD_OUT_PART * len(files)))
     if not whole_survey.fits:
         held = min(held, request.held_out)
     name, title = f"{kind}:{Path(source).name}", Path(source).name
     note = f"{len(files) - held:,} pictures of {title}, {held:,} more held out"
+
+    # Small pictures with labels are taken whole, others read as training goes.
     parts = Parts.divided(files, order[:held])
     if whole_survey.fits:
         return fixed_set(name, note, parts, request)
@@ -99,22 +104,21 @@ def divided_set(name: str, note: str, parts: Parts, request: PictureRequest) -> 
     Raises:
         InputError: no usable picture in a part.
     """
+    # Both parts must fit in the memory together.
     train, test = parts
     train_survey = survey(train, request)
-    test_survey = (
-        survey(test, request._replace(memory=request.memory - train_survey.bytes))
-        if train_survey.fits
-        else train_survey
-    )
+    test_survey = train_survey
+    if train_survey.fits:
+        test_survey = survey(test, request._replace(memory=request.memory - train_survey.bytes))
+
+    # In memory: whole where they are small, of one size and labelled, else as crops.
     if train_survey.fits and test_survey.fits:
-        both = Survey(
-            True,
-            train_survey.bytes + test_survey.bytes,
-            np.concatenate([train_survey.sizes, test_survey.sizes]),
-        )
+        sizes = np.concatenate([train_survey.sizes, test_survey.sizes])
+        both = Survey(True, train_survey.bytes + test_survey.bytes, sizes)
         if train.labelled and test.labelled and both.one_small_size:
             return fixed_set(name, note, parts, request)
         return _divided_in_memory(name, note, parts, request)
+
     # Shuffled, so that a replacement of a picture that can't be used is no neighbour in the set.
     shuffled = [files.select(np.random.default_rng(0).permutation(len(files))) for files in parts]
     held = shuffled[1].select(np.arange(min(len(test), request.held_out)))
@@ -132,6 +136,7 @@ def fixed_set(name: str, note: str, parts: Parts, request: PictureRequest) -> Fi
 
 
 def _labelled(name: str, files: PictureFiles) -> LabelledPictures:
+    """All pictures in full, with their classes."""
     pixels, labels = [], []
     for number in range(len(files)):
         with files.open(number) as image:
@@ -143,6 +148,8 @@ def _labelled(name: str, files: PictureFiles) -> LabelledPictures:
 def _undivided_in_memory(
     kind: str, source: str, files: PictureFiles, order: Int64[np.ndarray, " n"], request: PictureRequest
 ) -> Crops:
+    """Crops of a set that comes in one, held at all scales; the first tenth of `order` is held out."""
+    # Only pictures that can be used are counted and divided.
     usable = list(_usable(files, order, request))
     _check_count(kind, source, len(usable), len(files), request)
     name, title = f"{kind}:{Path(source).name}", Path(source).name
@@ -154,6 +161,7 @@ def _undivided_in_memory(
 
 
 def _divided_in_memory(name: str, note: str, parts: Parts, request: PictureRequest) -> Crops:
+    """Crops of a set that is already divided, held at all scales."""
     train, test = (
         [levels for _, levels in _usable(files, np.arange(len(files)), request)] for files in parts
     )

@@ -58,6 +58,7 @@ class CropReader:
         Raises:
             InputError: no picture can be used, or none of 1,000 in a row.
         """
+        # What this call had to replace is told along, so that the main process can say it.
         crops = np.empty((len(draws), self.channels, self.crop, self.crop), dtype=np.uint8)
         before = set(self.refused)
         for draw, crop in zip(draws, crops, strict=True):
@@ -82,6 +83,7 @@ class CropReader:
     def _cut_one(
         self, draw: Float64[np.ndarray, " five"], flip: bool, crop: UInt8[np.ndarray, "c s s"]
     ) -> None:
+        # From the drawn picture on, the first one that can be used; those known to be unusable are not tried again.
         first, count = int(draw[0] * len(self.files)), len(self.files)
         for number in (np.arange(first, first + min(count, TRIES)) % count).tolist():
             if number in self.refused:
@@ -122,6 +124,7 @@ class StreamedCrops(ImageSet):
         parts: Parts,
         sizes: Int64[np.ndarray, "n 2"],
     ) -> None:
+        # What a set is, and a reader for each part.
         self.name, self.note, self.epoch = name, note, EPOCH_OF_CROPS
         self.channels, self.size = request.channels, (request.crop, request.crop)
         self.parts, self.workers = parts, request.workers
