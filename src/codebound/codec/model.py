@@ -82,7 +82,7 @@ class Model:
         return hashed.digest()[:HASH]
 
     def exact(self) -> Model:
-        """The same with a decoder in float64."""
+        """A copy of the model whose decoder computes in float64."""
         tokenizer = copy.deepcopy(self.tokenizer)
         tokenizer.decoder.double()
         return Model(tokenizer, self.prior, self.tradeoff)

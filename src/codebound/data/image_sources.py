@@ -63,6 +63,7 @@ def webdataset(pattern: str, request: PictureRequest) -> ImageSet:
 
 
 def _photos(request: PictureRequest) -> Crops:
+    """Crops of the photographs in the package."""
     splits = ("train", "held_out")
     train, held_out = (
         [pyramid(p, request.crop, request.channels) for p in photographs(split)] for split in splits

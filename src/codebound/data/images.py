@@ -149,7 +149,9 @@ def image_files(path: str | Path) -> list[Path]:
 
 
 def image_names(path: str | Path) -> list[str]:
-    """The same as names relative to the folder, with `/` between their parts; a million of them take seconds.
+    """Names of the image files below a folder, relative to it, with `/` between their parts, sorted.
+
+    A million of them take seconds.
 
     Raises `InputError` if the folder is missing or has no image.
     """

@@ -87,7 +87,7 @@ class LowRank:
 
     @property
     def eigenvalues(self) -> Float[np.ndarray, " d"]:
-        """Of the covariance of x, descending."""
+        """Eigenvalues of the covariance of x, descending."""
         rest = np.zeros(self.axes.shape[0] - len(self.spectrum))
         return np.concatenate([np.sort(self.spectrum)[::-1], rest]) + self.noise**2
 

@@ -83,6 +83,7 @@ class CropReader:
     def _cut_one(
         self, draw: Float64[np.ndarray, " five"], flip: bool, crop: UInt8[np.ndarray, "c s s"]
     ) -> None:
+        """Fill `crop` by five draws; a picture that can't be used gives way to the next one that can."""
         # From the drawn picture on, the first one that can be used; those known to be unusable are not tried again.
         first, count = int(draw[0] * len(self.files)), len(self.files)
         for number in (np.arange(first, first + min(count, TRIES)) % count).tolist():
@@ -160,7 +161,7 @@ class StreamedCrops(ImageSet):
         self._name(self._train.refused)
 
     def latents(self, stride: int) -> int:
-        """As of all training pictures, were they as large as those whose sizes are known."""
+        """Tokens of all training pictures, estimated from those whose sizes are known."""
         largest = [sizes[-1] for h, w in self._sizes.tolist() if (sizes := level_sizes(h, w, self.size[0]))]
         tokens = sum((height // stride) * (width // stride) for height, width in largest)
         return tokens * len(self._train.files) // max(len(self._sizes), 1)

@@ -179,6 +179,7 @@ class ScalarQuantizer(Quantizer):
         )
 
     def _stats(self, indices: Tensor, squared_error: Tensor, non_finite: Tensor) -> CodeStats:
+        """What an update reports of a batch: hits of each code, or of all together where they are too many."""
         valid = (indices >= 0).to(torch.float64)
         cell = indices.clamp_min(0) if self.codebook_size <= TRACKED_CODES else torch.zeros_like(indices)
         hits = valid.new_zeros(self.window_counts.shape[0]).index_add(0, cell, valid)

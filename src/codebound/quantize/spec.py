@@ -92,7 +92,7 @@ class _Spec(BaseModel):
 
 
 class _PlacesSpec(_Spec):
-    """`order` says which of the described modules stands in each place: shared ones are described once."""
+    """Quantizers in places; `order` says which one stands where, as shared ones are described once."""
 
     order: tuple[int, ...] | None = None
 
@@ -108,6 +108,8 @@ class _PlacesSpec(_Spec):
 
 
 class _ResidualSpec(_PlacesSpec):
+    """The description of a `Residual`."""
+
     kind: Literal["residual"]
     stages: tuple[AnySpec, ...]
     depth_dropout: float = 0.0
@@ -127,6 +129,8 @@ class _ResidualSpec(_PlacesSpec):
 
 
 class _ProductSpec(_PlacesSpec):
+    """The description of a `Product`."""
+
     kind: Literal["product"]
     parts: tuple[AnySpec, ...]
 
@@ -135,6 +139,8 @@ class _ProductSpec(_PlacesSpec):
 
 
 class _ProjectedSpec(_Spec):
+    """The description of a `Projected`."""
+
     kind: Literal["projected"]
     inner: AnySpec
     dim: int
@@ -149,6 +155,8 @@ class _ProjectedSpec(_Spec):
 
 
 class _ScaledSpec(_Spec):
+    """The description of a `Scaled`."""
+
     kind: Literal["scaled"]
     inner: AnySpec
     scale: float | tuple[float, ...]

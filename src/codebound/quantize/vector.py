@@ -147,6 +147,7 @@ class VectorQuantizer(Quantizer):
     def _quantized(
         self, z: Tensor, mask: Tensor | None, generator: torch.Generator | None, fixed_indices: Tensor | None
     ) -> Quantized:
+        """The result of a forward: codewords chosen here, or those of `fixed_indices`."""
         with torch.autocast(z.device.type, enabled=False):
             # Each token's codeword, chosen here or elsewhere.
             tokens, valid, finite = token_rows(z, mask, LONGEST)

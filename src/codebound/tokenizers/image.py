@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from codebound.errors import InputError
 from codebound.nets.conv import ConvDecoder, ConvEncoder, pad_to_multiple
-from codebound.nets.patch import LinearDecoder, LinearEncoder, WithLinear
+from codebound.nets.patch import LinearBypass, LinearDecoder, LinearEncoder
 from codebound.quantize import spec
 from codebound.quantize.base import Quantized, Quantizer
 from codebound.quantize.layout import channel_first, channel_first_decode
@@ -81,9 +81,9 @@ class ImageTokenizer(nn.Module):
         encoder = ConvEncoder(channels, quantizer.dim, width=width, depth=depth, stride=stride)
         decoder = ConvDecoder(channels, quantizer.dim, width=width, depth=depth, stride=stride)
         patches = (channels, quantizer.dim, stride)
-        self.encoder = WithLinear(encoder, LinearEncoder(*patches)) if linear else encoder
+        self.encoder = LinearBypass(encoder, LinearEncoder(*patches)) if linear else encoder
         self.quantizer = quantizer
-        self.decoder = WithLinear(decoder, LinearDecoder(*patches)) if linear else decoder
+        self.decoder = LinearBypass(decoder, LinearDecoder(*patches)) if linear else decoder
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Reconstruction:
         """x in [−1, 1] (`to_network`), its sides multiples of the stride."""

@@ -149,6 +149,7 @@ def safetensors_round_trip(case: Case) -> None:
 
 
 def _round_trip(case: Case, travel: Callable[[dict[str, Tensor]], dict[str, Tensor]], what: str) -> None:
+    """Train, send the state through `travel` into a fresh quantizer, and train both on: they must stay equal."""
     batches = case.batches(6)
     first, last = batches[:3], batches[3:]  # in the midst of a window
     quantizer = case.ready(training=True)
