@@ -23,7 +23,6 @@ from codebound.studies.population.sources import generator, source, starts
 
 WINDOW = 40  # tokens per codeword
 FRAMES, HOLD = 40, 6  # the last picture stays for HOLD frames
-STRIP = (0, 4, 14, FRAMES - 1)  # frames of the still picture
 HALF = 5.0  # of the side of the picture
 ALIVE, DYING, BORN, DEAD = range(4)
 COLOURS = ("#cfe3f3", "#f2b8b0", "#bfe3c4", "#e9ebee")
@@ -79,9 +78,7 @@ def record(seed: int) -> Film:
 
 
 def _fate(before: Tensor, now: Tensor) -> Tensor:
-    fate = torch.where(now, ALIVE, DEAD)
-    fate = torch.where(now & ~before, BORN, fate)
-    return torch.where(~now & before, DYING, fate)
+    return torch.where(now, torch.where(before, ALIVE, BORN), torch.where(before, DYING, DEAD))
 
 
 def write_gif(path: Path, film: Film) -> None:
@@ -97,24 +94,6 @@ def write_gif(path: Path, film: Film) -> None:
     small[0].save(
         path, format="GIF", save_all=True, append_images=small[1:], duration=250, loop=0, optimize=True
     )
-
-
-def write_strip(path: Path, film: Film) -> None:
-    """A few frames below each other's updates: rows SGD and EMA, columns windows."""
-    frames = [i for i in STRIP if i < film.fates.shape[1]]
-    figure = plots.new_figure(3.1 * len(frames), 7.4)
-    grid = figure.subplots(len(SCENARIOS), len(frames), squeeze=False)
-    for row, scenario in enumerate(SCENARIOS):
-        for column, frame in enumerate(frames):
-            _draw(grid[row][column], film, row, frame, f"{scenario.update.upper()}, window {frame + 1}")
-    figure.legend(handles=_legend(), loc="outside lower center", ncol=5, fontsize=9, frameon=False)
-    figure.suptitle(
-        "How codewords live and die: a 2-D source, its codewords and their cells, by window of training",
-        fontsize=11,
-        x=0.01,
-        ha="left",
-    )
-    plots.save(figure, path)
 
 
 def _picture(film: Film, frame: int) -> Image.Image:

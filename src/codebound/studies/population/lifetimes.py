@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from codebound.reporting.long_table import finite
 from codebound.reporting.statistics import mean_interval
 from codebound.studies.population.settings import REVIVAL
 from codebound.theory.population import passage_time
@@ -28,9 +29,7 @@ def measure(seed: int) -> dict[str, Any]:
             for what, start in (("extinction", BATCH / SIZE), ("recovery", 0.0)):
                 times = _simulate(p, decay, threshold, start, rng)
                 theory = passage_time(p, BATCH, decay, threshold, start)
-                row = {"what": what, "decay": decay, "share": share, "theory": theory}
-                if theory == float("inf"):
-                    row["theory"] = None
+                row = {"what": what, "decay": decay, "share": share, "theory": finite(theory)}
                 rows.append(row | {"simulation": None if times is None else mean_interval(times).to_json()})
     return {"batch_size": BATCH, "codebook_size": SIZE, "threshold": threshold, "rows": rows}
 

@@ -18,6 +18,7 @@ InitName = Literal["uniform", "normal", "xavier", "sample"]
 Role = Literal["held_out", "development", "revival", "sweep", "own"]
 
 REVIVAL = Resample()
+LIFETIMES, FILM = "lifetimes", "film"  # cells of every run beside its scenarios
 _HERE = files("codebound.studies.population")
 
 
@@ -74,13 +75,9 @@ class Settings(config.Settings):
 
     @model_validator(mode="after")
     def _names_differ(self) -> Settings:
-        names = [s.name for s in self.scenarios]
+        names = [*(scenario.name for scenario in self.scenarios), LIFETIMES, FILM]
         if len(set(names)) < len(names):
-            raise ValueError("scenarios must have different names")
-        if taken := {"lifetimes", "film"} & set(names):
-            raise ValueError(
-                f"no scenario can be named {taken.pop()}: a cell of that name belongs to every run"
-            )
+            raise ValueError(f"scenarios must have different names, none of them {LIFETIMES} or {FILM}")
         return self
 
     @property
@@ -106,8 +103,8 @@ def package_scenarios(*, sweep: bool) -> list[Scenario]:
     text = "\n".join(_HERE.joinpath(f"{n}.yaml").read_text("utf-8") for n in ("held_out", "development"))
     raw: dict[str, Any] = yaml.safe_load(text)
     roles: tuple[Role, ...] = ("held_out", "development", "revival")
-    found = [Scenario(role=role, **values) for role in roles for values in raw[role]]
-    return found + (list(_sweep(**raw["sweep"])) if sweep else [])
+    scenarios = [Scenario(role=role, **values) for role in roles for values in raw[role]]
+    return scenarios + (list(_sweep(**raw["sweep"])) if sweep else [])
 
 
 def _sweep(bases: list[dict[str, Any]], changes: dict[str, list[Any]]) -> Iterator[Scenario]:

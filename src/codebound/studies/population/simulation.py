@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from codebound import search
 from codebound.quantize.update import EMA, CodebookState, codebook_gradient
 from codebound.studies.population.settings import REVIVAL, Scenario
-from codebound.theory.population import Schedule, Source
-
-
-class Simulated(NamedTuple):
-    """What happened to `m` codebooks over `w` windows."""
-
-    hits: Int64[Tensor, "w m K"]
-    revived: Int64[Tensor, "w m"]
-    mass: Float[Tensor, "m K"]  # at the end; of EMA only
-    codewords: Float[Tensor, "m K D"]
+from codebound.theory.population import Population, Schedule, Source
 
 
 class Simulation:
@@ -62,16 +51,15 @@ class Simulation:
         return torch.tensor(revived)
 
 
-def simulate(simulation: Simulation, schedule: Schedule) -> Simulated:
-    """Run it over a schedule."""
-    hits, revived = [], []
+def simulate(simulation: Simulation, schedule: Schedule) -> Population:
+    """Run it over a schedule; what happened is counted as the theory counts it."""
+    no_hit, revived = [], []
     for _ in range(schedule.windows):
         window = torch.zeros(simulation.state.counts.shape, dtype=torch.float64)
         for _ in range(schedule.window_steps):
             window += simulation.step()
-        hits.append(window.long())
+        no_hit.append((window == 0).double())
         none = torch.zeros(len(window), dtype=torch.int64)
         revived.append(simulation.revive(window) if simulation.scenario.revival else none)
-    return Simulated(
-        torch.stack(hits), torch.stack(revived), simulation.state.counts, simulation.state.codewords
-    )
+    state = simulation.state
+    return Population(torch.stack(no_hit), torch.stack(revived).double(), state.counts, state.codewords)
