@@ -17,8 +17,7 @@ from codebound.studies.framework.run import run
 from codebound.studies.population import animation, findings, lifetimes
 from codebound.studies.population.cell import measure
 from codebound.studies.population.settings import Scenario, Settings, package_scenarios
-from codebound.studies.population.simulation import Simulation, simulate
-from codebound.studies.population.sources import generator, source, starts
+from codebound.studies.population.simulation import Simulation, generator, simulate, source, starts
 from codebound.studies.population.study import STUDY
 from codebound.studies.population.summary import ScenarioResult, result
 
@@ -211,8 +210,8 @@ def test_the_answer_counts_settings() -> None:
     )
     assert "25 to 50" in said
     assert "in 1 of 2 settings" in said
-    assert "2 settings)" in said  # revival is another thing
-    assert "revival 50" in findings.answer(results(("own", False, 4.0, 4.0)))
+    assert "In 2 ways" in said  # revival is another thing
+    assert "training 50" in findings.answer(results(("own", False, 4.0, 4.0)))
 
 
 def test_the_page_has_its_figures(finished: StudyRun[Settings]) -> None:

@@ -136,10 +136,12 @@ def curves(
     titles: Mapping[Any, str] | None = None,
     looks: Mapping[Any, Look] | None = None,
     limits: Mapping[str, Sequence[Limit]] | None = None,
+    bands: Sequence[Any] | None = None,
 ) -> Figure:
     """Metrics against the factor `over` (the step): means over the repeats with their 95 % band.
 
-    A panel for each metric, or for each level of the factor `panel` under its title.
+    A panel for each metric, or for each level of the factor `panel` under its title. `bands` are the levels of `series`
+    that get a band; all of them unless given.
     """
     shown = looks_of(table.levels(series), looks)
     parts = [(metric, level) for metric in metrics for level in (table.levels(panel) if panel else [None])]
@@ -161,7 +163,10 @@ def curves(
             by_step = own.pivot_table(index=table.repeats, columns=over, values=metric, dropna=False)
             if by_step.size:
                 line = {"color": look.colour, "label": look.name, "linestyle": look.dashes, "linewidth": 1.5}
-                plots.band(axes, by_step.columns.to_numpy(dtype=float), by_step.to_numpy(dtype=float), line)
+                values = by_step.to_numpy(dtype=float)
+                if bands is not None and arm not in bands:
+                    values = values.mean(0, keepdims=True)
+                plots.band(axes, by_step.columns.to_numpy(dtype=float), values, line)
         lines += [plots.limit_line(axes, limit, "horizontal") for limit in (limits or {}).get(metric, ())]
     _legend(figure, lines)
     return figure

@@ -9,8 +9,7 @@ import torch
 
 from codebound import search
 from codebound.studies.population.settings import REVIVAL, Scenario, Settings
-from codebound.studies.population.simulation import Simulation, simulate
-from codebound.studies.population.sources import generator, source, starts
+from codebound.studies.population.simulation import Simulation, generator, simulate, source, starts
 from codebound.theory.population import Population, Schedule, evolve, unhit
 
 LEVELS = ("frozen", "mean_field", "shot_noise")

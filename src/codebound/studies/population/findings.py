@@ -9,8 +9,7 @@ from typing import Any
 from codebound.reporting.finding import typeset_all
 from codebound.reporting.formatting import percent_text
 from codebound.studies.framework.declare import Finding, count_text, number, typeset
-from codebound.studies.population import labels
-from codebound.studies.population.settings import Role
+from codebound.studies.population import figures
 from codebound.studies.population.summary import TOLERANCE, ScenarioResult, of_role
 
 Results = Sequence[ScenarioResult]
@@ -21,11 +20,13 @@ def answer(results: Results) -> str:
     free, dying, _ = _groups(results)
     parts = []
     if free:
-        dead = f"Without revival {_span([each.dead_share for each in free])} of the codewords are dead at the end"
-        back = (
-            f"; of the dead of the worst moment {_span([each.back for each in dying])} have returned by then"
+        dead, back = _span([each.share().mean for each in free]), _span([each.back for each in dying])
+        parts.append(
+            f"In {count_text(len(free), 'way')} of training {dead} of the codewords are dead at the end"
         )
-        parts.append(dead + (back if dying else "") + f" ({count_text(len(free), 'setting')}).")
+        parts[0] += (
+            f"; of those dead at the worst moment {back} have come back by themselves." if dying else "."
+        )
     if new := [each for each in of_role(results, "held_out", "own") if each.judged]:
         right = sum(bool(each.theory.within_10_percent) for each in new)
         parts.append(
@@ -52,15 +53,19 @@ def sentences(results: Results, lifetimes: Mapping[str, Any] | None) -> list[str
     if len(judged) > 1:
         counts = [
             f"{look.name} {sum(bool(each.levels[level].within_10_percent) for each in judged)}"
-            for level, look in labels.LEVELS.items()
+            for level, look in figures.LEVELS.items()
         ]
         said.append(
             f"Of {len(judged)} settings with dead codewords at the end theory predicts within {TOLERANCE:.0f} %: "
             f"{', '.join(counts)}."
         )
+    if widest := _widest(results):
+        said.append(widest)
     if revived:
-        most = max(each.dead_share for each in revived)
-        said.append(f"With revival at most {most:.1f} % are dead at the end.")
+        most = max(each.share().mean for each in revived)
+        said.append(
+            f"With revival, which moves dead codewords to tokens, at most {most:.1f} % are dead at the end."
+        )
     if chains:
         inside = [r for r in chains if r["simulation"]["low"] <= r["theory"] <= r["simulation"]["high"]]
         said.append(
@@ -70,91 +75,52 @@ def sentences(results: Results, lifetimes: Mapping[str, Any] | None) -> list[str
     return [typeset(sentence) for sentence in said]
 
 
-def findings(results: Results, codewords: int) -> list[Finding]:
-    """The numbers behind the answer."""
-    verdicts = [
-        _verdict(role, of_role(results, role), codewords) for role in labels.ROLES if role != "revival"
-    ]
-    return typeset_all([*verdicts, _mean_field(results), _factors(of_role(results, "sweep"))])
-
-
-def _verdict(role: Role, results: Results, codewords: int) -> Finding | None:
-    """How many of a role's settings are predicted, and what is to be said of the others."""
-    if not results:
-        return None
+def findings(results: Results) -> list[Finding]:
+    """What the theories get wrong, and why."""
     judged = [each for each in results if each.judged]
-    misses = [each for each in judged if not each.theory.within_10_percent]
-    none = [each.scenario.name for each in results if each.none_left]
-    unsure = [each.scenario.name for each in results if each.theory.within_10_percent is None]
-    parts = []
+    misses = tuple(_miss(each) for each in judged if not each.theory.within_10_percent)
+    ema, sgd = (
+        [each.levels["mean_field"].error_percent.mean for each in judged if each.scenario.update == update]
+        for update in ("ema", "sgd")
+    )
+    said = []
     if judged:
-        parts.append(
-            f"Shot noise is within {TOLERANCE:.0f} % in {len(judged) - len(misses)} of {len(judged)}."
+        count = f"{len(misses)} of {count_text(len(judged), 'setting')}"
+        said.append(Finding("What shot noise misses", f"{count} with dead codewords at the end.", misses))
+    if ema and sgd and fmean(ema) < min(-TOLERANCE, fmean(sgd)):
+        text = (
+            f"It errs by {fmean(ema):+.1f} % on average with EMA and by {fmean(sgd):+.1f} % with SGD: an EMA codeword "
+            "without hits loses its mass, so that a fraction of a hit carries it into the data. Whole hits do not."
         )
-    if none:
-        parts.append(f"Hardly a codeword is dead at the end, simulated and predicted, in {', '.join(none)}.")
-    if unsure:
-        parts.append(
-            f"More runs are needed (codewords={codewords}) where two standard errors of the simulated mean are above "
-            f"{TOLERANCE:.0f} %: {', '.join(unsure)}."
-        )
-    return Finding(f"Settings: {labels.ROLES[role].name}", " ".join(parts), tuple(map(_miss, misses)))
+        said.append(Finding("Why the mean field fails for EMA", text))
+    return typeset_all(said)
 
 
 def _miss(each: ScenarioResult) -> str:
-    """What is off, by how much, and which of the theory's assumptions is the strained one."""
+    """By how much, and which of the theory's assumptions is the strained one."""
     error, reasons = each.theory.error_percent, []
     if abs(error.mean) - (error.high - error.low) / 2 <= TOLERANCE:
         reasons.append("the interval reaches inside the tolerance, so the miss may be chance")
     if each.memory_hits < 5:
-        reasons.append(
-            f"a mean codeword remembers only {each.memory_hits:.1f} hits, so that it moves far within the updates for "
-            "which the theory holds its cell"
-        )
+        hits = f"a mean codeword remembers only {each.memory_hits:.1f} hits"
+        reasons.append(f"{hits}, so that it moves far within the updates for which the theory holds its cell")
     if each.dead.mean < 0.3 * each.most_dead:
         reasons.append(f"the number falls steeply, from {number(each.most_dead)} at its highest")
     why = "; ".join(reasons) or "no assumption is strained in a way that this study measures"
-    return f"{each.scenario.name} misses by {percent_text(error)}: {why}."
+    return f"{each.scenario.name}, {figures.ROLES[each.scenario.role].name}: {percent_text(error)}; {why}."
 
 
-def _mean_field(results: Results) -> Finding | None:
-    """Why the mean field isn't enough for EMA, where it isn't."""
-    judged = [each for each in results if each.judged and not each.scenario.revival]
-    errors = {
-        update: [r.levels["mean_field"].error_percent.mean for r in judged if r.scenario.update == update]
-        for update in ("ema", "sgd")
-    }
-    if not all(errors.values()):
-        return None
-    ema, sgd = fmean(errors["ema"]), fmean(errors["sgd"])
-    text = f"Its mean error is {ema:+.1f} % over the settings with EMA and {sgd:+.1f} % over those with SGD."
-    if ema < min(-TOLERANCE, sgd):
-        text += (
-            " An EMA codeword without hits loses its mass, so that the mean field lets a small fraction of a hit carry "
-            "it into the data. Whole hits do not."
-        )
-    return Finding("The mean field", text)
-
-
-def _factors(results: Results) -> Finding | None:
-    """The span of the simulated share of dead codewords as each setting changes, widest first."""
-    items = []
+def _widest(results: Results) -> str:
+    """The factor that changes the share of dead codewords most, for each update that was swept."""
+    texts = []
     for update in ("ema", "sgd"):
-        spans = []
-        for key in labels.KEYS:
-            own = [r for r in results if r.scenario.update == update and r.scenario.varied in (key, "")]
-            if any(each.scenario.varied for each in own):
-                ends = [pick(own, key=lambda each: each.dead_share) for pick in (min, max)]
-                texts = [f"{getattr(each.scenario, key)}: {each.dead_share:.1f} %" for each in ends]
-                name = key.replace("_", " ")
-                spans.append((ends[1].dead_share - ends[0].dead_share, f"{name} {' to '.join(texts)}"))
-        if spans:
-            items.append(f"{update.upper()}: {'; '.join(text for _, text in sorted(spans, reverse=True))}.")
-    if not items:
-        return None
-    return Finding(
-        "What decides how many die", "Dead at the end as one setting changes, widest first:", tuple(items)
-    )
+        own = [each for each in of_role(results, "sweep") if each.scenario.update == update]
+        spans = {key: [r.share().mean for r in own if r.scenario.varied in (key, "")] for key in figures.KEYS}
+        widest = max(spans, key=lambda key: max(spans[key], default=0) - min(spans[key], default=0))
+        if len(spans[widest]) > 1:
+            low, high = min(spans[widest]), max(spans[widest])
+            texts.append(f"{update.upper()}'s {widest.replace('_', ' ')} ({low:.0f} to {high:.0f} % dead)")
+    return f"Changed one at a time, what decides most is {' and '.join(texts)}." if texts else ""
 
 
 def _groups(results: Results) -> tuple[Results, Results, Results]:
@@ -166,6 +132,6 @@ def _groups(results: Results) -> tuple[Results, Results, Results]:
 
 def _span(values: Sequence[float]) -> str:
     """0 to 95 % (median 12 %)"""
-    if len(values) == 1:
-        return f"{values[0]:.0f} %"
+    if len(values) < 2:
+        return "".join(f"{value:.0f} %" for value in values)
     return f"{min(values):.0f} to {max(values):.0f} % (median {median(values):.0f} %)"

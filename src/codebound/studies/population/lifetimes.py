@@ -34,16 +34,12 @@ def measure(seed: int) -> dict[str, Any]:
     return {"batch_size": BATCH, "codebook_size": SIZE, "threshold": threshold, "rows": rows}
 
 
-def _simulate(
-    p: float, decay: float, threshold: float, start: float, rng: np.random.Generator
-) -> np.ndarray | None:
-    """First crossing of each chain; None if one takes longer than `LONGEST`."""
-    mass, times = np.full(CHAINS, start), np.full(CHAINS, np.nan)
-    dying = start >= threshold
-    active = np.arange(CHAINS)
+def _simulate(p: float, decay: float, threshold: float, start: float, rng: np.random.Generator) -> Any:
+    """Steps to the first crossing of each chain; None if one takes longer than `LONGEST`."""
+    mass, times, active = np.full(CHAINS, start), np.full(CHAINS, np.nan), np.arange(CHAINS)
     for step in range(1, LONGEST + 1):
         mass = decay * mass + (1 - decay) * rng.binomial(BATCH, p, len(mass))
-        crossed = (mass < threshold) == dying
+        crossed = (mass < threshold) == (start >= threshold)
         times[active[crossed]] = step
         active, mass = active[~crossed], mass[~crossed]
         if not len(active):

@@ -67,19 +67,14 @@ class ScenarioResult(NamedTuple):
         """Per cent of the largest number of dead codewords that is alive again at the end."""
         return 100 * (1 - self.dead.mean / self.most_dead)
 
-    @property
-    def dead_share(self) -> float:
-        """Simulated, dead at the end in per cent of the codebook."""
-        return self.share().mean
+    def error(self, level: str) -> Interval | None:
+        """Of a level's prediction, in per cent of the simulation; None where hardly a codeword is left."""
+        return None if self.none_left else self.levels[level].error_percent
 
     def share(self, level: str = "") -> Interval:
         """Dead at the end in per cent of the codebook, simulated or by a level of the theory."""
         dead, percent = self.levels[level].dead if level else self.dead, 100 / self.scenario.codebook_size
         return replace(dead, mean=percent * dead.mean, low=percent * dead.low, high=percent * dead.high)
-
-    def to_json(self) -> dict[str, Any]:
-        """For results.json; what is not finite is null."""
-        return _plain(self)
 
 
 def result(scenario: Scenario, cell: FinishedCell | Mapping[str, Any]) -> ScenarioResult:
@@ -123,18 +118,15 @@ def without_revival(results: Sequence[ScenarioResult], one: ScenarioResult) -> S
 def records(cell: FinishedCell, windows: int) -> Iterable[Record]:
     """The long table's rows: what was counted in each window of each codebook, simulated and predicted."""
     for level in ("simulation", *LEVELS):
-        counts = {name: cell[level][name] for name in COUNTS if name in cell[level]}
-        for run in range(len(counts["dead"])):
-            # Frozen cells say the same of every window; mass is counted at the end only.
-            series = {name: np.atleast_1d(values[run]) for name, values in counts.items()}
+        for name in (name for name in COUNTS if name in cell[level]):
+            counts = np.asarray(cell[level][name], dtype=float).reshape(len(cell[level][name]), -1)
+            # Frozen cells say the same of every window; what has fewer values than windows ends with the last.
             if level == "frozen":
-                series["dead"] = np.repeat(series["dead"], windows)
-            for window in range(1, windows + 1):
+                counts = np.repeat(counts, windows, axis=1)
+            for (run, place), value in np.ndenumerate(counts):
+                window = windows - counts.shape[1] + place + 1
                 levels = {"setting": cell.cell.name, "level": level, "window": window, "run": run}
-                # All series end with the last window; nothing can die or return before the second.
-                at = {name: window - 1 - windows + len(values) for name, values in series.items()}
-                values = {name: float(series[name][place]) for name, place in at.items() if place >= 0}
-                yield Record(levels, values)
+                yield Record(levels, {name: float(value)})
 
 
 def _level(simulated: np.ndarray, counts: Mapping[str, Any], errors: float) -> LevelResult:
@@ -162,13 +154,15 @@ def _by_mass(counts: Mapping[str, Any]) -> Interval | None:
     return mean_interval(counts["dead_by_mass"], floor=0) if "dead_by_mass" in counts else None
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Results for results.json; what is not finite is null."""
     if isinstance(value, Interval):
         return value.to_json()
     if isinstance(value, Scenario):
         return value.model_dump(mode="json")
-    if isinstance(value, ScenarioResult | LevelResult):
-        return _plain(value._asdict())
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, ScenarioResult | LevelResult | dict):
+        named = value if isinstance(value, dict) else value._asdict()
+        return {key: plain(each) for key, each in named.items()}
+    if isinstance(value, list):
+        return [plain(each) for each in value]
     return finite(value) if isinstance(value, float) else value
