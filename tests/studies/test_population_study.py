@@ -1,6 +1,7 @@
 """The population study: its settings, its simulation against the layer, cells, results, findings."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -223,6 +224,13 @@ def test_the_page_has_its_figures(finished: StudyRun[Settings]) -> None:
     assert names == {
         "agreement", "own_dead", "own_died", "own_returned", "revival", "lifetimes", "film",
     }  # fmt: skip
+
+
+def test_a_film_that_is_gone_is_named(finished: StudyRun[Settings], tmp_path) -> None:
+    shutil.copytree(finished.folder, tmp_path / "run")
+    (tmp_path / "run" / "figures" / "film.gif").unlink()
+    with pytest.raises(InputError, match=r"film\.gif is missing"):
+        report.write(load(STUDY, tmp_path / "run"))
 
 
 def test_presets_set_the_size() -> None:

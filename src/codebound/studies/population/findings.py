@@ -17,38 +17,36 @@ Results = Sequence[ScenarioResult]
 
 def answer(results: Results) -> str:
     """How many die and return, and whether theory says so."""
-    free, dying, _ = _groups(results)
-    parts = []
+    free = [each for each in results if not each.scenario.revival]
+    dying = [each for each in free if each.most_dead >= 1]
+    new = [each for each in of_role(results, "held_out", "own") if each.judged]
+    text = "Only settings with revival are finished so far."
     if free:
-        dead, back = _span([each.share().mean for each in free]), _span([each.back for each in dying])
-        parts.append(
-            f"In {count_text(len(free), 'way')} of training {dead} of the codewords are dead at the end"
+        dead = _span([each.share().mean for each in free])
+        text = f"In {count_text(len(free), 'way')} of training {dead} of the codewords are dead at the end"
+    if dying:
+        text += f"; of those dead at the worst moment {_span([each.back for each in dying])} have come back unaided"
+    if new:
+        right = (
+            f"{sum(bool(each.theory.within_10_percent) for each in new)} of {count_text(len(new), 'setting')}"
         )
-        parts[0] += (
-            f"; of those dead at the worst moment {back} have come back by themselves." if dying else "."
-        )
-    if new := [each for each in of_role(results, "held_out", "own") if each.judged]:
-        right = sum(bool(each.theory.within_10_percent) for each in new)
-        parts.append(
-            f"Theory predicts how many, within {TOLERANCE:.0f} %, in {right} of {count_text(len(new), 'setting')} that "
-            "it was not made on."
-        )
-    return typeset(" ".join(parts) or "Only settings with revival are finished so far.")
+        text += f". Theory predicts how many, within {TOLERANCE:.0f} %, in {right} that it was not made on"
+    return typeset(text.removesuffix(".") + ".")
 
 
 def sentences(results: Results, lifetimes: Mapping[str, Any] | None) -> list[str]:
     """What else a reader should know at once."""
-    _, dying, revived = _groups(results)
+    dying = [each for each in results if each.most_dead >= 1 and not each.scenario.revival]
     judged = [each for each in results if each.judged and not each.scenario.revival]
-    chains = (
-        [r for r in lifetimes["rows"] if r["simulation"] and r["theory"] is not None] if lifetimes else []
-    )
+    revived = [each.share().mean for each in results if each.scenario.revival]
+    rows = lifetimes["rows"] if lifetimes else []
+    chains = [row for row in rows if row["simulation"] and row["theory"] is not None]
     said = []
     if dying:
-        early = [each for each in dying if each.dead_first_window.mean >= 0.9 * each.most_dead]
+        early = sum(each.dead_first_window.mean >= 0.9 * each.most_dead for each in dying)
         said.append(
-            f"In {len(early)} of {count_text(len(dying), 'setting')} nine tenths of the largest number of dead "
-            "codewords are there in the first window: where codewords begin decides first."
+            f"In {early} of {count_text(len(dying), 'setting')} nine tenths of the largest number of dead codewords "
+            "are there in the first window."
         )
     if len(judged) > 1:
         counts = [
@@ -62,10 +60,8 @@ def sentences(results: Results, lifetimes: Mapping[str, Any] | None) -> list[str
     if widest := _widest(results):
         said.append(widest)
     if revived:
-        most = max(each.share().mean for each in revived)
-        said.append(
-            f"With revival, which moves dead codewords to tokens, at most {most:.1f} % are dead at the end."
-        )
+        most = f"at most {max(revived):.1f} % are dead at the end"
+        said.append(f"With revival, which moves dead codewords to tokens, {most}.")
     if chains:
         inside = [r for r in chains if r["simulation"]["low"] <= r["theory"] <= r["simulation"]["high"]]
         said.append(
@@ -77,7 +73,7 @@ def sentences(results: Results, lifetimes: Mapping[str, Any] | None) -> list[str
 
 def findings(results: Results) -> list[Finding]:
     """What the theories get wrong, and why."""
-    judged = [each for each in results if each.judged]
+    judged = [each for each in results if each.judged and not each.scenario.revival]
     misses = tuple(_miss(each) for each in judged if not each.theory.within_10_percent)
     ema, sgd = (
         [each.levels["mean_field"].error_percent.mean for each in judged if each.scenario.update == update]
@@ -121,13 +117,6 @@ def _widest(results: Results) -> str:
             low, high = min(spans[widest]), max(spans[widest])
             texts.append(f"{update.upper()}'s {widest.replace('_', ' ')} ({low:.0f} to {high:.0f} % dead)")
     return f"Changed one at a time, what decides most is {' and '.join(texts)}." if texts else ""
-
-
-def _groups(results: Results) -> tuple[Results, Results, Results]:
-    """Settings without revival, those of them in which a codeword dies, and settings with revival."""
-    free = [each for each in results if not each.scenario.revival]
-    dying = [each for each in free if each.most_dead >= 1]
-    return free, dying, [each for each in results if each.scenario.revival]
 
 
 def _span(values: Sequence[float]) -> str:
