@@ -115,8 +115,8 @@ def _widest(results: Results) -> str:
         widest = max(spans, key=lambda key: max(spans[key], default=0) - min(spans[key], default=0))
         if len(spans[widest]) > 1:
             low, high = min(spans[widest]), max(spans[widest])
-            texts.append(f"{update.upper()}'s {widest.replace('_', ' ')} ({low:.0f} to {high:.0f} % dead)")
-    return f"Changed one at a time, what decides most is {' and '.join(texts)}." if texts else ""
+            texts.append(f"with {update.upper()} {figures.KEYS[widest]} ({low:.0f} to {high:.0f} % dead)")
+    return f"Of settings changed one at a time {' and '.join(texts)} changes most." if texts else ""
 
 
 def _span(values: Sequence[float]) -> str:
