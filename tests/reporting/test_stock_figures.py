@@ -108,8 +108,10 @@ def test_every_colour_of_the_palette_can_be_read_in_the_dark() -> None:
     axes = figure.subplots()
     plots.style(axes, "title", "x", "y")
     drawn = [axes.plot([0, 1], [0, n], color=colour)[0] for n, colour in enumerate(stock_figures.PALETTE)]
+    hollow = axes.plot([0], [0], "o", color=plots.INK, markerfacecolor=plots.PAPER)[0]
     plots.darken(figure)
     paper = luminance(figure.get_facecolor()[:3])
+    assert (luminance(hollow.get_markeredgecolor()) + 0.05) / (paper + 0.05) >= 3
     for artist in (*drawn, axes.title, axes.xaxis.label, *axes.get_xticklabels()):
         contrast = (luminance(artist.get_color()) + 0.05) / (paper + 0.05)
         assert contrast >= 3, (to_hex(artist.get_color()), contrast)
