@@ -76,12 +76,8 @@ def agreement(results: Sequence[ScenarioResult]) -> Figure:
     figure = plots.new_figure(11, 4.3)
     panels = figure.subplots(1, 3, sharex=True, sharey=True)
     for axes, (level, theory) in zip(panels, LEVELS.items(), strict=True):
-        plots.style(
-            axes,
-            theory.name.capitalize(),
-            "simulated, % of K",
-            "predicted, % of K" if level == "frozen" else "",
-        )
+        side = "predicted, % of K" if axes is panels[0] else ""
+        plots.style(axes, theory.name.capitalize(), "simulated, % of K", side)
         line = np.array([LEAST, 100])
         low, high = line * (1 - TOLERANCE / 100), line * (1 + TOLERANCE / 100)
         band = f"within {TOLERANCE:.0f} %"
@@ -107,8 +103,7 @@ def lifetimes(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Mean steps to extinction and to recovery of one codeword in a frozen cell, against its probability."""
     titles = {"extinction": "From a mean codeword's mass to dead", "recovery": "From no mass to alive"}
     records, looks = [], {}
-    decays = sorted({row["decay"] for row in rows})
-    styles = dict(zip(decays, DECAYS, strict=False))
+    styles = dict(zip(sorted({row["decay"] for row in rows}), DECAYS, strict=False))
     for row in rows:
         equation = f"γ = {row['decay']:g}"
         chains = f"{equation}, simulated"
@@ -118,9 +113,8 @@ def lifetimes(rows: Sequence[Mapping[str, Any]]) -> Figure:
             levels = {"cell's probability × K": row["share"], "series": series, "run": 0}
             records.append(Record(levels, {row["what"]: steps}))
     table = LongTable(tuple(records), tuple(Metric(*each, "mean steps") for each in titles.items()), "run")
-    figure = stock_figures.curves(
-        table, list(titles), over="cell's probability × K", series="series", looks=looks
-    )
+    over = "cell's probability × K"
+    figure = stock_figures.curves(table, list(titles), over=over, series="series", looks=looks)
     longest = max((row["simulation"] or {"mean": 1})["mean"] for row in rows)
     for axes in figure.axes:
         axes.set(xscale="log", yscale="log", ylim=(None, 8 * longest))
