@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from codebound import config
-from codebound.cli import estimators_study, init_study, population_study, utilisation_study
+from codebound.cli import estimators_study, init_study, population_study
 from codebound.cli.terminal import AsJson, Backend, Jobs, Sets, group, out, plain, run_study, say_where
 from codebound.runs.folder import read_study
 from codebound.studies import registry
@@ -29,7 +29,6 @@ BY_HAND = {
     "init": init_study,
     "estimators": estimators_study,
     "population": population_study,
-    "utilisation": utilisation_study,
 }
 
 

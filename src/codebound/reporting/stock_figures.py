@@ -134,8 +134,12 @@ def curves(
     series: str,
     looks: Mapping[Any, Look] | None = None,
     limits: Mapping[str, Sequence[Limit]] | None = None,
+    bands: bool = True,
 ) -> Figure:
-    """A panel for each metric, against the factor `over` (the step): means over the repeats with their 95 % band."""
+    """A panel for each metric, against the factor `over` (the step): means over the repeats with their 95 % band.
+
+    Without `bands` each mean is a mark: for many series, whose bands would hide one another.
+    """
     shown = looks_of(table.levels(series), looks)
     figure, lines = plots.new_figure(PANEL[0] * len(metrics), 4.6), []
     for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False).flat, metrics, strict=True):
@@ -146,7 +150,11 @@ def curves(
             by_step = own.pivot_table(index=table.repeats, columns=over, values=metric, dropna=False)
             if by_step.size:
                 line = {"color": look.colour, "label": look.name, "linestyle": look.dashes, "linewidth": 1.5}
-                plots.band(axes, by_step.columns.to_numpy(dtype=float), by_step.to_numpy(dtype=float), line)
+                steps, runs = by_step.columns.to_numpy(dtype=float), by_step.to_numpy(dtype=float)
+                if bands:
+                    plots.band(axes, steps, runs, line)
+                else:
+                    axes.plot(steps, np.nanmean(runs, 0), marker="o", markersize=4, **line)
         lines += [plots.limit_line(axes, limit, "horizontal") for limit in (limits or {}).get(metric, ())]
     _legend(figure, lines)
     return figure
