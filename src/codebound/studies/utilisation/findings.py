@@ -34,10 +34,10 @@ def answer(rows: Sequence[Row]) -> str:
         text += f"revival changes PSNR by {_db(gain)}"
 
     # What more codewords do.
-    smallest, largest = own[0], own[-1]
-    if largest is not smallest and (gain := largest.above(codebook_size=smallest.codebook_size)):
-        text += f". Of {largest.codebook_size:,} codewords it uses {_usage(largest)}; PSNR is {_db(gain)} "
-        text += f"beside that of {smallest.codebook_size:,}"
+    small, large = own[0], own[-1]
+    if large is not small and (gain := large.above(codebook_size=small.codebook_size)):
+        text += f". From {small.codebook_size:,} to {large.codebook_size:,} codewords usage goes from {_usage(small)} "
+        text += f"to {_usage(large)}, and PSNR changes by {_db(gain)}"
     return fw.typeset(f"{text}.")
 
 
