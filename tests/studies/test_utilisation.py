@@ -133,9 +133,9 @@ def test_what_it_says_is_what_the_figures_are() -> None:
     rows = summary.rows(made_up())
     soft, rate, order, scale = findings(rows)
     assert "higher in 2, lower in 0, undecided in 0 of 2 comparisons" in soft.text
-    assert soft.items[1].startswith("BA, scaled slope, γ = 1, K = 512, from k-means: +0.50\u00a0dB")
+    assert soft.items[1].startswith("BA, scaled, γ = 1, K = 512, from k-means: +0.50\u00a0dB")
     assert "In 0 of 2 comparisons" in order.text
-    assert any("highest PSNR BA, scaled slope, γ = 1, highest usage FSQ" in item for item in order.items)
+    assert any("highest PSNR BA, scaled, γ = 1, highest usage FSQ" in item for item in order.items)
     assert "is met at K = 16,384" in scale.text
     usage = {"FSQ": "usage 99.1\u00a0%", "EMA": "usage 90.1\u00a0%"}
     bar = {item.split(",")[0]: item for item in scale.items}

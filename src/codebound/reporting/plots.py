@@ -171,9 +171,11 @@ def darken(figure: Figure) -> None:
         if isinstance(artist, Text):
             artist.set_color(_dark(artist.get_color()))
         elif isinstance(artist, Line2D):
+            # Marks without a colour of their own have the line's: they are read before it changes.
+            face, edge = artist.get_markerfacecolor(), artist.get_markeredgecolor()
             artist.set_color(_dark(artist.get_color()))
-            artist.set_markerfacecolor(_dark(artist.get_markerfacecolor()))
-            artist.set_markeredgecolor(_dark(artist.get_markeredgecolor()))
+            artist.set_markerfacecolor(_dark(face))
+            artist.set_markeredgecolor(_dark(edge))
         elif isinstance(artist, Collection):
             if artist.get_array() is None:  # mapped values keep their colour map
                 artist.set_facecolor([_dark(colour) for colour in artist.get_facecolor()])

@@ -2,6 +2,11 @@
 
 from codebound.studies.framework.entry import Entry, Preset
 
+QUICK = {
+    "sizes": (256,), "arms": ("vq-ema", "vq-ema-norevival", "ba-documents-hard", "ba", "fsq"), "bad_start_size": None,
+    "large_sizes": (2048,), "large_arms": ("vq-ema", "fsq"), "huge_sizes": (), "seeds": 2, "fewer_seeds": 2,
+    "steps": 150, "held_out": 1024, "init_tokens": 8192,
+}  # fmt: skip
 ENTRY = Entry(
     "utilisation",
     question="Are all codewords used, and what does it buy?",
@@ -16,22 +21,5 @@ ENTRY = Entry(
 
       codebound study utilisation --set "arms=\[vq-ema, ba]" --set large_sizes=[] --set huge_sizes=[] --out runs/mine
     """,
-    presets={
-        "quick": Preset(
-            "2 seeds, small sizes, few steps: minutes, wide intervals.",
-            {
-                "sizes": (256,),
-                "arms": ("vq-ema", "vq-ema-norevival", "ba-documents-hard", "ba", "fsq"),
-                "bad_start_size": None,
-                "large_sizes": (2048,),
-                "large_arms": ("vq-ema", "fsq"),
-                "huge_sizes": (),
-                "seeds": 2,
-                "fewer_seeds": 2,
-                "steps": 150,
-                "held_out": 1024,
-                "init_tokens": 8192,
-            },
-        )
-    },
+    presets={"quick": Preset("2 seeds, small sizes, few steps: minutes, wide intervals.", QUICK)},
 )

@@ -52,14 +52,14 @@ ARMS: dict[str, Arm] = {
     "vq-ema": Arm("EMA", "#0b63a5", KINDS["vq-ema"]),
     "vq-ema-norevival": Arm("EMA, no revival", "#5b9bd5", KINDS["vq-ema-norevival"]),
     "vq-ema-fast": Arm(
-        "EMA, decay 0.9", "#123a5c", lambda request: named.table(request, update=EMA(FAST_DECAY))
+        "EMA, decay 0.9", "#aa4499", lambda request: named.table(request, update=EMA(FAST_DECAY))
     ),
-    "ba-documents": Arm("BA as proposed, soft throughout", "#c2410c", _proposed(1.0)),
+    "ba-documents": Arm("BA as proposed, soft", "#c2410c", _proposed(1.0)),
     "ba-documents-hard": Arm("BA as proposed, then hard", "#e39a6b", _proposed(0.7)),
-    "ba": Arm("BA, scaled slope, γ = 1", "#117733", _scaled(1.0)),
-    "ba-norevival": Arm("BA, scaled slope, γ = 1, no revival", "#57b36f", _scaled(1.0, Never())),
-    "ba-0": Arm("BA, scaled slope, γ = 0", "#98cfa5", _scaled(0.0)),
-    "ba-minus": Arm("BA, scaled slope, γ = −0.5", "#7a3fa0", _scaled(-0.5)),
+    "ba": Arm("BA, scaled, γ = 1", "#117733", _scaled(1.0)),
+    "ba-norevival": Arm("BA, scaled, γ = 1, no revival", "#57b36f", _scaled(1.0, Never())),
+    "ba-0": Arm("BA, scaled, γ = 0", "#98cfa5", _scaled(0.0)),
+    "ba-minus": Arm("BA, scaled, γ = −0.5", "#7a3fa0", _scaled(-0.5)),
     "gradient": Arm("gradient", "#8a6100", KINDS["gradient"]),
     "rotation": Arm("EMA, rotation trick", "#b3261e", KINDS["rotation"]),
     "simvq": Arm("SimVQ", "#00798c", KINDS["simvq"]),

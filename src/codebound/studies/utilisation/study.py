@@ -15,27 +15,23 @@ from codebound.reporting import plots, stock_figures
 from codebound.runs.settings import check_codebook
 from codebound.studies.framework import declare as fw
 from codebound.studies.utilisation import ENTRY, training
-from codebound.studies.utilisation.arms import ARMS, BASELINE, STARTS, Start
+from codebound.studies.utilisation.arms import ARMS, BASELINE, PLAIN, STARTS, Start
 from codebound.studies.utilisation.findings import answer, findings
 from codebound.studies.utilisation.settings import Settings
 from codebound.studies.utilisation.summary import METRICS, Row, even_usage, records, rows
 
 EVEN = "even"  # as an arm of a figure: a code that is used evenly
-LOOKS = {name: fw.Look(arm.label, arm.colour, emphasis=name == BASELINE) for name, arm in ARMS.items()} | {
-    EVEN: fw.Look("an even code, on these tokens", plots.INK, dashes=(0, (6, 2)))
+DASHES = {PLAIN: (0, (4, 2)), "ba-norevival": (0, (4, 2)), EVEN: (0, (6, 2))}  # without revival, and a limit
+LOOKS = {
+    name: fw.Look(label, colour, emphasis=name == BASELINE, dashes=DASHES.get(name, "-"))
+    for name, (label, colour, *_) in (*ARMS.items(), (EVEN, ("an even code, on these tokens", plots.INK)))
 }
-SHOWN: tuple[tuple[str, Any, bool], ...] = (  # metric, kind of its column, whether on a terminal
-    ("psnr", "number", True),
-    ("psnr_gain", "change", True),
-    ("psnr_gain_at_equal_rate", "change", False),
-    ("usage", "share", True),
-    ("usage_training", "share", False),
-    ("perplexity", "number", False),
-    ("entropy_bits", "number", False),
-    ("bpp_entropy", "number", True),
-    ("gap_db", "gap", False),
-    ("cell_seconds", "number", False),
-)
+SHOWN: dict[str, tuple[Any, bool]] = {  # metric: kind of its column, whether on a terminal
+    "psnr": ("number", True), "psnr_gain": ("change", True), "psnr_gain_at_equal_rate": ("change", False),
+    "usage": ("share", True), "usage_training": ("share", False), "perplexity": ("number", False),
+    "entropy_bits": ("number", False), "bpp_entropy": ("number", True), "gap_db": ("gap", False),
+    "cell_seconds": ("number", False),
+}  # fmt: skip
 ONLY_MEANS = ("usage", "usage_training", "bpp_entropy")
 
 
@@ -94,7 +90,8 @@ class Utilisation(fw.Study[Settings]):
                 "training saw. Few scenes: this is about photograph crops, not about natural images.",
                 "EMA: codewords follow a running mean of their latents. BA: soft assignments by the Blahut–Arimoto "
                 "algorithm, over all codewords. “As proposed” is as in the proposal: the unpublished text that this "
-                "project began with; docs/claims.md lists its numbers.",
+                "project began with; docs/claims.md lists its numbers. “Scaled”: the slope follows the latents' "
+                "distortion.",
                 "FSQ has about K codes, as its levels allow. A bad start draws codewords from N(0, I), whatever the "
                 "latents' scale.",
             ],
@@ -112,29 +109,28 @@ def _figures(run: fw.StudyRun[Settings], tokens: int) -> list[fw.Section]:
         stock_figures.curves, table.at(codebook_size=size), ["curve_psnr", "curve_usage"], over="step", series="arm",
         looks=LOOKS, bands=False,
     )  # fmt: skip
-    return [
-        fw.Section(
+    parts = [
+        (
             "Rate and distortion",
             "Further up and to the left is better. The rate is the index entropy, which an ideal entropy coder spends; "
             "a point for each codebook size, bars are 95 % intervals over seeds.",
-            [fw.Illustration("rate", rate, "PSNR against bits per pixel for every arm and size")],
+            fw.Illustration("rate", rate, "PSNR against bits per pixel for every arm and size"),
         ),
-        fw.Section(
+        (
             "Size and use",
-            f"Dashed: what a code used evenly would show on the {tokens:,} held-out tokens; no code can be expected to "
-            "show more. Means over seeds; their intervals are in the table.",
-            [
-                fw.Illustration(
-                    "sizes", partial(_by_size, table, tokens), "PSNR and usage against codebook size"
-                )
-            ],
+            f"A code used evenly would show the dashed line on the {tokens:,} held-out tokens; no code can be expected "
+            "to show more. Means over seeds; the intervals are in the table.",
+            fw.Illustration(
+                "sizes", partial(_by_size, table, tokens), "PSNR and usage against codebook size"
+            ),
         ),
-        fw.Section(
+        (
             "Over the steps",
             f"At K = {size:,}, on the first 1,024 held-out crops; the last point is on all of them.",
-            [fw.Illustration("curves", steps, "PSNR and usage over the steps")],
+            fw.Illustration("curves", steps, "PSNR and usage over the steps"),
         ),
     ]
+    return [fw.Section(title, text, [figure]) for title, text, figure in parts]
 
 
 def _by_size(table: fw.LongTable, tokens: int) -> Figure:
@@ -157,20 +153,23 @@ def _by_size(table: fw.LongTable, tokens: int) -> Figure:
 
 def _numbers(results: Sequence[Row], tokens: int) -> fw.Section:
     """A row for each arm under a heading for each size and start, and what no code can pass."""
-    metric = {metric.name: metric for metric in METRICS}
+    metrics = {metric.name: metric for metric in METRICS}
     columns = [
-        replace(fw.Column.of(metric[name], terminal=terminal), kind=kind) for name, kind, terminal in SHOWN
+        replace(fw.Column.of(metrics[name], terminal=terminal), kind=kind)
+        for name, (kind, terminal) in SHOWN.items()
     ]
     lines: list[Sequence[Any] | str] = []
     for (size, start), group in groupby(results, key=lambda row: (row.codebook_size, row.start)):
         lines.append(f"K = {size:,}, {STARTS[start]}")
         for row in group:
-            measured = {name: row.of(name) for name, _, _ in SHOWN}
+            measured = {name: row.of(name) for name in SHOWN}
             values = [value.mean if name in ONLY_MEANS else value for name, value in measured.items()]
             lines.append([fw.Swatch(ARMS[row.arm].colour, ARMS[row.arm].label), *values])
         even = even_usage(size, tokens)
-        limits = {"usage": even, "usage_training": even, "perplexity": size, "entropy_bits": math.log2(size)}
-        lines.append(["limit", *(limits.get(name, 0 if name == "gap_db" else None) for name, _, _ in SHOWN)])
+        limits = {
+            "usage": even, "usage_training": even, "perplexity": size, "entropy_bits": math.log2(size), "gap_db": 0
+        }  # fmt: skip
+        lines.append(["limit", *map(limits.get, SHOWN)])
     note = (
         "Means with 95 % intervals over seeds (Student t). Above EMA: paired by seed. At equal rate: above EMA's own "
         "PSNR at the same index entropy, read off between its sizes. The limit of usage is what a code used evenly "
