@@ -118,8 +118,8 @@ def _figures(run: fw.StudyRun[Settings], tokens: int) -> list[fw.Section]:
         ),
         (
             "Size and use",
-            f"A code used evenly would show the dashed line on the {tokens:,} held-out tokens; no code can be expected "
-            "to show more. Means over seeds; the intervals are in the table.",
+            f"No code can be expected to use more codewords than an even one does on the {tokens:,} held-out tokens. "
+            "Means over seeds; the intervals are in the table.",
             fw.Illustration(
                 "sizes", partial(_by_size, table, tokens), "PSNR and usage against codebook size"
             ),
