@@ -54,6 +54,15 @@ def test_curves_have_a_panel_for_each_level_and_bands_where_asked(table: LongTab
     assert lines(whole)["b"].tolist() == [12, 22, 32]
 
 
+def test_curves_without_bands_are_means_over_the_seeds_that_have_the_step(table: LongTable) -> None:
+    only = {"arm": "a", "step": 4, "seed": 1}
+    longer = LongTable((*table.at(arm="a").records, Record(only, {"psnr": 50.0})), METRICS)
+    figure = stock_figures.curves(longer, ["psnr"], over="step", series="arm", bands=())
+    assert lines(figure)["a"].tolist() == [11, 21, 31, 50]
+    assert "b" not in lines(figure)
+    assert not figure.axes[0].collections
+
+
 def test_rate_and_distortion_with_intervals_and_a_bound(table: LongTable) -> None:
     figure = stock_figures.rate_distortion(table, "rate", "psnr", series="arm", bound=lambda rate: 20 * rate)
     axes = figure.axes[0]
@@ -107,9 +116,11 @@ def test_every_colour_of_the_palette_can_be_read_in_the_dark() -> None:
     figure = plots.new_figure(4, 3)
     axes = figure.subplots()
     plots.style(axes, "title", "x", "y")
-    drawn = [axes.plot([0, 1], [0, n], color=colour)[0] for n, colour in enumerate(stock_figures.PALETTE)]
+    colours = (*stock_figures.PALETTE, plots.INK)
+    drawn = [axes.plot([0, 1], [0, n], "o-", color=colour)[0] for n, colour in enumerate(colours)]
     hollow = axes.plot([0], [0], "o", color=plots.INK, markerfacecolor=plots.PAPER)[0]
     plots.darken(figure)
+    assert all(line.get_markerfacecolor() == line.get_color() for line in drawn)
     paper = luminance(figure.get_facecolor()[:3])
     assert (luminance(hollow.get_markeredgecolor()) + 0.05) / (paper + 0.05) >= 3
     for artist in (*drawn, axes.title, axes.xaxis.label, *axes.get_xticklabels()):

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from codebound import config
-from codebound.cli import estimators_study, init_study, utilisation_study
+from codebound.cli import estimators_study, init_study
 from codebound.cli.terminal import AsJson, Backend, Jobs, Sets, group, out, plain, run_study, say_where
 from codebound.errors import InputError
 from codebound.files import write_text
@@ -30,7 +30,6 @@ app = group("Questions answered by experiments: cells, seeds, claims, verdicts, 
 BY_HAND = {
     "init": init_study,
     "estimators": estimators_study,
-    "utilisation": utilisation_study,
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -138,6 +138,10 @@ class LongTable:
                 (known.absent if known else "") or f"'{metric}' was not measured in this run"
             )
         return found
+
+    def at(self, **levels: Level) -> LongTable:
+        """The part of the table at these levels."""
+        return replace(self, records=tuple(self._of(levels)))
 
     def write(self, folder: Path) -> None:
         """Write `results.csv` and `results.parquet`, each whole or not at all."""

@@ -26,6 +26,7 @@ PALETTE = (
     "#aa4499", "#123a5c", "#777777",
 )  # fmt: skip
 PANEL = (5.5, 3.8)  # inches
+FEW_STEPS = 12  # so many points of a line without a band get a mark each
 
 
 class Look(NamedTuple):
@@ -141,7 +142,8 @@ def curves(
     """Metrics against the factor `over` (the step): means over the repeats with their 95 % band.
 
     A panel for each metric, or for each level of the factor `panel` under its title. `bands` are the levels of `series`
-    that get a band; all of them unless given.
+    that get a band, all of them unless given; those without one, of many whose bands would hide one another, are lines
+    of the means, with marks where they are few.
     """
     shown = looks_of(table.levels(series), looks)
     parts = [(metric, level) for metric in metrics for level in (table.levels(panel) if panel else [None])]
@@ -163,10 +165,12 @@ def curves(
             by_step = own.pivot_table(index=table.repeats, columns=over, values=metric, dropna=False)
             if by_step.size:
                 line = {"color": look.colour, "label": look.name, "linestyle": look.dashes, "linewidth": 1.5}
-                values = by_step.to_numpy(dtype=float)
-                if bands is not None and arm not in bands:
-                    values = values.mean(0, keepdims=True)
-                plots.band(axes, by_step.columns.to_numpy(dtype=float), values, line)
+                steps, values = by_step.columns.to_numpy(dtype=float), by_step.to_numpy(dtype=float)
+                if bands is None or arm in bands:
+                    plots.band(axes, steps, values, line)
+                else:
+                    marks = {"marker": "o", "markersize": 4} if len(steps) <= FEW_STEPS else {}
+                    axes.plot(steps, np.nanmean(values, 0), **marks, **line)
         lines += [plots.limit_line(axes, limit, "horizontal") for limit in (limits or {}).get(metric, ())]
     _legend(figure, lines)
     return figure

@@ -12,6 +12,7 @@ from codebound.data.image_sets import ImageSet
 from codebound.data.picture_request import MEMORY, WORKERS, PictureRequest
 from codebound.engine.recipe import LoopSettings, Recipe
 from codebound.errors import InputError
+from codebound.quantize import Quantizer
 from codebound.recipes import named
 from codebound.recipes.named import QuantizerRequest
 from codebound.tasks.tokenizer import TokenizerOptimization
@@ -21,18 +22,23 @@ DEFAULT_HELD_OUT = 1024
 TOKENS_PER_CODEWORD = 5  # held out, at least: usage of fewer would count codewords that had no chance
 
 
-class TokenizerModel(config.Settings):
-    """Quantizer and networks of an image tokenizer."""
+class TokenizerNetworks(config.Settings):
+    """Networks of an image tokenizer, and what they ask of any quantizer between them."""
 
-    quantizer: str | dict[str, Any] = "vq-ema"
-    codebook_size: int = 512
     dim: int = Field(default=16, ge=1)
-    stages: int = Field(default=4, ge=1)  # of rvq, or parts of pq
     commitment: float = Field(default=0.25, ge=0)
     width: int = Field(default=64, ge=1)
     depth: int = Field(default=2, ge=0)
     stride: int = 4
     linear: bool = False
+
+
+class TokenizerModel(TokenizerNetworks):
+    """Quantizer and networks of an image tokenizer."""
+
+    quantizer: str | dict[str, Any] = "vq-ema"
+    codebook_size: int = 512
+    stages: int = Field(default=4, ge=1)  # of rvq, or parts of pq
 
 
 class PictureData(config.Settings):
@@ -80,8 +86,15 @@ def tokenizer(settings: Settings, images: ImageSet, steps: int) -> ImageTokenize
         InputError: sizes out of range, or more codewords than the training pictures have latents.
     """
     check_codebook(settings, images)
+    return around(
+        named.quantizer(settings.quantizer, quantizer_request(settings, steps, images)), settings, images
+    )
+
+
+def around(quantizer: Quantizer, settings: TokenizerNetworks, images: ImageSet) -> ImageTokenizer:
+    """The networks of the settings, around a quantizer."""
     return ImageTokenizer(
-        named.quantizer(settings.quantizer, quantizer_request(settings, steps, images)),
+        quantizer,
         channels=images.channels,
         width=settings.width,
         depth=settings.depth,

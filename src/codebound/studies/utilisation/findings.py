@@ -2,147 +2,135 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 
-import numpy as np
 from scipy import stats
 
 from codebound.quantize.update import EMA
 from codebound.reporting.finding import Finding, typeset_all
-from codebound.reporting.formatting import count_text
-from codebound.reporting.statistics import Interval
-from codebound.studies.utilisation.arms import FAST, FAST_DECAY, SOFT
-from codebound.studies.utilisation.summary import NEEDED_USAGE, Row, StudyData, gain, groups
+from codebound.studies.framework import declare as fw
+from codebound.studies.utilisation.arms import ARMS, BASELINE, FAST, FAST_DECAY, PLAIN, SOFT, STARTS
+from codebound.studies.utilisation.summary import GAIN, GAIN_AT_RATE, GAIN_PLAIN, Row
 
-START_NAMES = {"kmeans": "from k-means", "bad": "from a bad start"}
+NEEDED_USAGE = 0.95  # of very large codebooks
+REFERENCE_SIZE = 4096  # whose PSNR they must not lose
 
 
-def findings(data: StudyData, rows: Sequence[Row]) -> list[Finding]:
+def answer(rows: Sequence[Row]) -> str:
+    """What revival and a larger codebook do to EMA's usage and PSNR, each in a sentence."""
+    own = [row for row in rows if row.arm == BASELINE and row.start == "kmeans"]
+    if not own:
+        return "No training with EMA is finished yet, and the others are compared with it."
+    beside = [row for row in own if row.above(arm=PLAIN)]
+    first = beside[-1] if beside else own[0]
+    size, used = f"{first.codebook_size:,}", _usage(first)
+    text = f"A codebook of {size} that follows moving averages (EMA) uses {used} of its codewords"
+
+    # What revival does, where both ran.
+    if gain := first.above(arm=PLAIN):
+        plain = next(row for row in rows if row.levels == {**first.levels, "arm": PLAIN})
+        text += f" where dead ones are revived and {_usage(plain)} where they are not; "
+        text += f"revival changes PSNR by {_db(gain)}"
+
+    # What more codewords do.
+    small, large = own[0], own[-1]
+    if large is not small and (gain := large.above(codebook_size=small.codebook_size)):
+        text += f". From {small.codebook_size:,} to {large.codebook_size:,} codewords usage goes from {_usage(small)} "
+        text += f"to {_usage(large)}, and PSNR changes by {_db(gain)}"
+    return fw.typeset(f"{text}.")
+
+
+def findings(rows: Sequence[Row]) -> list[Finding]:
     """The study's questions in their order."""
-    found = [
-        _blahut_arimoto(rows),
-        _cause(data, rows),
-        _equal_rate(rows),
+    soft = {row: row.of(GAIN) for row in rows if row.arm in SOFT and row.of(GAIN).known}
+    fast = {row: gain for row in rows if row.arm == "ba" and (gain := row.above(arm=FAST))}
+    rate = {row: row.of(GAIN_AT_RATE) for row in rows if row.of(GAIN_AT_RATE).n}
+    return typeset_all([
+        _compared(
+            "Does Blahut–Arimoto win?", soft,
+            "Beside EMA (same start, size, steps and seeds) the PSNR of Blahut–Arimoto (BA) is",
+            lambda row: f" at {_usage(row)} usage" + _above_plain(row.of(GAIN_PLAIN)),
+        ),
+        _compared(
+            "Is it the soft assignment?", fast,
+            f"While it anneals, BA's codewords follow the latents with a decay of {FAST_DECAY}, EMA's with "
+            f"{EMA().decay}; beside an EMA of decay {FAST_DECAY}, with the same revival, its PSNR is",
+        ),
+        _compared(
+            "And at equal rate?", rate,
+            "Uneven use lowers the index entropy, which an entropy coder turns into fewer bytes: beside EMA at equal "
+            "entropy, read off between its sizes, the PSNR of the others is",
+            lambda row: f" at {row.of('bpp_entropy').mean:.3f} bits per pixel",
+        ),
         _usage_is_not_psnr(rows),
-        _scale(data, rows),
-    ]
-    return typeset_all(found)
+        _scale(rows),
+    ])  # fmt: skip
 
 
-def _blahut_arimoto(rows: Sequence[Row]) -> Finding | None:
-    compared = [row for row in rows if row.arm in SOFT and row.psnr_gain is not None and row.psnr_gain.known]
-    if not compared:
-        return None
-    wins = [row for row in compared if row.psnr_gain is not None and row.psnr_gain.above(0)]
-    losses = [row for row in compared if row.psnr_gain is not None and row.psnr_gain.below(0)]
-    text = (
-        f"Of {count_text(len(compared), 'comparison')} with EMA (same start, size, steps and seeds), Blahut–Arimoto "
-        f"has the higher PSNR in {len(wins)}, the lower in {len(losses)}; "
-        f"{len(compared) - len(wins) - len(losses)} are undecided."
-    )
-    return Finding("Does Blahut–Arimoto win?", text, tuple(map(_line, compared)))
-
-
-def _cause(data: StudyData, rows: Sequence[Row]) -> Finding | None:
-    """BA's codewords also follow the latents faster than EMA's: what is left beside an EMA that is as fast?"""
-    gains = [
-        (row, found)
-        for row in rows
-        if row.arm == "ba" and (found := gain(data, "ba", row.codebook_size, row.start, FAST)) is not None
-    ]
+def _compared(
+    title: str, gains: Mapping[Row, fw.Interval], text: str, more: Callable[[Row], str] = lambda row: ""
+) -> Finding | None:
+    """In how many comparisons the interval lies above 0, below it, or on both sides; each on a line."""
     if not gains:
         return None
-    higher = sum(found.known and found.above(0) for _, found in gains)
-    lower = sum(found.known and found.below(0) for _, found in gains)
-    text = (
-        f"While it anneals, BA's codewords follow the latents with a decay of {FAST_DECAY}, EMA's with {EMA().decay}. "
-        f"Beside an EMA of decay {FAST_DECAY}, with the same revival, BA has the higher PSNR in {higher}, the lower in "
-        f"{lower} of {count_text(len(gains), 'comparison')}; {len(gains) - higher - lower} are undecided."
-    )
-    items = [
-        f"K = {row.codebook_size:,}, {START_NAMES[row.start]}: {_signed(found)} dB" for row, found in gains
-    ]
-    return Finding("Is it the soft assignment?", text, tuple(items))
+    above = sum(gain.above(0) for gain in gains.values())
+    below = sum(gain.below(0) for gain in gains.values())
+    sides = f"higher in {above}, lower in {below}, undecided in {len(gains) - above - below}"
+    items = tuple(f"{row.name}: {_db(gain)}{more(row)}" for row, gain in gains.items())
+    return Finding(title, f"{text} {sides} of {fw.count_text(len(gains), 'comparison')}.", items)
 
 
-def _line(row: Row) -> str:
-    assert row.psnr_gain is not None
-    plain = f", {_signed(row.plain_gain)} dB above EMA without revival" if row.plain_gain else ""
-    return (
-        f"{row.label}, K = {row.codebook_size:,}, {START_NAMES[row.start]}: {_signed(row.psnr_gain)} dB at "
-        f"{_percent(row.figures['usage'])} usage{plain}"
-    )
-
-
-def _equal_rate(rows: Sequence[Row]) -> Finding | None:
-    items = [
-        f"{row.label}, K = {row.codebook_size:,}, {START_NAMES[row.start]}: {_signed(row.rate_gain)} dB at "
-        f"{row.figures['bpp_entropy'].mean:.3f} bits per pixel"
-        for row in rows
-        if row.rate_gain is not None
-    ]
-    if not items:
-        return None
-    text = (
-        "Codes that are used less evenly have a lower entropy, which an entropy coder turns into fewer bytes. PSNR "
-        "above that of EMA at the same entropy, read off between EMA's own codebook sizes."
-    )
-    return Finding("And at equal rate?", text, tuple(items))
+def _above_plain(gain: fw.Interval) -> str:
+    return f", {_db(gain)} above EMA without revival" if gain.n else ""
 
 
 def _usage_is_not_psnr(rows: Sequence[Row]) -> Finding | None:
-    items = []
-    for size, start, group in groups(rows):
-        if len(group) >= 4:
-            usage, psnr = ([row.figures[name].mean for row in group] for name in ("usage", "psnr"))
-            rho = float(np.corrcoef(stats.rankdata(usage), stats.rankdata(psnr))[0, 1])
-            best, fullest = (max(group, key=lambda r: r.figures[name].mean) for name in ("psnr", "usage"))
-            items.append(
-                f"K = {size:,}, {START_NAMES[start]}: rank correlation {rho:.2f}; highest PSNR {best.label}, highest "
-                f"usage {fullest.label}"
-            )
-    if not items:
-        return None
-    text = "How far the order of the arms by usage is their order by PSNR (1: the same order)."
-    return Finding("Usage is not quality", text, tuple(items))
-
-
-def _scale(data: StudyData, rows: Sequence[Row]) -> Finding | None:
-    """Row B6: at least 95 % usage and no less PSNR than the same method at K = 4,096, or the largest size below."""
-    sizes = sorted({row.codebook_size for row in rows if row.start == "kmeans"})
-    reference = 4096 if 4096 in sizes else None
-    large = [row for row in rows if row.start == "kmeans" and reference and row.codebook_size > reference]
-    if reference is None or not large:
-        return None
-    items, met = [], {row.codebook_size: False for row in large}
-    for row in large:
-        before = data.values(row.arm, reference, "kmeans", "psnr")
-        after = data.values(row.arm, row.codebook_size, "kmeans", "psnr")
-        shared = sorted(before.keys() & after.keys())
-        change = sum(after[s] - before[s] for s in shared) / len(shared) if shared else float("nan")
-        good = row.figures["usage"].mean >= NEEDED_USAGE and change >= 0
-        met[row.codebook_size] |= good
-        own = row.figures["usage_training"]
-        seen = f" ({_percent(own)} on the training photographs)" if not math.isnan(own.mean) else ""
+    items, agree = [], 0
+    for (size, start), members in groupby(rows, key=lambda row: (row.codebook_size, row.start)):
+        group = list(members)
+        if len(group) < 4:
+            continue
+        usage, psnr = ([row.of(name).mean for row in group] for name in ("usage", "psnr"))
+        best, fullest = (group[values.index(max(values))] for values in (psnr, usage))
+        agree += best is fullest
         items.append(
-            f"{row.label}, K = {row.codebook_size:,}: usage {_percent(row.figures['usage'])}{seen}, PSNR "
-            f"{change:+.2f} dB against K = {reference:,}: {'meets the bar' if good else 'does not meet it'}"
+            f"K = {size:,}, {STARTS[start]}: rank correlation {stats.spearmanr(usage, psnr)[0]:.2f}; highest "
+            f"PSNR {ARMS[best.arm].label}, highest usage {ARMS[fullest.arm].label}"
         )
-    sizes_met = [f"{size:,}" for size, good in met.items() if good]
     text = (
-        f"The bar (95 % of the codewords used on held-out crops, PSNR no worse than at K = {reference:,}) is met at "
-        f"K = {' and '.join(sizes_met)}."
-        if sizes_met
-        else f"No arm meets the bar: 95 % held-out usage and PSNR no worse than at K = {reference:,}."
+        f"In {agree} of {fw.count_text(len(items), 'comparison')} at one size and start the arm that uses most "
+        "codewords also has the highest PSNR."
     )
+    return Finding("Usage is not quality", text, tuple(items)) if items else None
+
+
+def _scale(rows: Sequence[Row]) -> Finding | None:
+    """At least 95 % usage and no less PSNR than the same method at K = 4,096."""
+    large = [row for row in rows if row.start == "kmeans" and row.codebook_size > REFERENCE_SIZE]
+    if not large or not any(row.codebook_size == REFERENCE_SIZE for row in rows):
+        return None
+    items, sizes_met = [], []
+    for row in large:
+        change, usage = row.above(codebook_size=REFERENCE_SIZE), row.of("usage")
+        good = usage.mean >= NEEDED_USAGE and change is not None and change.mean >= 0
+        sizes_met += [f"{row.codebook_size:,}"] if good else []
+        training = row.of("usage_training")
+        seen = f" ({100 * training.mean:.1f} % on the training photographs)" if training.n else ""
+        items.append(
+            f"{row.name}: usage {_usage(row)}{seen}, PSNR {_db(change) if change else 'not measured'} beside "
+            f"K = {REFERENCE_SIZE:,}: {'meets the bar' if good else 'does not meet it'}"
+        )
+    bar = f"95 % of the codewords used on held-out crops, PSNR no worse than at K = {REFERENCE_SIZE:,}"
+    met = " and ".join(dict.fromkeys(sizes_met))
+    text = f"The bar ({bar}) is met at K = {met}." if met else f"No arm meets the bar: {bar}."
     return Finding("Very large codebooks", text, tuple(items))
 
 
-def _percent(interval: Interval) -> str:
-    return f"{100 * interval.mean:.1f} %"
+def _usage(row: Row) -> str:
+    return f"{100 * row.of('usage').mean:.1f} %"
 
 
-def _signed(interval: Interval) -> str:
-    bounds = f" [{interval.low:+.2f}, {interval.high:+.2f}]" if interval.known else ""
-    return f"{interval.mean:+.2f}{bounds}"
+def _db(gain: fw.Interval) -> str:
+    """+1.13 dB [+1.12, +1.14]"""
+    return f"{gain.mean:+.2f} dB" + (f" [{gain.low:+.2f}, {gain.high:+.2f}]" if gain.known else "")

@@ -7,30 +7,17 @@ from typing import ClassVar
 from pydantic import Field, field_validator, model_validator
 
 from codebound import config
-from codebound.runs.settings import Settings as RunSettings
-from codebound.studies.utilisation.arms import ARMS, BASELINE
-
-QUICK = {
-    "sizes": (256,),
-    "arms": ("vq-ema", "vq-ema-norevival", "ba-documents-hard", "ba", "fsq"),
-    "bad_start_size": None,
-    "large_sizes": (2048,),
-    "large_arms": ("vq-ema", "fsq"),
-    "huge_sizes": (),
-    "seeds": 2,
-    "fewer_seeds": 2,
-    "steps": 150,
-    "held_out": 1024,
-    "init_tokens": 8192,
-}
+from codebound.runs import settings as runs
+from codebound.studies.utilisation.arms import ARMS, BASELINE, WITHOUT_START
+from codebound.tasks.tokenizer import TokenizerOptimization
 
 
-class Settings(config.Settings):
-    """Equal network, steps, crops and held-out set for every arm."""
+class Settings(TokenizerOptimization, runs.TokenizerNetworks, runs.PictureData):
+    """Equal networks, steps, crops and held-out pictures for every arm; how many arms, sizes and seeds."""
 
     CHOOSES: ClassVar = frozenset({
         "arms", "sizes", "seeds", "bad_start_size", "bad_start_arms", "large_sizes", "large_arms", "huge_sizes",
-        "huge_arms", "fewer_seeds", "first_seed",
+        "huge_arms", "fewer_seeds", "first_seed", *runs.Settings.CHOOSES,
     })  # fmt: skip
 
     arms: tuple[str, ...] = Field(tuple(ARMS), description="at `sizes`")
@@ -45,19 +32,11 @@ class Settings(config.Settings):
     fewer_seeds: int = Field(3, ge=1, description="from a bad start and of large codebooks")
     first_seed: int = Field(0, ge=0)
 
-    data: str = "photos"
-    dim: int = Field(16, ge=1)
+    # Where the study differs from `codebound train`.
     width: int = Field(32, ge=1)
-    depth: int = Field(2, ge=0)
-    stride: int = 4
-    crop: int = Field(32, ge=1)
     steps: int = Field(1000, ge=1)
     batch_size: int = Field(64, ge=1)
-    lr: float = Field(6e-3, gt=0)
-    codebook_lr: float = Field(6e-3, gt=0)
-    commitment: float = Field(0.25, ge=0)
     held_out: int = Field(5120, ge=1, description="crops: 5 tokens for each of 65,536 codewords")
-    init_tokens: int = Field(16384, ge=1)
     evaluations: int = Field(5, ge=1, description="points of a training curve")
 
     @field_validator("arms", "bad_start_arms", "large_arms", "huge_arms")
@@ -67,17 +46,19 @@ class Settings(config.Settings):
             raise ValueError(f"unknown arm {unknown[0]!r}; known: {', '.join(ARMS)}")
         return value
 
+    @field_validator("bad_start_arms")
+    @classmethod
+    def _can_begin_badly(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if without := [arm for arm in value if arm in WITHOUT_START]:
+            raise ValueError(f"{without[0]} does not begin from data; it has no bad start")
+        return value
+
     @model_validator(mode="after")
     def _has_baseline(self) -> Settings:
         if BASELINE not in self.arms:
             raise ValueError(f"arms must include {BASELINE}: the others are compared with it")
         return self
 
-    def run(self, codebook_size: int, seed: int) -> RunSettings:
-        """The settings of a training, as `codebound train` has them."""
-        same = (
-            "data", "dim", "width", "depth", "stride", "crop", "steps", "batch_size", "lr", "codebook_lr",
-            "commitment", "held_out", "init_tokens",
-        )  # fmt: skip
-        values = {name: getattr(self, name) for name in same}
-        return RunSettings(codebook_size=codebook_size, seed=seed, **values)
+    def training(self, codebook_size: int, seed: int) -> runs.Settings:
+        """The settings of one training, as `codebound train` has them."""
+        return config.part(runs.Settings, self, codebook_size=codebook_size, seed=seed)

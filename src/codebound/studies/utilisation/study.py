@@ -1,165 +1,180 @@
-"""Run the study: the cells that are not finished yet, in parallel, and stop cleanly."""
+"""The declaration of the study: a cell is one training, of an arm at a codebook size from a start."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from functools import lru_cache, partial
-from pathlib import Path
-from typing import Any, NamedTuple
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import groupby
+from typing import Any
 
-import torch
+from matplotlib.figure import Figure
 
-from codebound.data.image_sets import ImageSet
-from codebound.data.image_sources import open_images
-from codebound.data.picture_request import PictureRequest
-from codebound.engine.devices import launch
-from codebound.engine.trainer import Trainer
-from codebound.evaluate import tokenizers as evaluation
-from codebound.metrics import CodeUsage
-from codebound.runs import parallel
-from codebound.runs import settings as runs
-from codebound.runs.folder import RunFolder
-from codebound.studies.utilisation import arms
-from codebound.studies.utilisation.arms import Start
+from codebound.reporting import plots, stock_figures
+from codebound.runs.settings import check_codebook
+from codebound.studies.framework import declare as fw
+from codebound.studies.utilisation import ENTRY, training
+from codebound.studies.utilisation.arms import ARMS, BASELINE, PLAIN, STARTS, Start
+from codebound.studies.utilisation.findings import answer, findings
 from codebound.studies.utilisation.settings import Settings
-from codebound.tasks.tokenizer import TokenizerTask
-from codebound.tokenizers import ImageTokenizer
+from codebound.studies.utilisation.summary import METRICS, Row, even_usage, records, rows
 
-STUDY = "utilisation"
-
-
-class Cell(NamedTuple):
-    """One training: the unit of work and of resumption."""
-
-    arm: str
-    codebook_size: int
-    start: Start
-    seed: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.arm}-{self.codebook_size}-{self.start}-{self.seed}"
+EVEN = "even"  # as an arm of a figure: a code that is used evenly
+DASHES = {PLAIN: (0, (4, 2)), "ba-norevival": (0, (4, 2)), EVEN: (0, (6, 2))}  # without revival, and a limit
+LOOKS = {
+    name: fw.Look(label, colour, emphasis=name == BASELINE, dashes=DASHES.get(name, "-"))
+    for name, (label, colour, *_) in (*ARMS.items(), (EVEN, ("an even code, on these tokens", plots.INK)))
+}
+SHOWN: dict[str, tuple[Any, bool]] = {  # metric: kind of its column, whether on a terminal
+    "psnr": ("number", True), "psnr_gain": ("change", True), "psnr_gain_at_equal_rate": ("change", False),
+    "usage": ("share", True), "usage_training": ("share", False), "perplexity": ("number", False),
+    "entropy_bits": ("number", False), "bpp_entropy": ("number", True), "gap_db": ("gap", False),
+    "cell_seconds": ("number", False),
+}  # fmt: skip
+ONLY_MEANS = ("usage", "usage_training", "bpp_entropy")
 
 
-def cells(settings: Settings) -> list[Cell]:
-    """All cells; the quick ones first, seeds outermost, so that an interrupted run has whole seeds."""
-    groups: list[tuple[tuple[str, ...], tuple[int, ...], Start, int]] = [
-        (settings.arms, settings.sizes, "kmeans", settings.seeds),
-        (settings.large_arms, settings.large_sizes, "kmeans", settings.fewer_seeds),
-        (settings.huge_arms, settings.huge_sizes, "kmeans", settings.fewer_seeds),
-    ]
-    if settings.bad_start_size is not None:
-        groups.insert(1, (settings.bad_start_arms, (settings.bad_start_size,), "bad", settings.fewer_seeds))
-    found = [
-        Cell(arm, size, start, settings.first_seed + seed)
-        for names, sizes, start, seeds in groups
-        for seed in range(seeds)
-        for size in sizes
-        for arm in names
-    ]
-    return list(dict.fromkeys(found))
+class Utilisation(fw.Study[Settings]):
+    """Ways to train the codebook of one image tokenizer, at equal steps; judged on other photographs."""
 
+    entry, settings, metrics, unit = ENTRY, Settings, METRICS, "trainings"
+    claims_file = "claims.yaml"
 
-def run(
-    out: Path,
-    settings: Settings,
-    *,
-    jobs: int = 1,
-    backend: parallel.Backend = "loky",
-    progress: Callable[[int, int], None] = lambda done, of: None,
-) -> None:
-    """Finish every cell of `settings` in the folder `out`; cells finished earlier are skipped.
+    def prepare(self, settings: Settings) -> Mapping[str, str]:
+        images = training.pictures(settings)
+        for size in {cell["codebook_size"] for cell in self.cells(settings)}:
+            check_codebook(settings.training(size, 0), images)
+        return {"data": images.digest}
 
-    Args:
-        jobs: processes, each with one thread; −1 for one per core. It changes no number.
-        backend: where they run; see `studies.parallel`.
-        progress: called with (finished, all) cells, at first and after each.
-
-    Raises:
-        InputError: a folder, data, a number of jobs or a backend that can't be used, before anything is written.
-        KeyboardInterrupt: passed on; what is finished stays.
-    """
-    parallel.check(jobs, backend)
-    images = _images(settings)
-    for size in {cell.codebook_size for cell in cells(settings)}:
-        runs.check_codebook(settings.run(size, 0), images)
-    folder = RunFolder.open(out, STUDY, settings, {"data": images.digest})
-    parallel.finish(
-        folder,
-        cells(settings),
-        partial(run_cell, folder),
-        name=lambda cell: cell.name,
-        jobs=jobs,
-        backend=backend,
-        progress=progress,
-    )
-
-
-def run_cell(folder: RunFolder[Settings], cell: Cell) -> None:
-    """Compute and write one cell; its JSON file says that it is finished."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the sum's order, hence its last bit, depends on it
-    began = time.perf_counter()
-    try:
-        result = train_cell(folder.settings, cell)
-    finally:
-        torch.set_num_threads(threads)
-    folder.finish(cell.name, {**cell._asdict(), **result, "cell_seconds": time.perf_counter() - began})
-
-
-def train_cell(settings: Settings, cell: Cell) -> dict[str, Any]:
-    """Train one tokenizer; its held-out figures over the steps and at the end."""
-    images, own = _images(settings), settings.run(cell.codebook_size, cell.seed)
-    recipe = runs.recipe(own, images)
-    torch.manual_seed(cell.seed)
-    tokenizer = ImageTokenizer(
-        arms.build(cell.arm, cell.start, runs.quantizer_request(own, recipe.steps, images)),
-        channels=images.channels,
-        width=own.width,
-        depth=own.depth,
-        stride=own.stride,
-    )
-    trainer = Trainer(launch("cpu"), TokenizerTask(tokenizer, images, own), recipe)
-    trainer.initialise()
-    points = {round(settings.steps * (i + 1) / settings.evaluations) for i in range(settings.evaluations)}
-    curve, revived = [_judge(trainer, tokenizer, images, quick=True)], 0.0
-    for step in range(1, settings.steps + 1):
-        revived += trainer.step().values.get("revived", 0.0)
-        if step in points and step < settings.steps:
-            curve.append(_judge(trainer, tokenizer, images, quick=True))
-    final = {**_judge(trainer, tokenizer, images, quick=False)}
-    final["usage_training"] = _usage_in_training(trainer, tokenizer, images)
-    return {"curve": [*curve, final], "final": final, "revived": revived, "skipped": trainer.progress.skipped}
-
-
-def _judge(trainer: Trainer, tokenizer: ImageTokenizer, images: ImageSet, quick: bool) -> dict[str, Any]:
-    """Figures of the averaged weights; a point of the curve from the first crops only."""
-    pictures = images.held_out[: runs.DEFAULT_HELD_OUT] if quick else images.held_out
-    samples = evaluation.QUICK_SAMPLES if quick else evaluation.SAMPLES
-    with trainer.averaged():
-        return {
-            "step": trainer.progress.step,
-            **evaluation.held_out_figures(tokenizer, pictures, samples),
+    def cells(self, settings: Settings) -> list[fw.Cell]:
+        """The quick ones first, seeds outermost, so that an interrupted run has whole seeds."""
+        parts: list[tuple[tuple[str, ...], tuple[int, ...], Start, int]] = [
+            (settings.arms, settings.sizes, "kmeans", settings.seeds),
+            (settings.large_arms, settings.large_sizes, "kmeans", settings.fewer_seeds),
+            (settings.huge_arms, settings.huge_sizes, "kmeans", settings.fewer_seeds),
+        ]
+        if settings.bad_start_size is not None:
+            begun_badly = (settings.bad_start_arms, (settings.bad_start_size,), "bad", settings.fewer_seeds)
+            parts.insert(1, begun_badly)
+        cells = {
+            f"{arm}-{size}-{start}-{seed}": {"arm": arm, "codebook_size": size, "start": start, "seed": seed}
+            for arms, sizes, start, seeds in parts
+            for seed in range(settings.first_seed, settings.first_seed + seeds)
+            for size in sizes
+            for arm in arms
         }
+        return [fw.Cell(name, levels) for name, levels in cells.items()]
+
+    def measure(self, settings: Settings, cell: fw.Cell) -> dict[str, Any]:
+        return training.train(settings, cell)
+
+    def records(self, run: fw.StudyRun[Settings]) -> Iterable[fw.Record]:
+        return records(run)
+
+    def tell(self, run: fw.StudyRun[Settings]) -> fw.Content:
+        results, settings = rows(run), run.settings
+        tokens = int(next(iter(run.cells.values()))["final"]["tokens"])
+        told = findings(results)
+        return fw.Content(
+            "Codebooks that are used, and what it buys",
+            answer=answer(results),
+            sentences=[finding.text for finding in told],
+            sections=[*_figures(run, tokens), _numbers(results, tokens)],
+            findings=told,
+            method=[
+                f"Every arm has the same networks (width {settings.width}, {settings.depth} residual blocks, stride "
+                f"{settings.stride}), {settings.steps:,} steps of {settings.batch_size} crops, learning rates and "
+                "averaged weights; arms of one seed share weights and crops.",
+                f"Usage and PSNR are over {settings.held_out:,} crops ({tokens:,} tokens) of photographs that no "
+                "training saw. Few scenes: this is about photograph crops, not about natural images.",
+                "EMA: codewords follow a running mean of their latents. BA: soft assignments by the Blahut–Arimoto "
+                "algorithm, over all codewords. “As proposed” is as in the proposal: the unpublished text that this "
+                "project began with; docs/claims.md lists its numbers. “Scaled”: the slope follows the latents' "
+                "distortion.",
+                "FSQ has about K codes, as its levels allow. A bad start draws codewords from N(0, I), whatever the "
+                "latents' scale.",
+            ],
+            results={"rows": [row.to_json() for row in results]},
+        )
 
 
-@torch.no_grad()
-def _usage_in_training(trainer: Trainer, tokenizer: ImageTokenizer, images: ImageSet) -> float:
-    """Usage on as many further crops of the training photographs: where it is higher, other scenes are why."""
-    recipe, pictures = trainer.recipe, len(images.held_out)
-    with trainer.averaged():
-        usage = CodeUsage(tokenizer.quantizer.codebook_sizes, sync_on_compute=False)
-        for i in range(-(-pictures // recipe.batch_size)):
-            usage.update(tokenizer.encode(images.batch(recipe.seed, recipe.steps + i, recipe.batch_size)))
-    return float(usage.compute()["usage"].mean())
+STUDY = Utilisation()
 
 
-def _images(settings: Settings) -> ImageSet:
-    return _opened(settings.data, runs.picture_request(settings.run(256, 0)))
+def _figures(run: fw.StudyRun[Settings], tokens: int) -> list[fw.Section]:
+    table, size = run.table.at(start="kmeans"), max(run.settings.sizes)
+    rate = partial(stock_figures.rate_distortion, table, "bpp_entropy", "psnr", series="arm", looks=LOOKS)
+    steps = partial(
+        stock_figures.curves, table.at(codebook_size=size), ["curve_psnr", "curve_usage"], over="step", series="arm",
+        looks=LOOKS, bands=(),
+    )  # fmt: skip
+    parts = [
+        (
+            "Rate and distortion",
+            "Further up and to the left is better. The rate is the index entropy, which an ideal entropy coder spends; "
+            "a point for each codebook size, bars are 95 % intervals over seeds.",
+            fw.Illustration("rate", rate, "PSNR against bits per pixel for every arm and size"),
+        ),
+        (
+            "Size and use",
+            f"No code can be expected to use more codewords than an even one does on the {tokens:,} held-out tokens. "
+            "Means over seeds; the intervals are in the table.",
+            fw.Illustration(
+                "sizes", partial(_by_size, table, tokens), "PSNR and usage against codebook size"
+            ),
+        ),
+        (
+            "Over the steps",
+            f"At K = {size:,}, on the first 1,024 held-out crops; the last point is on all of them.",
+            fw.Illustration("curves", steps, "PSNR and usage over the steps"),
+        ),
+    ]
+    return [fw.Section(title, text, [figure]) for title, text, figure in parts]
 
 
-@lru_cache(maxsize=1)
-def _opened(data: str, request: PictureRequest) -> ImageSet:
-    """One copy in each process."""
-    return open_images(data, request)
+def _by_size(table: fw.LongTable, tokens: int) -> Figure:
+    """PSNR and usage against K on a logarithmic axis, and the usage of an even code."""
+    sizes = sorted(table.levels("codebook_size"))
+    even = tuple(
+        fw.Record({"arm": EVEN, "codebook_size": size, "seed": 0}, {"usage": even_usage(size, tokens)})
+        for size in sizes
+    )
+    both = replace(table, records=table.records + even)
+    figure = stock_figures.curves(
+        both, ["psnr", "usage"], over="codebook_size", series="arm", looks=LOOKS, bands=()
+    )
+    for axes in figure.axes:
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        axes.minorticks_off()
+    return figure
+
+
+def _numbers(results: Sequence[Row], tokens: int) -> fw.Section:
+    """A row for each arm under a heading for each size and start, and what no code can pass."""
+    metrics = {metric.name: metric for metric in METRICS}
+    columns = [
+        replace(fw.Column.of(metrics[name], terminal=terminal), kind=kind)
+        for name, (kind, terminal) in SHOWN.items()
+    ]
+    lines: list[Sequence[Any] | str] = []
+    for (size, start), group in groupby(results, key=lambda row: (row.codebook_size, row.start)):
+        lines.append(f"K = {size:,}, {STARTS[start]}")
+        for row in group:
+            measured = {name: row.of(name) for name in SHOWN}
+            values = [value.mean if name in ONLY_MEANS else value for name, value in measured.items()]
+            lines.append([fw.Swatch(ARMS[row.arm].colour, ARMS[row.arm].label), *values])
+        even = even_usage(size, tokens)
+        limits = {
+            "usage": even, "usage_training": even, "perplexity": size, "entropy_bits": math.log2(size), "gap_db": 0
+        }  # fmt: skip
+        lines.append(["limit", *map(limits.get, SHOWN)])
+    note = (
+        "Means with 95 % intervals over seeds (Student t). Above EMA: paired by seed. At equal rate: above EMA's own "
+        "PSNR at the same index entropy, read off between its sizes. The limit of usage is what a code used evenly "
+        "would show on as many tokens. Gap: the latents' distortion above Shannon's lower bound at log₂ K bits, from "
+        "an entropy estimate; FSQ bends its latents and has none."
+    )
+    table = fw.ResultTable("PSNR, use and rate", [fw.Column("Arm", kind="text"), *columns], lines, note)
+    return fw.Section("Each arm", tables=[table])
