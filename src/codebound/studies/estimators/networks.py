@@ -1,4 +1,4 @@
-"""One cell of the non-linear comparison: the estimators under an MLP encoder and decoder (mission row C8)."""
+"""One cell of the non-linear comparison: the estimators under an MLP encoder and decoder."""
 
 from __future__ import annotations
 

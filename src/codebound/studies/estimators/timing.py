@@ -1,4 +1,4 @@
-"""Time and working memory of four ways to one training step, interleaved (mission row C7)."""
+"""Time and working memory of four ways to one training step, interleaved."""
 
 from __future__ import annotations
 
