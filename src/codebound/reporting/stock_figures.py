@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from codebound.reporting import plots
 from codebound.reporting.long_table import LongTable, wide
@@ -141,6 +142,8 @@ def curves(
     figure, lines = plots.new_figure(PANEL[0] * len(metrics), 4.6), []
     for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False).flat, metrics, strict=True):
         plots.style(axes, table.metric[metric].label, over.replace("_", " "), table.metric[metric].unit)
+        if all(isinstance(level, int) for level in table.levels(over)):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         points = wide(table, metric)
         for level, look in shown.items():
             own = pd.DataFrame(points.loc[points[series] == level])

@@ -34,8 +34,8 @@ class Arm(NamedTuple):
 
 def arms(settings: Settings, main: bool) -> list[Arm]:
     """The runs at one codebook size, equal estimators together: `main` has the ablation of β as well."""
-    found = set(_main(settings) if main else _scaling(settings))
-    return sorted(found, key=lambda arm: (list(ESTIMATORS).index(arm.estimator), arm[1:]))
+    chosen = set(_main(settings) if main else _scaling(settings))
+    return sorted(chosen, key=lambda arm: (list(ESTIMATORS).index(arm.estimator), arm[1:]))
 
 
 def _main(settings: Settings) -> Iterator[Arm]:

@@ -10,7 +10,7 @@ from codebound.reporting.formatting import db_text
 from codebound.reporting.tables import plain_rows
 from codebound.studies.estimators import figures, tables
 from codebound.studies.estimators.arms import BASELINE, EXACT_BETA
-from codebound.studies.estimators.labels import PROTOCOLS, SOURCES, source_name
+from codebound.studies.estimators.labels import PROTOCOLS, SOURCES, protocol_name, source_name
 from codebound.studies.estimators.settings import Settings
 from codebound.studies.estimators.summary import (
     NEGLIGIBLE,
@@ -31,6 +31,8 @@ _EFFECTS = {  # what training does to the error, by `word`
     "level": "changes nothing on",
     "undecided": "has no effect that these seeds can tell on",
 }
+_CAPTION = "The changes from a random encoder are in the table."
+_HIDDEN = "Rotation's line covers straight-through's where they agree."
 _THEORY = (
     fw.Finding(
         "Is PCA the optimal encoder for a Gaussian source?",
@@ -150,15 +152,17 @@ def _restart_advice(result: SourceResult) -> str:
 
 def _luck(results: Sequence[SourceResult]) -> str:
     spans = ", ".join(f"{_signed(result.spread)} on {source_name(result.source)}" for result in results)
-    return f"The proposal's gain of 1–2 % is over one Lloyd run, and the worst Lloyd run is above the best by {spans}."
+    return (
+        f"The proposal's gain of 1–2 % is over one Lloyd run; the worst of them is above the best by {spans}."
+    )
 
 
 def _distance(result: SourceResult) -> str:
     own = result.row(BASELINE, "lloyd", None)
     assert own is not None
     return (
-        f"On the {source_name(result.source)} source the best Lloyd codebook stays {db_text(own.metrics['gap_db'])} above "
-        f"the {result.bound}, the optimal quantizer behind PCA {db_text(result.limits['reference_pca_db'])}."
+        f"On the {source_name(result.source)} source the best Lloyd codebook stays {db_text(own.metrics['gap_db'])} "
+        f"above the {result.bound}, the optimal quantizer behind PCA {db_text(result.limits['reference_pca_db'])}."
     )
 
 
@@ -170,11 +174,11 @@ def _learning(table: fw.LongTable, results: Sequence[SourceResult]) -> fw.Sectio
         if (gain := learned_gain(table, result.source, size, EXACT_BETA)) is not None
     ]
     text = (
-        "Choosing the nearest codeword has no derivative. Straight-through hands the codeword's gradient to the encoder "
-        "unchanged; rotation turns and scales it as the latent is turned onto its codeword; projection keeps its part "
-        "along the codeword. With a linear encoder they can be judged by more than each other: for a Gaussian the best "
-        "encoder is known, PCA. Here: what straight-through, where it is the exact gradient, adds to PCA and the best "
-        "Lloyd codebook."
+        "Choosing the nearest codeword has no derivative. Straight-through hands the codeword's gradient to the "
+        "encoder unchanged; rotation turns and scales it as the latent is turned onto its codeword; projection keeps "
+        "its part along the codeword. With a linear encoder they can be judged by more than each other: for a Gaussian "
+        "the best encoder is known, PCA. Here: what straight-through, where it is the exact gradient, adds to PCA and "
+        "the best Lloyd codebook."
     )
     draw = partial(figures.changes, gains, "Training the encoder from the best Lloyd codebook")
     shown = fw.Illustration("learning", draw, "Change of the error by training, for each source and K")
@@ -189,7 +193,7 @@ def _rotation(percents: Percents, beta: float) -> fw.Section:
     )
     title = f"Rotation against straight-through at β = {beta:g}"
     draw = partial(figures.changes, _rows(percents), title)
-    shown = fw.Illustration("rotation", draw, "Change of the error by rotation, for each source and start")
+    shown = fw.Illustration("rotation", draw, "Change of the error by rotation", _CAPTION)
     return fw.Section("Rotation or straight-through?", text, [shown], [tables.by_protocol(title, percents)])
 
 
@@ -202,7 +206,7 @@ def _commitment(
     )
     title = f"Straight-through at β = {EXACT_BETA:g} against β = {beta:g}"
     draw = partial(figures.changes, _rows(percents), title)
-    shown = fw.Illustration("commitment", draw, f"Change of the error by β = {EXACT_BETA:g}")
+    shown = fw.Illustration("commitment", draw, f"Change of the error by β = {EXACT_BETA:g}", _CAPTION)
     ranges = tables.beta_ranges(table, results)
     return fw.Section("Which β?", text, [shown], [tables.by_protocol(title, percents), ranges])
 
@@ -229,7 +233,7 @@ def _source(run: fw.StudyRun[Settings], result: SourceResult) -> fw.Section:
     ranked, drawn = partial(figures.ranking, run.table, result), partial(figures.training, run, result)
     shown = [
         fw.Illustration(f"{source}-ranking", ranked, f"{name}: distance of every method from the bound"),
-        fw.Illustration(f"{source}-training", drawn, f"{name}: test error and entropy over the steps"),
+        fw.Illustration(f"{source}-training", drawn, f"{name}: error and entropy over the steps", _HIDDEN),
     ]
     numbers = [tables.limits(result), tables.ranking(result)]
     if result.networks:
@@ -248,8 +252,8 @@ def _gradients(run: fw.StudyRun[Settings], verified: fw.ResultTable | None) -> I
         shown.append(fw.Illustration("cost", partial(figures.cost, ratios), "Time of a step of each way"))
     if numbers:
         text = (
-            f"Gradients derived by hand beside autograd's: the same batches and start, float64, {run.settings.verify_steps} "
-            "steps; times are of interleaved rounds in one process, on one thread."
+            "Gradients derived by hand beside autograd's: the same batches and start, float64, "
+            f"{run.settings.verify_steps} steps. Times are of interleaved rounds in one process, on one thread."
         )
         yield fw.Section("Gradients by hand", text, shown, numbers)
 
@@ -257,24 +261,24 @@ def _gradients(run: fw.StudyRun[Settings], verified: fw.ResultTable | None) -> I
 def _method(s: Settings) -> Iterator[str]:
     yield "The proposal: the unpublished text that this project began with; docs/claims.md lists its numbers."
     yield (
-        "A seed redraws source, samples, starts and batches; all arms share them, and differences are taken seed by seed. "
-        "The arms were named before any run. Intervals: Student t at 95 %; in figures of decibels, of the difference from "
-        "the best Lloyd restart."
+        "A seed redraws source, samples, starts and batches; all arms share them, and differences are taken seed by "
+        "seed. The arms were named before any run. Intervals: Student t at 95 %; in figures of decibels, of the "
+        "difference from the best Lloyd restart."
     )
     yield (
-        f"{s.train_samples:,} training vectors; results on {s.fresh_samples:,} fresh ones (fewer where D is large), curves "
-        f"on {s.test_samples:,} others. Errors are squared distances, summed over all D dimensions."
+        f"{s.train_samples:,} training vectors; results on {s.fresh_samples:,} fresh ones (fewer where D is large), "
+        f"curves on {s.test_samples:,} others. Errors are squared distances, summed over all D dimensions."
     )
     yield (
-        f"Loss: |x − x̂|² + {s.codebook_weight:g}·|sg(z) − c|² + β·|z − sg(c)|²; gradient descent, batch {s.batch_size}, "
-        f"rates {s.lr_encoder} (encoder) and {s.lr_codebook} (codebook), {s.steps} steps; after each the encoder's columns "
-        f"are made orthonormal ({s.retraction})."
+        f"Loss: |x − x̂|² + {s.codebook_weight:g}·|sg(z) − c|² + β·|z − sg(c)|²; gradient descent, batch "
+        f"{s.batch_size}, rates {s.lr_encoder} (encoder) and {s.lr_codebook} (codebook), {s.steps} steps; after each "
+        f"the encoder's columns are made orthonormal ({s.retraction})."
     )
     yield from (f"{title}: {text}" for title, text in PROTOCOLS.values())
     yield (
-        f"PCA + Lloyd: {s.restarts} restarts from k-means++ ({s.other_restarts} at other K), until an iteration gains less "
-        f"than {s.lloyd_tolerance:g}; “best” is on training data. Optimal quantizer: Lloyd on {s.reference_samples:,} more "
-        "samples."
+        f"PCA + Lloyd: {s.restarts} restarts from k-means++ ({s.other_restarts} at other K), until an iteration gains "
+        f"less than {s.lloyd_tolerance:g}; “best” is on training data. Optimal quantizer: Lloyd on "
+        f"{s.reference_samples:,} more samples."
     )
     if s.mlp_sources:
         yield (
@@ -284,11 +288,12 @@ def _method(s: Settings) -> Iterator[str]:
 
 
 def _rows(percents: Percents) -> list[tuple[str, fw.Interval]]:
-    """By source and protocol, for a figure."""
+    """By source and protocol, for a figure; from a random encoder they would fill it."""
     return [
-        (f"{source_name(source)}: {PROTOCOLS[protocol][0]}", change)
+        (f"{source_name(source)}: {protocol_name(protocol)}", change)
         for source, changes in percents.items()
         for protocol, change in changes.items()
+        if protocol != "random"
     ]
 
 

@@ -25,7 +25,7 @@ LLOYD: Mapping[str, Level] = {"estimator": BASELINE, "protocol": "lloyd", "beta"
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a source's ranking, or of its networks; `versus` in per cent of the baseline's error, paired by seed."""
+    """A line of a source's ranking, or of its networks; `versus`: beside the baseline's error in per cent, paired."""
 
     line: Line
     metrics: dict[str, fw.Interval]
