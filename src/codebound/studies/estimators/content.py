@@ -28,8 +28,8 @@ from codebound.studies.framework import declare as fw
 _EFFECTS = {  # what training does to the error, by `word`
     "better": "lowers the error on",
     "worse": "raises the error on",
-    "level": "changes nothing on",
-    "undecided": "has no effect that these seeds can tell on",
+    "level": "does not change the error on",
+    "undecided": "has no effect on the error that these seeds can tell on",
 }
 _CAPTION = "The changes from a random encoder are in the table."
 _HIDDEN = "Rotation's line covers straight-through's where they agree."
@@ -101,8 +101,8 @@ def _answer(table: fw.LongTable, results: Sequence[SourceResult], rotation: Perc
     for result in results:
         gain = learned_gain(table, result.source, result.codebook_size, EXACT_BETA)
         if gain is not None:
-            effects.setdefault(_EFFECTS[word(gain)], []).append(f"“{source_name(result.source)}”")
-    trained = ", ".join(f"{effect} {' and '.join(names)}" for effect, names in effects.items())
+            effects.setdefault(_EFFECTS[word(gain)], []).append(source_name(result.source))
+    trained = ", ".join(f"{effect} {' and '.join(names)} sources" for effect, names in effects.items())
     words = Counter(map(word, _each(rotation)))
     return (
         f"After PCA and the best of {max(results[0].restarts)} runs of Lloyd's algorithm, training the encoder by "

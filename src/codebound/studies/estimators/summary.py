@@ -16,7 +16,6 @@ from codebound.studies.framework import declare as fw
 
 NEGLIGIBLE = 0.25  # per cent: a difference whose whole interval is smaller is called level
 RESTARTS = (1, 2, 5, 10, 20)
-NETWORK_METRICS = ("mse", "perplexity_percent", "dead", "gap_db")
 Percents = Mapping[str, Mapping[str, fw.Interval]]
 """A change of the error in per cent, by source and protocol."""
 
@@ -124,15 +123,13 @@ def _row(table: fw.LongTable, at: Mapping[str, Level], line: Line, baseline: Map
 
 def _networks(run: fw.StudyRun[Settings], at: Mapping[str, Level]) -> list[Row]:
     """Each estimator at β and at 1, beside straight-through at the same β."""
-    rows = []
-    for beta in dict.fromkeys((run.settings.commitment, EXACT_BETA)):
-        for name in NETWORK_ESTIMATORS:
-            row = _row(
-                run.table, at, Line(name, "mlp", beta, f"β = {beta:g}"), {"estimator": "straight_through"}
-            )
-            metrics = {metric: row.metrics[metric] for metric in NETWORK_METRICS if metric in row.metrics}
-            rows += [replace(row, metrics=metrics)] if metrics else []
-    return rows
+    baseline = {"estimator": "straight_through"}
+    rows = [
+        _row(run.table, at, Line(name, "mlp", beta, f"β = {beta:g}"), baseline)
+        for beta in dict.fromkeys((run.settings.commitment, EXACT_BETA))
+        for name in NETWORK_ESTIMATORS
+    ]
+    return [row for row in rows if row.metrics]
 
 
 def learned_gain(table: fw.LongTable, source: str, size: int, beta: float) -> fw.Interval | None:
