@@ -26,7 +26,8 @@ def one(expect, values, *, arm="a", facts=None, **claim):
 
     made = Claim(
         id="x",
-        row="A8",
+        topic="Before training",
+        source="a paper",
         statement="x",
         cell={"arm": arm},
         expect=expect,
@@ -119,20 +120,37 @@ def test_untested_says_where_it_is_settled():
 
 def test_bad_ledgers_are_refused(tmp_path):
     path = tmp_path / "claims.yaml"
-    path.write_text("claims: [{id: a, row: A8, statement: s, expect: {kind: value, value: 1, wrong: 2}}]")
+    path.write_text(
+        "claims: [{id: a, topic: t, source: p, statement: s, expect: {kind: value, value: 1, wrong: 2}}]"
+    )
     with pytest.raises(InputError, match="wrong"):
         claims.load_claims(path)
-    path.write_text("claims:\n" + "  - {id: a, row: A8, statement: s, expect: {kind: value, value: 1}}\n" * 2)
+    path.write_text(
+        "claims:\n" + "  - {id: a, topic: t, source: p, statement: s, expect: {kind: value, value: 1}}\n" * 2
+    )
     with pytest.raises(InputError, match="twice: a"):
         claims.load_claims(path)
+    path.write_text("claims: [{id: a, topic: t, statement: s, expect: {kind: value, value: 1}}]")
+    with pytest.raises(InputError, match="source"):
+        claims.load_claims(path)
+
+
+def test_the_files_source_holds_for_claims_that_name_none(tmp_path):
+    path = tmp_path / "claims.yaml"
+    claim = "id: {}, topic: t, statement: s, expect: {{kind: value, value: 1}}"
+    path.write_text(
+        "source: a report\nclaims:\n"
+        f"  - {{{claim.format('a')}}}\n  - {{{claim.format('b')}, source: a paper}}\n"
+    )
+    assert [c.source for c in claims.load_claims(path)] == ["a report", "a paper"]
 
 
 def test_the_ledger_of_this_study():
     ledger = claims.load_claims(Path(str(files("codebound.studies.initialisation") / "claims.yaml")))
-    rows = [c.row for c in ledger]
-    assert rows.count("A8") == 9  # error, dead codes, perplexity x three inits
-    assert rows.count("A9") == 11  # error, dead codes, steps x three inits; two ratios
-    assert rows.count("A10") == 4
+    topics = [c.topic for c in ledger]
+    assert topics.count("Before training") == 9  # error, dead codes, perplexity x three inits
+    assert topics.count("After training") == 11  # error, dead codes, steps x three inits; two ratios
+    assert topics.count("Theory") == 5
     assert all(c.requires["codebook_size"] == 256 for c in ledger)
     reachable = next(c for c in ledger if c.id == "A10-reachable")
     assert "{converse" in reachable.theory

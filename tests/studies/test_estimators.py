@@ -316,7 +316,7 @@ def test_an_estimated_bound_is_shown_with_its_ends(told: fw.StudyRun[Settings]) 
 
 @pytest.mark.slow
 def test_what_the_study_finds(tmp_path: Path) -> None:
-    """The Gaussian source at the proposal's settings: nothing to gain over PCA and the best of 20 restarts."""
+    """The Gaussian source at the report's settings: nothing to gain over PCA and the best of 20 restarts."""
     settings = config.build(
         Settings, {"sources": ("gaussian",), "codebook_sizes": (8,), "seeds": 3, "timing_rounds": 0}
     )

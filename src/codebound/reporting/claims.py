@@ -1,7 +1,8 @@
-"""The claims ledger: a published number, the measurement that tests it, and the verdict.
+"""The claims ledger: a number that somebody gave, the measurement that tests it, and the verdict.
 
-A claim is data (YAML beside its study). Its expectation is a range [low, high] for one measured quantity
-("about x" means x ± 10 % unless the claim gives a range). With the 95 % interval over seeds of that quantity:
+A claim is data (YAML beside its study), with its source: where the number comes from. Its expectation is a range
+[low, high] for one measured quantity ("about x" means x ± 10 % unless the claim gives a range). With the 95 % interval
+over seeds of that quantity:
 
     CONFIRMED               the interval lies wholly inside the range
     REFUTED                 wholly outside
@@ -131,10 +132,11 @@ class Case(_Frozen):
 
 
 class Claim(_Frozen):
-    """One published number and how it is tested."""
+    """One number that somebody gave, and how it is tested."""
 
     id: str
-    row: str  # mission row, A8
+    topic: str  # what it is about, in a few words; claims of one topic stand together in the file
+    source: str  # where it comes from: a paper, or a text that was never published
     statement: str
     cell: dict[str, Level] = {}  # levels by factor that all cases share; a case may name others
     floor: float = float("-inf")  # what the quantity can't be below: 0 for counts
@@ -174,7 +176,8 @@ class Verdict:
         return {
             "id": self.id,
             "claim": self.claim.id,
-            "row": self.claim.row,
+            "topic": self.claim.topic,
+            "source": self.claim.source,
             "statement": self.claim.statement,
             "claimed": self.claim.expect.text,
             "range": [low, high],
@@ -189,11 +192,18 @@ class Verdict:
 
 
 def load_claims(path: Path) -> list[Claim]:
-    """Claims from YAML: {requires: {...}, claims: [...]}; the file's `requires` hold for every claim."""
+    """Claims from YAML: {source: text, requires: {...}, claims: [...]}.
+
+    The file's `requires` hold for every claim, its `source` for each that names none.
+
+    Raises:
+        InputError: a claim that lacks something or has what is not known, or two of one id.
+    """
     raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     shared = raw.get("requires", {})
+    source = {"source": raw["source"]} if "source" in raw else {}
     try:
-        claims = TypeAdapter(list[Claim]).validate_python(raw["claims"])
+        claims = TypeAdapter(list[Claim]).validate_python([{**source, **claim} for claim in raw["claims"]])
     except ValidationError as error:
         raise InputError(f"{path}: {error}") from None
     ids = [c.id for c in claims]
@@ -282,17 +292,17 @@ def _status(interval: Interval, expected: tuple[float, float]) -> Status:
 
 def _unmet(requires: Mapping[str, float | int | str], facts: Mapping[str, float | int | str]) -> str:
     """The first requirement the run does not meet, as a sentence; empty if all are met."""
-    for name, wanted in requires.items():
+    for name, required in requires.items():
         least = name.startswith("min_")
         key = name.removeprefix("min_")
-        have = facts.get(key)
+        value = facts.get(key)
         word = key.replace("_", " ")
-        if have is None:
-            return f"this run does not say its {word}; the claim is about {wanted}"
-        if least and float(have) < float(wanted):
-            return f"this run has {word} {have:g}; the claim is about {wanted:g}"
-        if not least and have != wanted:
-            return f"this run has {word} {have}; the claim is about {wanted}"
+        if value is None:
+            return f"this run does not say its {word}; the claim is about {required}"
+        if least and float(value) < float(required):
+            return f"this run has {word} {value:g}; the claim is about {required:g}"
+        if not least and value != required:
+            return f"this run has {word} {value}; the claim is about {required}"
     return ""
 
 

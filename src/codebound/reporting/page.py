@@ -55,13 +55,15 @@ def embed_bytes(content: bytes, kind: str) -> str:
 
 
 def ledger(verdicts: Sequence[Verdict]) -> list[tuple[str, list[list[Verdict]]]]:
-    """Verdicts by mission row, then by claim, in the file's order."""
+    """Verdicts by topic, then by claim, in the file's order."""
     by_claim = [list(group) for _, group in groupby(verdicts, key=lambda v: v.claim.id)]
     # One line is enough where no case can be tested, and all for the same reason.
     by_claim = [
         g[:1] if len({(v.status, v.reason) for v in g}) == 1 and not g[0].interval else g for g in by_claim
     ]
-    return [(row, list(group)) for row, group in groupby(by_claim, key=lambda group: group[0].claim.row)]
+    return [
+        (topic, list(group)) for topic, group in groupby(by_claim, key=lambda group: group[0].claim.topic)
+    ]
 
 
 def count(verdicts: Sequence[Verdict]) -> dict[str, int]:

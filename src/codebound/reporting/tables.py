@@ -148,20 +148,22 @@ def _figure(column: Column, value: float | int) -> str:
 
 def claims_table(verdicts: Sequence[Verdict], *, every_case: bool = False) -> Table:
     """The ledger for a terminal of 100 columns; only the deciding case of each claim unless `every_case`."""
-    table = Table(title="Claims: what the documents say, and what this run measured", expand=False)
-    table.add_column("Row", no_wrap=True)
-    table.add_column("Claim", max_width=44)
+    table = Table(title="Claims: what others say, and what this run measured", expand=False)
+    table.add_column("Claim", max_width=54)
     table.add_column("Claimed", justify="right", no_wrap=True)
     table.add_column("Measured, 95 %", justify="right")
     table.add_column("Verdict", no_wrap=True)
+    topic = ""
     for v in verdicts:
         if not (v.main or every_case):
             continue
+        if v.claim.topic != topic:
+            topic = v.claim.topic
+            table.add_row(f"[bold]{topic}[/bold]")
         where = f" [dim]({v.case.label})[/dim]" if every_case and v.case else ""
         measured = "–" if v.interval is None else interval_text(v.interval)
         style = _STYLES[v.status]
         table.add_row(
-            v.claim.row,
             v.claim.statement + where,
             v.claim.expect.text,
             measured,

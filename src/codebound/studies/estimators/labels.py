@@ -31,21 +31,21 @@ NAMES = {
 }
 PROTOCOLS: dict[str, tuple[str, str]] = {
     "documents": (
-        "Proposal's rates",
-        "PCA encoder and k-means++ codewords to begin with; constant rates, as the proposal sets them.",
+        "The report's rates",
+        "PCA encoder and k-means++ codewords to begin with; constant rates, as the report sets them.",
     ),
     "tuned": (
         "Tuned rates",
-        "The same start; the codebook's rate ten times the proposal's (so that a codeword's time constant is far below "
+        "The same start; the codebook's rate ten times the report's (so that a codeword's time constant is far below "
         "the number of steps), both rates falling to zero as a cosine.",
     ),
     "lloyd": (
         "From Lloyd's best",
-        "The proposal's rates, starting from PCA and the best of the Lloyd codebooks: what learning adds to it.",
+        "The report's rates, starting from PCA and the best of the Lloyd codebooks: what learning adds to it.",
     ),
     "random": (
         "Random encoder",
-        "A random orthonormal encoder and k-means++ codewords in its latents; the proposal's rates.",
+        "A random orthonormal encoder and k-means++ codewords in its latents; the report's rates.",
     ),
 }
 DASHES: dict[str, Dashes] = {"documents": "-", "tuned": (0, (5, 1.6)), "lloyd": (0, (1.2, 1.4))}
@@ -61,7 +61,7 @@ WAYS = {
 SOURCES: dict[str, tuple[str, str]] = {
     "gaussian": (
         "Gaussian",
-        "The proposal's source: rank {rank} in {dim} dimensions, variances geometric from {top_variance:g} to "
+        "The report's source: rank {rank} in {dim} dimensions, variances geometric from {top_variance:g} to "
         "{bottom_variance:g}, no noise.",
     ),
     "mixture": (

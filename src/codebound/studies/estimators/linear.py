@@ -178,7 +178,7 @@ def _train(
 def _single(
     comparison: Comparison, trained: list[Arm], start: LinearRuns, order: Tensor
 ) -> list[dict[str, Any]]:
-    """The proposal's run by autograd and by the NumPy file, each on its own: the same batches and start."""
+    """The report's run by autograd and by the NumPy file, each on its own: the same batches and start."""
     arm = Arm("straight_through", "documents", comparison.settings.commitment)
     i = trained.index(arm)
     one = LinearRuns(*(t[i : i + 1] for t in start))

@@ -24,7 +24,7 @@ _AT_MOST = (  # the first is no more than the second
 
 
 class Settings(config.Settings):
-    """Defaults are the proposal's; `--quick` and `--full` change seeds, sources and sizes."""
+    """Defaults are the report's; `--quick` and `--full` change seeds, sources and sizes."""
 
     CHOOSES: ClassVar = frozenset({"seeds", "first_seed"})
 
