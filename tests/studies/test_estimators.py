@@ -201,8 +201,7 @@ def test_one_comparison_is_enough_for_a_report_and_none_is_not(finished: Path, t
     for path in (out / "cells").glob("*.json"):
         if path.name != "linear-gaussian-42.json":
             path.unlink()
-    report.write(load(STUDY, out))
-    results = json.loads((out / "results.json").read_text())
+    results = report.results(load(STUDY, out))
     assert len(results["missing_cells"]) == 8
     assert [source["seeds"] for source in results["sources"]] == [1]
     shutil.copy(finished / "cells" / "mlp-gaussian-42.json", out / "cells")

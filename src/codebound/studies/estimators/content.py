@@ -102,7 +102,7 @@ def _answer(table: fw.LongTable, results: Sequence[SourceResult], rotation: Perc
         gain = learned_gain(table, result.source, result.codebook_size, EXACT_BETA)
         if gain is not None:
             effects.setdefault(_EFFECTS[word(gain)], []).append(source_name(result.source))
-    trained = ", ".join(f"{effect} {' and '.join(names)} sources" for effect, names in effects.items())
+    trained = ", ".join(f"{effect} {_joined(names)}" for effect, names in effects.items())
     words = Counter(map(word, _each(rotation)))
     return (
         f"After PCA and the best of {max(results[0].restarts)} runs of Lloyd's algorithm, training the encoder by "
@@ -153,8 +153,8 @@ def _restart_advice(result: SourceResult) -> str:
 def _luck(results: Sequence[SourceResult]) -> str:
     spans = ", ".join(f"{_signed(result.spread)} on {source_name(result.source)}" for result in results)
     return (
-        "The report that this project began with (unpublished; docs/claims.md lists its numbers) gives gradient methods "
-        f"1–2 % less error than one Lloyd run; the worst Lloyd run is above the best by {spans}."
+        "The report that this project began with (unpublished; docs/claims.md lists its numbers) gives gradient "
+        f"methods 1–2 % less error than one Lloyd run; the worst Lloyd run is above the best by {spans}."
     )
 
 
@@ -299,6 +299,10 @@ def _rows(percents: Percents) -> list[tuple[str, fw.Interval]]:
 
 def _each(percents: Percents) -> list[fw.Interval]:
     return [change for changes in percents.values() for change in changes.values()]
+
+
+def _joined(sources: Sequence[str]) -> str:
+    return f"the source{'s' if len(sources) > 1 else ''} {' and '.join(sources)}"
 
 
 def _counted(changes: Iterable[fw.Interval]) -> str:
