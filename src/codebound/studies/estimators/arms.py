@@ -17,10 +17,8 @@ ESTIMATORS: dict[EstimatorName, Estimator] = {
     "rotation": Rotation(),
     "projection": Projection(),
 }
-BASELINE, SINGLE = (
-    "lloyd_best",
-    "lloyd_one",
-)  # PCA + Lloyd: the best of the restarts on training data; the first
+# PCA + Lloyd: the best of the restarts on training data; the first.
+BASELINE, SINGLE = "lloyd_best", "lloyd_one"
 EXACT_BETA = 1.0  # straight-through is then the exact gradient (linear_numpy)
 
 
