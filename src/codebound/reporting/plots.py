@@ -171,9 +171,11 @@ def darken(figure: Figure) -> None:
         if isinstance(artist, Text):
             artist.set_color(_dark(artist.get_color()))
         elif isinstance(artist, Line2D):
-            # Read first: a marker's colours follow the line's unless they have their own.
+            # A marker's colours may follow the line's: read all three before one is changed.
             line, face, edge = artist.get_color(), artist.get_markerfacecolor(), artist.get_markeredgecolor()
-            artist.set(color=_dark(line), markerfacecolor=_dark(face), markeredgecolor=_dark(edge))
+            artist.set_color(_dark(line))
+            artist.set_markerfacecolor(_dark(face))
+            artist.set_markeredgecolor(_dark(edge))
         elif isinstance(artist, Collection):
             if artist.get_array() is None:  # mapped values keep their colour map
                 artist.set_facecolor([_dark(colour) for colour in artist.get_facecolor()])
