@@ -16,7 +16,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from codebound import config
+<<<<<<< HEAD
 from codebound.cli import estimators_study, init_study
+=======
+from codebound.cli import init_study, utilisation_study
+>>>>>>> pe
 from codebound.cli.terminal import AsJson, Backend, Jobs, Sets, group, out, plain, run_study, say_where
 from codebound.errors import InputError
 from codebound.files import write_text
@@ -29,7 +33,11 @@ app = group("Questions answered by experiments: cells, seeds, claims, verdicts, 
 # Studies that are not declared in the framework yet; a port deletes its module and its line here.
 BY_HAND = {
     "init": init_study,
+<<<<<<< HEAD
     "estimators": estimators_study,
+=======
+    "utilisation": utilisation_study,
+>>>>>>> pe
 }
 
 

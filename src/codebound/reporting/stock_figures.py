@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from codebound.reporting import plots
 from codebound.reporting.long_table import LongTable, wide
@@ -123,7 +124,8 @@ def dots(
         face = plots.INK if place == len(names) - 1 else plots.PAPER
         handles += axes.plot([], [], "o", color=plots.INK, markerfacecolor=face, label=name)
     if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8.5, frameon=False)
+        columns = _columns(figure, [str(handle.get_label()) for handle in handles])
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8.5, frameon=False)
     return figure
 
 
@@ -157,6 +159,8 @@ def curves(
     for axes, (metric, level) in zip(figure.axes, parts, strict=False):
         title = (titles or {}).get(level, str(level)) if panel else table.metric[metric].label
         plots.style(axes, title, over.replace("_", " "), table.metric[metric].unit)
+        if all(isinstance(place, int) for place in table.levels(over)):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         points = wide(table, metric)
         if panel:
             points = pd.DataFrame(points.loc[points[panel] == level])
@@ -274,9 +278,21 @@ def _legend(figure: Figure, more: Sequence[Line2D] = ()) -> None:
     named: dict[str, Any] = {str(line.get_label()): line for line in more}
     for axes in figure.axes:
         named |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    columns = _columns(figure, list(named))
     figure.legend(
-        list(named.values()), list(named), loc="outside lower center", ncols=4, fontsize=8.5, frameon=False
+        list(named.values()),
+        list(named),
+        loc="outside lower center",
+        ncols=columns,
+        fontsize=8.5,
+        frameon=False,
     )
+
+
+def _columns(figure: Figure, labels: Sequence[str]) -> int:
+    """How many columns of a legend fit beside one another: a letter takes about 0.066 inches, a line and gaps 0.65."""
+    widest = 0.65 + 0.066 * max(map(len, labels), default=0)
+    return max(1, min(4, int(figure.get_figwidth() / widest)))
 
 
 def _label(table: LongTable, name: str) -> str:

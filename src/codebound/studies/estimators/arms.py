@@ -17,10 +17,8 @@ ESTIMATORS: dict[EstimatorName, Estimator] = {
     "rotation": Rotation(),
     "projection": Projection(),
 }
-BASELINE, SINGLE = (
-    "lloyd_best",
-    "lloyd_one",
-)  # PCA + Lloyd: the best of the restarts on training data; the first
+# PCA + Lloyd: the best of the restarts on training data; the first.
+BASELINE, SINGLE = "lloyd_best", "lloyd_one"
 EXACT_BETA = 1.0  # straight-through is then the exact gradient (linear_numpy)
 
 
@@ -34,8 +32,8 @@ class Arm(NamedTuple):
 
 def arms(settings: Settings, main: bool) -> list[Arm]:
     """The runs at one codebook size, equal estimators together: `main` has the ablation of β as well."""
-    found = set(_main(settings) if main else _scaling(settings))
-    return sorted(found, key=lambda arm: (list(ESTIMATORS).index(arm.estimator), arm[1:]))
+    chosen = set(_main(settings) if main else _scaling(settings))
+    return sorted(chosen, key=lambda arm: (list(ESTIMATORS).index(arm.estimator), arm[1:]))
 
 
 def _main(settings: Settings) -> Iterator[Arm]:

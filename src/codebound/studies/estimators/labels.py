@@ -1,26 +1,14 @@
-"""Names, descriptions and looks: one place, so that every table and plot agrees."""
+"""Names, descriptions and colours: one place, so that every table and figure agrees."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
+from codebound.reporting.plots import Dashes
 from codebound.studies.estimators.arms import BASELINE, EXACT_BETA, SINGLE
 from codebound.studies.estimators.settings import Settings
 
-
-@dataclass(frozen=True)
-class Shown:
-    """One line of the ranking: which runs it is of, its name and its colour."""
-
-    estimator: str
-    protocol: str
-    beta: float | None
-    name: str
-    group: str
-    colour: str
-
-
-# Colours are apart for colour-blind readers (Paul Tol's sets); protocols differ in line style.
+# Colours are apart for colour-blind readers (Paul Tol's sets); protocols differ in their dashes.
 COLOURS = {
     SINGLE: "#6699CC",
     BASELINE: "#004488",
@@ -31,47 +19,49 @@ COLOURS = {
     "projection": "#EE7733",
     "stop_gradient": "#777777",
 }
-ESTIMATORS = {
+NAMES = {
+    SINGLE: "PCA + Lloyd, one restart",
+    BASELINE: "PCA + Lloyd, best restart",
     "straight_through": "straight-through",
-    "autograd": "autograd straight-through",
-    "manual_numpy": "manual NumPy straight-through",
+    "autograd": "straight-through by autograd",
+    "manual_numpy": "straight-through by hand (NumPy)",
     "rotation": "rotation",
     "projection": "projection",
     "stop_gradient": "stop-gradient (commitment only)",
 }
 PROTOCOLS: dict[str, tuple[str, str]] = {
     "documents": (
-        "Documents' rates",
-        "PCA encoder and k-means++ codewords to begin with; constant rates, as the documents set them.",
+        "The report's rates",
+        "PCA encoder and k-means++ codewords to begin with; constant rates, as the report sets them.",
     ),
     "tuned": (
         "Tuned rates",
-        "The same start; the codebook's rate ten times the documents' (so that a codeword's time constant is far below "
+        "The same start; the codebook's rate ten times the report's (so that a codeword's time constant is far below "
         "the number of steps), both rates falling to zero as a cosine.",
     ),
     "lloyd": (
         "From Lloyd's best",
-        "The documents' rates, starting from PCA and the best of the Lloyd codebooks: what learning adds to it.",
+        "The report's rates, starting from PCA and the best of the Lloyd codebooks: what learning adds to it.",
     ),
     "random": (
         "Random encoder",
-        "A random orthonormal encoder and k-means++ codewords in its latents; the documents' rates.",
+        "A random orthonormal encoder and k-means++ codewords in its latents; the report's rates.",
     ),
 }
-DASHES = {"documents": "-", "tuned": (0, (5, 1.6)), "lloyd": (0, (1.2, 1.4)), "random": (0, (5, 1.5, 1, 1.5))}
+DASHES: dict[str, Dashes] = {"documents": "-", "tuned": (0, (5, 1.6)), "lloyd": (0, (1.2, 1.4))}
 WAYS = {
-    "manual_numpy": "manual NumPy, straight-through",
-    "manual_batched": "manual batched (torch), straight-through",
-    "rotation_batched": "manual batched, rotation",
-    "projection_batched": "manual batched, projection",
-    "manual_batched_many": "manual batched, share of 16 runs",
+    "manual_numpy": "by hand in NumPy, straight-through",
+    "manual_batched": "by hand, batched in torch, straight-through",
+    "rotation_batched": "by hand, batched, rotation",
+    "projection_batched": "by hand, batched, projection",
+    "manual_batched_many": "by hand, batched, share of 16 runs",
     "autograd": "autograd",
     "compiled": "autograd, compiled",
 }
 SOURCES: dict[str, tuple[str, str]] = {
     "gaussian": (
         "Gaussian",
-        "The documents' source: rank {rank} in {dim} dimensions, variances geometric from {top_variance:g} to "
+        "The report's source: rank {rank} in {dim} dimensions, variances geometric from {top_variance:g} to "
         "{bottom_variance:g}, no noise.",
     ),
     "mixture": (
@@ -80,46 +70,59 @@ SOURCES: dict[str, tuple[str, str]] = {
         "covariance: PCA sees no difference. Redrawn with each seed.",
     ),
     "laplace": ("Laplace", "Independent Laplace coordinates of the same variances: heavy tails."),
-    "noisy": (
-        "Noisy Gaussian",
-        "The Gaussian with noise of standard deviation {noise:g} in all {dim} dimensions.",
+    "noisy": ("Noisy Gaussian", "The Gaussian with noise of deviation {noise:g} in all {dim} dimensions."),
+    "high": (
+        "High-dimensional Gaussian",
+        "The Gaussian in {high_dim} dimensions, K = {high_codebook_size}.",
     ),
-    "high": ("High-dimensional Gaussian", "The Gaussian in {high_dim} dimensions, K = {high_codebook_size}."),
     "photos": (
         "Photographs",
         "8×8 luminance patches of real photographs, less their mean, scaled to the Gaussian's total variance; trained "
-        "on some photographs, measured on others. Seeds draw other patches of the same few photographs.",
+        "on some photographs, measured on others. Seeds draw other patches of the same few photographs, so the "
+        "intervals speak for these photographs only.",
     ),
 }
 
 
-def shown(settings: Settings) -> list[Shown]:
+class Line(NamedTuple):
+    """A line of the ranking: which runs it is of, and the heading that it stands under."""
+
+    estimator: str
+    protocol: str
+    beta: float | None
+    group: str
+
+    @property
+    def name(self) -> str:
+        """For a reader; β where it is the exact gradient's."""
+        return NAMES[self.estimator] + (f", β = {EXACT_BETA:g}" if self.beta == EXACT_BETA else "")
+
+
+def lines(settings: Settings) -> list[Line]:
     """The lines of the ranking, in the order of every table; chosen before any run."""
-    beta, exact = settings.commitment, EXACT_BETA
-    rows = [
-        Shown(SINGLE, "lloyd", None, "PCA + Lloyd, one restart", "Baselines", COLOURS[SINGLE]),
-        Shown(BASELINE, "lloyd", None, "PCA + Lloyd, best restart", "Baselines", COLOURS[BASELINE]),
-    ]
-    plan = {
+    beta = settings.commitment
+    trained = ("straight_through", "rotation", "projection")
+    estimators = {
         "documents": ("autograd", "manual_numpy", "rotation", "projection"),
-        "tuned": ("straight_through", "rotation", "projection"),
-        "lloyd": ("straight_through", "rotation", "projection"),
-        "random": ("straight_through", "rotation", "projection"),
+        "tuned": trained,
+        "lloyd": trained,
+        "random": trained,
     }
-    for protocol, names in plan.items():
+    ranking = [Line(name, "lloyd", None, "Baselines") for name in (SINGLE, BASELINE)]
+    for protocol, names in estimators.items():
         group = PROTOCOLS[protocol][0]
-        rows += [Shown(n, protocol, beta, ESTIMATORS[n], group, COLOURS[n]) for n in names]
-        if beta != exact:
-            name = f"straight-through, β = {exact:g}"
-            rows.append(Shown("straight_through", protocol, exact, name, group, COLOURS["straight_through"]))
-    return rows
+        ranking += [Line(name, protocol, beta, group) for name in names]
+        if beta != EXACT_BETA:
+            ranking.append(Line("straight_through", protocol, EXACT_BETA, group))
+    return ranking
 
 
 def source_name(source: str) -> str:
     """The source's name in titles."""
-    return SOURCES.get(source, (source, ""))[0]
+    return SOURCES[source][0]
 
 
-def source_text(source: str, settings: Settings) -> str:
-    """A sentence about the source."""
-    return SOURCES.get(source, ("", ""))[1].format(**settings.model_dump())
+def protocol_name(protocol: str) -> str:
+    """The protocol's name within a line."""
+    first, *rest = PROTOCOLS[protocol][0]
+    return first.lower() + "".join(rest)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -10,9 +12,10 @@ from torch import Tensor
 
 from codebound.batched.codebooks import batch_order
 from codebound.batched.linear import (
+    Gradients,
     LinearRuns,
-    Rule,
     autograd_gradients,
+    closed_form_gradients,
     numpy_gradients,
     train_linear,
 )
@@ -43,104 +46,104 @@ class ReferenceLatents(NamedTuple):
     axes: Tensor  # of `wide`
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """All arms at one codebook size, on one draw of a source; the first size (`main`) has the ablations too."""
+
+    settings: Settings
+    problem: sources.Problem
+    source: str
+    seed: int
+    size: int
+    main: bool
+
+    def stream(self, purpose: str) -> torch.Generator:
+        """Random numbers of this size for one purpose."""
+        return sources.generator(self.source, self.seed, f"{purpose} {self.size}")
+
+    @cached_property
+    def latents(self) -> Tensor:
+        """The training set in PCA's m dimensions."""
+        return self.problem.train @ self.problem.pca
+
+
 def run_linear(settings: Settings, source: str, seed: int) -> dict[str, Any]:
     """Train and measure everything on one draw of the source."""
     problem = sources.draw(settings, source, seed)
     sizes = settings.sizes(source)  # pyright: ignore[reportArgumentType]
     reference = _reference_latents(settings, problem)
+    comparisons = [Comparison(settings, problem, source, seed, k, main=i == 0) for i, k in enumerate(sizes)]
     return {
         "limits": {str(k): asdict(problem.limits(k)) for k in sizes},
         "eigenvalues": problem.eigenvalues[: settings.rank].tolist(),
-        "sizes": [
-            _size(settings, problem, reference, source, seed, k, main=i == 0) for i, k in enumerate(sizes)
-        ],
+        "sizes": [_size(comparison, reference) for comparison in comparisons],
     }
 
 
-def _size(
-    settings: Settings,
-    problem: sources.Problem,
-    reference: ReferenceLatents,
-    source: str,
-    seed: int,
-    size: int,
-    *,
-    main: bool,
-) -> dict[str, Any]:
-    restarts = _restarts(settings, problem, source, seed, size, main)
-    found = arms(settings, main)
-    start = _starts(settings, problem, restarts, found, sources.generator(source, seed, f"random {size}"))
-    order = batch_order(
-        len(problem.train),
-        settings.batch_size,
-        settings.long_steps,
-        sources.generator(source, seed, f"order {size}"),
-    )
-    rules = [rule(settings, arm) for arm in found]
-    rows, runs_at = _train(settings, problem, start, rules, order)
-    runs = [{**arm._asdict(), **row} for arm, row in zip(found, rows, strict=True)]
-    if main:
-        runs += _single(settings, problem, found, start, order)
-    lloyd_runs = {SINGLE: 0, BASELINE: restarts.best}
-    books = restarts.codebooks.double()[list(lloyd_runs.values())]
-    pca = problem.pca.expand(len(books), -1, -1)
-    at_end = measure(problem.fresh, LinearRuns(pca, books))
-    for i, name in enumerate(lloyd_runs):
+def _size(comparison: Comparison, reference: ReferenceLatents) -> dict[str, Any]:
+    settings, problem = comparison.settings, comparison.problem
+    restarts = _restarts(comparison)
+
+    # All arms together, on the same batches.
+    trained = arms(settings, comparison.main)
+    start = _starts(comparison, restarts, trained)
+    stream = comparison.stream("order")
+    order = batch_order(len(problem.train), settings.batch_size, settings.long_steps, stream)
+    runs = _train(comparison, trained, start, order)
+    if comparison.main:
+        runs += _single(comparison, trained, start, order)
+
+    # PCA + Lloyd, which is not trained by gradients.
+    baselines = {SINGLE: 0, BASELINE: restarts.best}
+    books = restarts.codebooks.double()[list(baselines.values())]
+    at_end = measure(problem.fresh, LinearRuns(problem.pca.expand(len(books), -1, -1), books))
+    for i, name in enumerate(baselines):
         runs.append({"estimator": name, "protocol": "lloyd", "beta": None, **_at(at_end, i)})
     return {
-        "codebook_size": size,
+        "codebook_size": comparison.size,
         "restarts": {"train": restarts.train, "fresh": restarts.fresh, "best": restarts.best},
-        "reference": _reference(settings, problem, reference, restarts, source, seed, size, main),
+        "reference": _reference(comparison, reference, restarts),
         "runs": runs,
-        "learned_subspace": _subspaces(problem, found, runs_at),
     }
 
 
-def _restarts(
-    settings: Settings, problem: sources.Problem, source: str, seed: int, size: int, main: bool
-) -> Restarts:
-    count = settings.restarts if main else settings.other_restarts
-    count = settings.high_restarts if source == "high" else count
-    stream = sources.generator(source, seed, f"lloyd {size}")
-    z = problem.train @ problem.pca
-    seeds = torch.stack([kmeans_plus_plus(z, size, stream) for _ in range(count)])
+def _restarts(comparison: Comparison) -> Restarts:
+    settings, problem, z = comparison.settings, comparison.problem, comparison.latents
+    count = settings.restarts if comparison.main else settings.other_restarts
+    count = settings.high_restarts if comparison.source == "high" else count
+    stream = comparison.stream("lloyd")
+    seeds = torch.stack([kmeans_plus_plus(z, comparison.size, stream) for _ in range(count)])
     # Float32: the search is twice as fast, and the codebook's seventh digit decides nothing.
-    found = lloyd(z.float(), seeds.float(), iterations=300, tolerance=settings.lloyd_tolerance)
-    fresh = measure(problem.fresh, LinearRuns(problem.pca.expand(count, -1, -1), found.codebook.double()))
+    ended = lloyd(z.float(), seeds.float(), iterations=300, tolerance=settings.lloyd_tolerance)
+    fresh = measure(problem.fresh, LinearRuns(problem.pca.expand(count, -1, -1), ended.codebook.double()))
     tail = float((problem.train.square().sum(-1) - z.square().sum(-1)).mean())
-    train = (found.distortion + tail).tolist()
-    best = int(found.distortion.argmin())
-    return Restarts(seeds[0], found.codebook, best, train, fresh["mse"].tolist())
+    train = (ended.distortion + tail).tolist()
+    return Restarts(seeds[0], ended.codebook, int(ended.distortion.argmin()), train, fresh["mse"].tolist())
 
 
-def _starts(
-    settings: Settings,
-    problem: sources.Problem,
-    restarts: Restarts,
-    found: list[Arm],
-    stream: torch.Generator,
-) -> LinearRuns:
+def _starts(comparison: Comparison, restarts: Restarts, trained: Sequence[Arm]) -> LinearRuns:
     """PCA and the first restart's k-means++ seeds; a random encoder with its own; or the best Lloyd codebook."""
+    problem, stream = comparison.problem, comparison.stream("random")
     random = qr(torch.randn(problem.pca.shape, generator=stream, dtype=torch.float64))
     begin = {
         "documents": (problem.pca, restarts.seeds),
         "tuned": (problem.pca, restarts.seeds),
-        "random": (random, kmeans_plus_plus(problem.train @ random, len(restarts.seeds), stream)),
+        "random": (random, kmeans_plus_plus(problem.train @ random, comparison.size, stream)),
         "lloyd": (problem.pca, restarts.codebooks[restarts.best].double()),
     }
-    pairs = [begin[arm.protocol] for arm in found]
+    pairs = [begin[arm.protocol] for arm in trained]
     return LinearRuns(*(torch.stack(parts) for parts in zip(*pairs, strict=True)))
 
 
 def _train(
-    settings: Settings,
-    problem: sources.Problem,
+    comparison: Comparison,
+    trained: Sequence[Arm],
     start: LinearRuns,
-    rules: list[Rule],
     order: Tensor,
-    **how: Any,
-) -> tuple[list[dict[str, Any]], LinearRuns]:
-    """Each run's results after `steps` on fresh data, with its curve on the test set; and the runs then."""
+    gradients: Gradients = closed_form_gradients,
+) -> list[dict[str, Any]]:
+    """Each arm's results after `steps` on fresh data, with its curve on the test set."""
+    settings, problem = comparison.settings, comparison.problem
     steps: list[int] = []
     history: list[dict[str, Tensor]] = []
     kept: list[LinearRuns] = []
@@ -154,63 +157,57 @@ def _train(
     train_linear(
         problem.train,
         start,
-        rules,
+        [rule(settings, arm) for arm in trained],
         order,
+        gradients=gradients,
         retraction=settings.retraction,
         horizon=settings.steps,
         evaluate=evaluate,
         evaluate_every=settings.evaluate_every,
-        **how,
     )
     runs = kept[0]
     at_end = measure(problem.fresh, runs)
     at_end["captured_percent"] = captured_percent(problem.fresh, runs.encoder, problem.pca)
     rows = []
-    for i in range(len(rules)):
+    for i, arm in enumerate(trained):
         curve = {name: [float(row[name][i]) for row in history] for name in ("mse", "entropy_percent")}
-        rows.append({**_at(at_end, i), "curve": {"step": list(steps), **curve}})
-    return rows, runs
+        rows.append({**arm._asdict(), **_at(at_end, i), "curve": {"step": list(steps), **curve}})
+    return rows
 
 
 def _single(
-    settings: Settings, problem: sources.Problem, found: list[Arm], start: LinearRuns, order: Tensor
+    comparison: Comparison, trained: list[Arm], start: LinearRuns, order: Tensor
 ) -> list[dict[str, Any]]:
-    """The documents' run by autograd and by the NumPy file, each on its own: the same batches and start."""
-    arm = Arm("straight_through", "documents", settings.commitment)
-    i = found.index(arm)
+    """The report's run by autograd and by the NumPy file, each on its own: the same batches and start."""
+    arm = Arm("straight_through", "documents", comparison.settings.commitment)
+    i = trained.index(arm)
     one = LinearRuns(*(t[i : i + 1] for t in start))
     rows = []
     for name, gradients in (("autograd", autograd_gradients), ("manual_numpy", numpy_gradients)):
-        row, _ = _train(
-            settings, problem, one, [rule(settings, arm)], order[: settings.steps], gradients=gradients
-        )
-        rows.append({**arm._asdict(), "estimator": name, **row[0]})
+        (row,) = _train(comparison, [arm], one, order[: comparison.settings.steps], gradients)
+        rows.append({**row, "estimator": name})
     return rows
 
 
 def _reference(
-    settings: Settings,
-    problem: sources.Problem,
-    reference: ReferenceLatents,
-    restarts: Restarts,
-    source: str,
-    seed: int,
-    size: int,
-    main: bool,
+    comparison: Comparison, reference: ReferenceLatents, restarts: Restarts
 ) -> dict[str, float | None]:
     """Lloyd on many fresh samples, measured on others: with PCA's encoder, and without the limit to m dimensions."""
+    settings, problem = comparison.settings, comparison.problem
     z, wide, axes = reference
     options = {"iterations": 100, "tolerance": settings.lloyd_tolerance}
     book = lloyd(z, restarts.codebooks[restarts.best], **options).codebook.double()
     inside = measure(problem.fresh, LinearRuns(problem.pca[None], book[None]))["mse"]
-    if not main:
+    if not comparison.main:
         return {"pca": float(inside), "free": None}
+
     # Two starts: k-means++ in all of them, and the codebook above beside zeros; the better on these samples.
-    few, padding = wide[: settings.train_samples], wide.new_zeros(size, settings.rank - settings.latent_dim)
-    stream = sources.generator(source, seed, f"free {size}")
-    starts = torch.stack([kmeans_plus_plus(few, size, stream), torch.cat([book.float(), padding], dim=1)])
-    found = lloyd(wide, lloyd(few, starts, **options).codebook, **options)
-    free = found.codebook[found.distortion.argmin()].double()
+    few = wide[: settings.train_samples]
+    padding = wide.new_zeros(comparison.size, settings.rank - settings.latent_dim)
+    seeds = kmeans_plus_plus(few, comparison.size, comparison.stream("free"))
+    starts = torch.stack([seeds, torch.cat([book.float(), padding], dim=1)])
+    ended = lloyd(wide, lloyd(few, starts, **options).codebook, **options)
+    free = ended.codebook[ended.distortion.argmin()].double()
     outside = measure(problem.fresh, LinearRuns(axes[None], free[None]))["mse"]
     return {"pca": float(inside), "free": float(outside)}
 
@@ -225,22 +222,6 @@ def _reference_latents(settings: Settings, problem: sources.Problem) -> Referenc
         narrow.append((x @ problem.pca).float())
         wide.append((x @ axes).float())
     return ReferenceLatents(torch.cat(narrow), torch.cat(wide), axes)
-
-
-def _subspaces(problem: sources.Problem, found: list[Arm], runs: LinearRuns) -> list[dict[str, Any]]:
-    """What a learned encoder is worth by itself: one Lloyd run in its latents, beside one in PCA's, from the same rows.
-
-    Only of the arms that began at PCA's best codebook, whose codebook is the common start.
-    """
-    rows = []
-    for i, arm in enumerate(found):
-        if arm.protocol != "lloyd" or arm.estimator != "straight_through":
-            continue
-        z = (problem.train @ runs.encoder[i]).float()
-        book = lloyd(z, runs.codebook[i].float(), iterations=100, tolerance=1e-4).codebook.double()
-        after = measure(problem.fresh, LinearRuns(runs.encoder[i : i + 1], book[None]))["mse"]
-        rows.append({**arm._asdict(), "mse": float(after)})
-    return rows
 
 
 def _at(values: dict[str, Tensor], run: int) -> dict[str, float]:

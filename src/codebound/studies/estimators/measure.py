@@ -28,12 +28,12 @@ def measure(x: Float[Tensor, "n d"], runs: LinearRuns) -> dict[str, Tensor]:
         z, indices, q = assign(rows, runs)
         total += rows.square().sum() - 2 * (z * q).sum((-2, -1)) + length.gather(1, indices).sum(-1)
         counts += torch.stack([torch.bincount(i, minlength=size) for i in indices])
-    found = usage(counts)
+    use = usage(counts)
     return {
         "mse": total / len(x),
-        "entropy_percent": 100 * found.entropy_bits / math.log2(size),
-        "perplexity_percent": 100 * found.perplexity / size,
-        "dead": found.dead,
+        "entropy_percent": 100 * use.entropy_bits / math.log2(size),
+        "perplexity_percent": 100 * use.perplexity / size,
+        "dead": use.dead,
     }
 
 

@@ -1,4 +1,4 @@
-"""One cell of the non-linear comparison: the estimators under an MLP encoder and decoder (mission row C8)."""
+"""One cell of the non-linear comparison: the estimators under an MLP encoder and decoder."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ def _measure(x: Tensor, runs: NetworkRuns) -> dict[str, Tensor]:
         x_hat, indices = reproduce(rows, runs)
         total += (rows - x_hat).square().sum((-2, -1), dtype=torch.float64)
         counts = counts + torch.stack([torch.bincount(i, minlength=size) for i in indices])
-    found = usage(torch.as_tensor(counts))
+    use = usage(torch.as_tensor(counts))
     return {
         "mse": total / len(x),
-        "perplexity_percent": 100 * found.perplexity / size,
-        "dead": found.dead,
+        "perplexity_percent": 100 * use.perplexity / size,
+        "dead": use.dead,
     }

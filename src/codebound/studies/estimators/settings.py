@@ -13,16 +13,18 @@ from codebound.nets.linear import Retraction
 SourceName = Literal["gaussian", "mixture", "laplace", "noisy", "high", "photos"]
 NetworkSource = Literal["gaussian", "mixture", "photos"]
 
-FULL = {
-    "seeds": 20,
-    "sources": ("gaussian", "mixture", "laplace", "noisy", "high", "photos"),
-    "mlp_sources": ("gaussian", "mixture", "photos"),
-}
-QUICK = {"seeds": 2, "sources": ("gaussian", "mixture"), "codebook_sizes": (8, 64)}
+_AT_MOST = (  # the first is no more than the second
+    ("latent_dim", "rank"),
+    ("rank", "dim"),
+    ("rank", "high_dim"),
+    ("bottom_variance", "top_variance"),
+    ("steps", "long_steps"),
+    *((size, "train_samples") for size in ("batch_size", "mlp_batch", "codebook_size", "high_codebook_size")),
+)
 
 
 class Settings(config.Settings):
-    """Defaults are the documents' (row C2); `--quick` and `--full` change seeds, sources and sizes."""
+    """Defaults are the report's; `--quick` and `--full` change seeds, sources and sizes."""
 
     CHOOSES: ClassVar = frozenset({"seeds", "first_seed"})
 
@@ -90,56 +92,34 @@ class Settings(config.Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
+        # Lists.
+        chosen, betas = {*self.sources, *self.mlp_sources}, list(self.commitments)
         _require(bool(self.sources), "sources must name at least one")
         for name in ("sources", "mlp_sources", "codebook_sizes", "commitments"):
             values = getattr(self, name)
             _require(len(set(values)) == len(values), f"{name} names one twice")
-        _require(
-            set(self.mlp_sources) <= set(self.sources),
-            f"mlp_sources={list(self.mlp_sources)} must be among sources={list(self.sources)}: they share their limits",
-        )
-        _require(
-            all(b >= 0 for b in self.commitments), f"commitments must be ≥ 0; got {list(self.commitments)}"
-        )
-        _require(
-            self.commitment in self.commitments,
-            f"commitment={self.commitment} must be one of commitments={list(self.commitments)}",
-        )
-        _require(
-            1.0 in self.commitments and 0.0 in self.commitments,
-            "commitments must hold 0 and 1: theory names them (β = 0 is PCA, β = 1 the exact gradient)",
-        )
-        _require(
-            self.latent_dim <= self.rank <= self.dim,
-            f"latent_dim ≤ rank ≤ dim is needed; got {self.latent_dim}, {self.rank}, {self.dim}",
-        )
-        _require(self.rank <= self.high_dim, f"rank={self.rank} must be at most high_dim={self.high_dim}")
-        _require(self.bottom_variance <= self.top_variance, "bottom_variance must be at most top_variance")
-        _require(
-            self.steps <= self.long_steps,
-            f"steps={self.steps} must be at most long_steps={self.long_steps}",
-        )
-        _require(
-            self.steps % self.evaluate_every == 0,
-            f"evaluate_every={self.evaluate_every} must divide steps={self.steps}",
-        )
-        for name in ("batch_size", "mlp_batch", "codebook_size", "high_codebook_size"):
-            _require(
-                getattr(self, name) <= self.train_samples,
-                f"{name}={getattr(self, name)} is more than train_samples={self.train_samples}",
-            )
-        _require(
-            max(self.codebook_sizes, default=2) <= self.train_samples,
-            f"codebook_sizes go up to {max(self.codebook_sizes, default=2)}; train_samples={self.train_samples}",
-        )
-        _require(
-            "mixture" not in (*self.sources, *self.mlp_sources) or self.mixture_components > self.rank,
-            f"mixture_components={self.mixture_components} must be more than rank={self.rank}",
-        )
-        _require(
-            "photos" not in (*self.sources, *self.mlp_sources) or self.dim == 64,
-            f"the source 'photos' is of 8×8 patches: dim=64, got {self.dim}",
-        )
+        alone = f"mlp_sources={list(self.mlp_sources)} must be among sources={list(self.sources)}"
+        _require(chosen == set(self.sources), f"{alone}: they share their limits")
+        _require(min(betas, default=0) >= 0, f"commitments must be ≥ 0; got {betas}")
+        _require(self.commitment in betas, f"commitment={self.commitment} must be one of commitments={betas}")
+        theory = "theory names them (β = 0 is PCA, β = 1 the exact gradient)"
+        _require({0.0, 1.0} <= set(betas), f"commitments must hold 0 and 1: {theory}")
+
+        # Sizes, beside one another.
+        for small, large in _AT_MOST:
+            values = getattr(self, small), getattr(self, large)
+            _require(values[0] <= values[1], f"{small}={values[0]} must be at most {large}={values[1]}")
+        most = max(self.codebook_sizes, default=2)
+        samples = f"train_samples={self.train_samples}"
+        _require(most <= self.train_samples, f"codebook_sizes go up to {most}, more than {samples}")
+        every = f"evaluate_every={self.evaluate_every} must divide steps={self.steps}"
+        _require(self.steps % self.evaluate_every == 0, every)
+
+        # What a source needs.
+        clusters = f"mixture_components={self.mixture_components} must be more than rank={self.rank}"
+        _require("mixture" not in chosen or self.mixture_components > self.rank, clusters)
+        patches = f"the source 'photos' is of 8×8 patches: dim=64, got {self.dim}"
+        _require("photos" not in chosen or self.dim == 64, patches)
         return self
 
     @property

@@ -122,9 +122,9 @@ def _photos(settings: Settings, seed: int) -> Problem:
     rows = bound_on.numpy()[np.random.default_rng(0).permutation(len(bound_on))]
 
     def limits(size: int) -> Limits:
-        found = estimated_limits(rows, size)
+        estimate = estimated_limits(rows, size)
         reference = gaussian.water_filling(eigenvalues, math.log2(size)).distortion
-        return Limits(found.shannon, found.shannon_low, found.shannon_high, None, reference)
+        return Limits(estimate.shannon, estimate.shannon_low, estimate.shannon_high, None, reference)
 
     pca = PCA.fit(train, settings.latent_dim).axes
     return Problem(train, test, fresh, more, pca, eigenvalues, limits)

@@ -1,178 +1,184 @@
-"""From a run to tables: every number with its interval over seeds, and its distance from the limit."""
+"""A run as numbers: every one with its interval over seeds, and its distance from the limit."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from codebound.reporting.statistics import Interval, mean_interval, paired_percent
-from codebound.studies.estimators.arms import BASELINE
-from codebound.studies.estimators.labels import Shown, shown
+from codebound.reporting.claims import Level
+from codebound.studies.estimators.arms import BASELINE, EXACT_BETA
+from codebound.studies.estimators.labels import PROTOCOLS, Line, lines
 from codebound.studies.estimators.networks import NETWORK_ESTIMATORS
-from codebound.studies.estimators.rundata import StudyData, Values, restart_values, spread_percent
-from codebound.theory.gaussian import gap_db
+from codebound.studies.estimators.records import LIMITS, REFERENCES, RUN_METRICS
+from codebound.studies.estimators.settings import Settings, SourceName
+from codebound.studies.framework import declare as fw
 
-METRICS = ("mse", "gap_db", "entropy_percent", "perplexity_percent", "dead", "captured_percent")
-_FLOORS = {"mse": 0.0, "entropy_percent": 0.0, "perplexity_percent": 0.0, "dead": 0.0}
+NEGLIGIBLE = 0.25  # per cent: a difference whose whole interval is smaller is called level
 RESTARTS = (1, 2, 5, 10, 20)
+Percents = Mapping[str, Mapping[str, fw.Interval]]
+"""A change of the error in per cent, by source and protocol."""
+
+LLOYD: Mapping[str, Level] = {"estimator": BASELINE, "protocol": "lloyd", "beta": None}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a source's ranking; `versus` in per cent of the best Lloyd restart's error, paired by seed."""
+    """A line of a source's ranking, or of its networks; `versus`: beside the baseline's error in per cent, paired."""
 
-    shown: Shown
-    metrics: dict[str, Interval]
-    versus: Interval | None
+    line: Line
+    metrics: dict[str, fw.Interval]
+    versus: fw.Interval | None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self, baseline: str) -> dict[str, Any]:
+        """`baseline` is what `versus` is against."""
         return {
-            "estimator": self.shown.estimator,
-            "protocol": self.shown.protocol,
-            "beta": self.shown.beta,
-            "metrics": {k: v.to_json() for k, v in self.metrics.items()},
-            "percent_versus_best_lloyd": self.versus.to_json() if self.versus else None,
+            "estimator": self.line.estimator,
+            "protocol": self.line.protocol,
+            "beta": self.line.beta,
+            "metrics": _json(self.metrics),
+            f"percent_versus_{baseline}": self.versus.to_json() if self.versus else None,
         }
 
 
 @dataclass(frozen=True)
-class NetworkRow:
-    """One estimator under the MLP; `versus` in per cent of straight-through's error at the same β."""
+class SourceResult:
+    """A source: its limits and references, the ranking, what restarts are worth, the runs under an MLP."""
 
-    estimator: str
-    beta: float
-    metrics: dict[str, Interval]
-    versus: Interval | None
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "estimator": self.estimator,
-            "beta": self.beta,
-            "metrics": {k: v.to_json() for k, v in self.metrics.items()},
-            "percent_versus_straight_through": self.versus.to_json() if self.versus else None,
-        }
-
-
-@dataclass(frozen=True)
-class SourceSummary:
-    """A source: its limits and references, the ranking, what restarts are worth, the non-linear runs."""
-
-    source: str
+    source: SourceName
     codebook_size: int
+    sizes: tuple[int, ...]
     seeds: int
-    limits: dict[str, Interval]
+    limits: dict[str, fw.Interval]
     rows: list[Row]
-    restarts: dict[int, Interval]  # per cent above the best of all: expected for the best of so many
-    spread: Interval  # per cent, worst above best restart
-    networks: list[NetworkRow]
+    restarts: dict[int, fw.Interval]  # per cent above the best of all: expected for the best of so many
+    spread: fw.Interval  # per cent, worst above best restart
+    networks: list[Row]
 
-    def row(self, estimator: str, protocol: str, beta: float | None = None) -> Row | None:
-        """One line, or None where it was not run. β: the first that there is, unless given."""
-        for row in self.rows:
-            s = row.shown
-            if (s.estimator, s.protocol) == (estimator, protocol) and beta in (None, s.beta):
-                return row
-        return None
+    @property
+    def at(self) -> dict[str, Level]:
+        """The levels of the comparison."""
+        return {"source": self.source, "codebook_size": self.codebook_size}
+
+    @property
+    def bound(self) -> str:
+        """What 0 dB is: tight for a Gaussian, a lower bound elsewhere, estimated for real data."""
+        if "restricted" in self.limits:
+            return "Shannon bound"
+        return f"{'estimated ' if 'shannon_low' in self.limits else ''}Shannon lower bound"
+
+    def row(self, estimator: str, protocol: str, beta: float | None) -> Row | None:
+        """One line of the ranking, or None where it was not run."""
+        return next((row for row in self.rows if row.line[:3] == (estimator, protocol, beta)), None)
 
     def to_json(self) -> dict[str, Any]:
+        """As in results.json."""
         return {
             "source": self.source,
             "codebook_size": self.codebook_size,
             "seeds": self.seeds,
-            "limits": {k: v.to_json() for k, v in self.limits.items()},
-            "rows": [row.to_json() for row in self.rows],
-            "restarts_percent_above_best": {str(k): v.to_json() for k, v in self.restarts.items()},
+            "limits": _json(self.limits),
+            "rows": [row.to_json("best_lloyd") for row in self.rows],
+            "restarts_percent_above_best": _json({str(count): x for count, x in self.restarts.items()}),
             "restart_spread_percent": self.spread.to_json(),
-            "mlp": [row.to_json() for row in self.networks],
+            "mlp": [row.to_json("straight_through") for row in self.networks],
         }
 
 
-def summarise(data: StudyData) -> list[SourceSummary]:
-    """Intervals over seeds for every source of a run."""
-    return [_source(data, source) for source in data.sources]
+def summarise(run: fw.StudyRun[Settings]) -> list[SourceResult]:
+    """Every source that has a finished comparison, in the order of the settings."""
+    return [
+        _source(run, source)
+        for source in run.settings.sources
+        if run.where(experiment="linear", source=source)
+    ]
 
 
-def _source(data: StudyData, source: str) -> SourceSummary:
-    base = data.values(source, BASELINE, "lloyd")
-    rows = []
-    for line in shown(data.settings):
-        metrics = {
-            name: mean_interval(values.values(), _FLOORS.get(name, float("-inf")))
-            for name in METRICS
-            if (values := data.values(source, line.estimator, line.protocol, name, beta=line.beta))
-        }
-        if not metrics:
-            continue
-        own = data.values(source, line.estimator, line.protocol, beta=line.beta)
-        versus = None if line.estimator == BASELINE else paired_percent(own, base)
-        rows.append(Row(line, metrics, versus))
-    most = len(next(iter(data.part(source).values()))["restarts"]["train"])
-    counts = sorted({count for count in RESTARTS if count <= most} | {most})
-    all_of_them = restart_values(data, source, most)
-    return SourceSummary(
-        source=source,
-        codebook_size=data.size(source),
-        seeds=len(data.of("linear", source)),
-        limits=limits(data, source),
-        rows=rows,
-        restarts={n: paired_percent(restart_values(data, source, n), all_of_them) for n in counts},
-        spread=mean_interval(spread_percent(data, source).values(), 0.0),
-        networks=_networks(data, source) if source in data.mlp_sources else [],
+def _source(run: fw.StudyRun[Settings], source: SourceName) -> SourceResult:
+    table, sizes = run.table, run.settings.sizes(source)
+    at: dict[str, Level] = {"source": source, "codebook_size": sizes[0]}
+    finished = run.where(experiment="linear", source=source)
+    most = len(finished[0]["sizes"][0]["restarts"]["train"])
+    chosen = sorted({count for count in RESTARTS if count <= most} | {most})
+    return SourceResult(
+        source,
+        sizes[0],
+        sizes,
+        len(finished),
+        limits={n: table.interval(n, **at) for n in (*LIMITS, *REFERENCES) if table.values(n, **at)},
+        rows=[row for line in lines(run.settings) if (row := _row(table, at, line, LLOYD)).metrics],
+        restarts={n: table.interval("restart_percent", **at, restarts=n) for n in chosen},
+        spread=table.interval("restart_spread_percent", **at),
+        networks=_networks(run, at),
     )
 
 
-def limits(data: StudyData, source: str, size: int | None = None) -> dict[str, Interval]:
-    """Bounds and references of a source at a codebook size, with the references' distance from the bound."""
-    names = ("shannon", "shannon_low", "shannon_high", "restricted", "gaussian_reference")
-    found = {n: mean_interval(v.values()) for n in names if (v := data.limit(source, n, size))}
-    bound = data.limit(source, "shannon", size)
-    for name in ("pca", "free"):
-        values = data.reference(source, name, size)
-        if values:
-            found[f"reference_{name}"] = mean_interval(values.values())
-            found[f"reference_{name}_db"] = mean_interval(_gaps(values, bound).values())
-    return found
+def _row(table: fw.LongTable, at: Mapping[str, Level], line: Line, baseline: Mapping[str, Level]) -> Row:
+    levels = {**at, "estimator": line.estimator, "protocol": line.protocol, "beta": line.beta}
+    names = [metric.name for metric in RUN_METRICS]
+    metrics = {name: table.interval(name, **levels) for name in names if table.values(name, **levels)}
+    itself = line.estimator == baseline["estimator"]
+    return Row(line, metrics, None if itself else table.percent("mse", baseline, **levels))
 
 
-def bound_name(summary: SourceSummary) -> str:
-    """What 0 dB is: tight for a Gaussian, a lower bound elsewhere, estimated for real data."""
-    if "restricted" in summary.limits:
-        return "Shannon bound"
-    return f"{'estimated ' if 'shannon_low' in summary.limits else ''}Shannon lower bound"
+def _networks(run: fw.StudyRun[Settings], at: Mapping[str, Level]) -> list[Row]:
+    """Each estimator at β and at 1, beside straight-through at the same β."""
+    baseline = {"estimator": "straight_through"}
+    rows = [
+        _row(run.table, at, Line(name, "mlp", beta, f"β = {beta:g}"), baseline)
+        for beta in dict.fromkeys((run.settings.commitment, EXACT_BETA))
+        for name in NETWORK_ESTIMATORS
+    ]
+    return [row for row in rows if row.metrics]
 
 
-def _gaps(values: Values, bound: Values) -> Values:
-    return {s: gap_db(v, bound[s]) for s, v in values.items()}
-
-
-def _networks(data: StudyData, source: str) -> list[NetworkRow]:
-    rows = []
-    for beta in dict.fromkeys((data.settings.commitment, 1.0)):
-        base = data.network(source, "straight_through", beta)
-        for name in NETWORK_ESTIMATORS:
-            own = data.network(source, name, beta)
-            metrics = {
-                m: mean_interval(data.network(source, name, beta, m).values(), 0.0)
-                for m in ("mse", "perplexity_percent", "dead")
-            }
-            bound = data.limit(source, "shannon")
-            if set(own) <= set(bound):
-                metrics["gap_db"] = mean_interval(_gaps(own, bound).values())
-            versus = None if name == "straight_through" else paired_percent(own, base)
-            rows.append(NetworkRow(name, beta, metrics, versus))
-    return rows
-
-
-def learned_gain(data: StudyData, source: str, size: int, beta: float) -> Interval | None:
+def learned_gain(table: fw.LongTable, source: str, size: int, beta: float) -> fw.Interval | None:
     """Per cent by which a trained encoder (straight-through, from the best Lloyd codebook) changes that one's error."""
-    own = data.values(source, "straight_through", "lloyd", beta=beta, size=size)
-    base = data.values(source, BASELINE, "lloyd", size=size)
-    return paired_percent(own, base) if own and base else None
+    own = {"estimator": "straight_through", "protocol": "lloyd", "beta": beta}
+    return table.percent("mse", LLOYD, source=source, codebook_size=size, **own)
 
 
-def seeds_text(summaries: Sequence[SourceSummary]) -> str:
-    """5 seeds, or the range where sources differ."""
-    counts = sorted({s.seeds for s in summaries})
-    text = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return f"{text} seed{'' if counts == [1] else 's'}"
+def rotation_percents(table: fw.LongTable, result: SourceResult, beta: float) -> dict[str, fw.Interval]:
+    """Rotation against straight-through with a linear encoder, by protocol."""
+    return _by_protocol(
+        table, result, {"estimator": "straight_through"}, {"estimator": "rotation", "beta": beta}
+    )
+
+
+def exact_percents(table: fw.LongTable, result: SourceResult, beta: float) -> dict[str, fw.Interval]:
+    """β = 1, the exact gradient, against this β, straight-through with a linear encoder, by protocol."""
+    exact = {"estimator": "straight_through", "beta": EXACT_BETA}
+    return _by_protocol(table, result, {"beta": beta}, exact)
+
+
+def _by_protocol(
+    table: fw.LongTable, result: SourceResult, against: Mapping[str, Level], own: Mapping[str, Level]
+) -> dict[str, fw.Interval]:
+    changes = {name: table.percent("mse", against, **result.at, **own, protocol=name) for name in PROTOCOLS}
+    return {name: change for name, change in changes.items() if change is not None}
+
+
+def paired_gap(table: fw.LongTable, **levels: Level) -> fw.Interval:
+    """Decibels above the bound; the interval is of the difference from the best Lloyd restart's, paired by seed.
+
+    The seeds' sources differ more than the methods do; the baseline itself has its own interval.
+    """
+    difference = table.difference("gap_db", LLOYD, **levels)
+    if levels["estimator"] == BASELINE or difference is None:
+        return table.interval("gap_db", **levels)
+    middle = table.interval("gap_db", **{**levels, **LLOYD}).mean
+    low, mean, high = (middle + side for side in (difference.low, difference.mean, difference.high))
+    return replace(difference, low=low, mean=mean, high=high)
+
+
+def word(percent: fw.Interval) -> str:
+    """better, worse, level (the whole interval within ± `NEGLIGIBLE`) or undecided."""
+    if not percent.known:
+        return "undecided"
+    if max(abs(percent.low), abs(percent.high)) < NEGLIGIBLE:
+        return "level"
+    return "better" if percent.high < 0 else "worse" if percent.low > 0 else "undecided"
+
+
+def _json(intervals: Mapping[str, fw.Interval]) -> dict[str, Any]:
+    return {name: interval.to_json() for name, interval in intervals.items()}

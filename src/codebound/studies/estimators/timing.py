@@ -1,4 +1,4 @@
-"""Time and working memory of four ways to one training step, interleaved (mission row C7)."""
+"""Time and working memory of four ways to one training step, interleaved."""
 
 from __future__ import annotations
 
@@ -20,14 +20,9 @@ from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
 
 from codebound.batched import linear_numpy
-from codebound.batched.linear import (
-    LinearRuns,
-    Rule,
-    autograd_gradients,
-    closed_form_gradients,
-    loss,
-)
+from codebound.batched.linear import LinearRuns, Rule, autograd_gradients, closed_form_gradients, loss
 from codebound.nets.linear import polar
+from codebound.quantize.estimator import StraightThrough
 from codebound.quantize.seeding import kmeans_plus_plus
 from codebound.studies.estimators import sources
 from codebound.studies.estimators.settings import Settings
@@ -42,23 +37,27 @@ def run_timing(settings: Settings, source: str, seed: int) -> dict[str, Any]:
     problem = sources.draw(settings.model_copy(update={"fresh_samples": 2, "test_samples": 2}), source, seed)
     stream = sources.generator(source, seed, "timing")
     book = kmeans_plus_plus(problem.train @ problem.pca, settings.codebook_size, stream)
-    ways = _ways(settings, LinearRuns(problem.pca[None], book[None]))
     x = problem.train[: settings.batch_size].contiguous()
+
+    # Ways that can run here.
+    ways = _ways(settings, LinearRuns(problem.pca[None], book[None]))
     absent = {name: reason for name, way in ways.items() if (reason := _try(way, x))}
     ways = {name: way for name, way in ways.items() if name not in absent}
+
+    # The order turns round by round, so that none always follows the same neighbour.
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(settings.timing_rounds):
-        # The order turns round by round, so that none always follows the same neighbour.
-        names = list(ways)[turn % len(ways) :] + list(ways)[: turn % len(ways)]
-        for name in names:
+        first = turn % len(ways)
+        for name in (*list(ways)[first:], *list(ways)[:first]):
             began = time.perf_counter()
             for _ in range(_STEPS):
                 ways[name](x)
             share = _MANY if name == "manual_batched_many" else 1
             seconds[name].append((time.perf_counter() - began) / _STEPS / share)
+    peaks = {name: _peak(way, x) for name, way in ways.items()}
     return {
         "seconds": seconds,
-        "peak_bytes": {name: _peak(way, x) for name, way in ways.items()},
+        "peak_bytes": peaks,
         "absent": absent,
         "steps_per_round": _STEPS,
         "many": _MANY,
@@ -66,28 +65,22 @@ def run_timing(settings: Settings, source: str, seed: int) -> dict[str, Any]:
 
 
 def _ways(settings: Settings, start: LinearRuns) -> dict[str, Callable[[Tensor], Any]]:
-    rule = Rule(
-        lr_encoder=settings.lr_encoder,
-        lr_codebook=settings.lr_codebook,
-        commitment=settings.commitment,
-        codebook_weight=settings.codebook_weight,
-    )
-    beta, alpha = float(rule.commitment), float(rule.codebook_weight)
+    rates = (settings.lr_encoder, settings.lr_codebook)
+    beta, alpha = settings.commitment, settings.codebook_weight
+    rule = Rule(StraightThrough(), *rates, beta, alpha)
     state = linear_numpy.State(start.encoder[0].numpy(), start.codebook[0].numpy())
     many = LinearRuns(*(t.expand(_MANY, -1, -1).contiguous() for t in start))
 
     def numpy_step(x: Tensor) -> Any:
-        return linear_numpy.step(
-            x.numpy(), state, float(rule.lr_encoder), float(rule.lr_codebook), beta, alpha
-        )
+        return linear_numpy.step(x.numpy(), state, *rates, beta, alpha)
 
     def torch_step(gradients: Callable[..., LinearRuns], runs: LinearRuns) -> Callable[[Tensor], Any]:
         rules = [rule] * len(runs.encoder)
 
         def step(x: Tensor) -> LinearRuns:
             g = gradients(x, runs, rules)
-            encoder = polar(runs.encoder - rule.lr_encoder * g.encoder)
-            return LinearRuns(encoder, runs.codebook - rule.lr_codebook * g.codebook)
+            encoder = polar(runs.encoder - rates[0] * g.encoder)
+            return LinearRuns(encoder, runs.codebook - rates[1] * g.codebook)
 
         return step
 

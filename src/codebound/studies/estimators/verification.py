@@ -1,7 +1,8 @@
-"""Manual gradients against automatic differentiation: the same start, the same batches, float64 (mission row C4)."""
+"""Manual gradients against automatic differentiation: the same start, the same batches, float64."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,14 +18,14 @@ from codebound.batched.linear import (
     numpy_gradients,
     train_linear,
 )
-from codebound.quantize.estimator import Projection, Rotation, StraightThrough
+from codebound.quantize.estimator import Estimator, Projection, Rotation, StraightThrough
 from codebound.quantize.seeding import kmeans_plus_plus
 from codebound.studies.estimators import sources
 from codebound.studies.estimators.measure import measure
 from codebound.studies.estimators.settings import Settings
 
 # Ways to one gradient: (the way, the rule's estimator). The NumPy file knows straight-through only.
-WAYS: dict[str, tuple[Gradients, Any]] = {
+WAYS: dict[str, tuple[Gradients, Estimator]] = {
     "manual_numpy": (numpy_gradients, StraightThrough()),
     "manual_batched": (closed_form_gradients, StraightThrough()),
     "rotation_batched": (closed_form_gradients, Rotation()),
@@ -48,48 +49,36 @@ def _compare(
     start: LinearRuns,
     order: Tensor,
     gradients: Gradients,
-    estimator: Any,
+    estimator: Estimator,
 ) -> dict[str, Any]:
-    rules = [
-        Rule(
-            estimator,
-            settings.lr_encoder,
-            settings.lr_codebook,
-            settings.commitment,
-            settings.codebook_weight,
-        )
-    ]
-    found: dict[str, list[float]] = {"encoder_gradient": [], "codebook_gradient": []}
+    weights = (settings.lr_encoder, settings.lr_codebook, settings.commitment, settings.codebook_weight)
+    differences: dict[str, list[float]] = {"encoder_gradient": [], "codebook_gradient": []}
 
-    def both(x: Tensor, runs: LinearRuns, rules: Any) -> LinearRuns:
+    def both(x: Tensor, runs: LinearRuns, rules: Sequence[Rule]) -> LinearRuns:
         own, automatic = gradients(x, runs, rules), autograd_gradients(x, runs, rules)
-        for name, a, b in zip(found, own, automatic, strict=True):
-            found[name].append(difference(a, b))
+        for name, a, b in zip(differences, own, automatic, strict=True):
+            differences[name].append(difference(a, b))
         return own
 
-    paths: dict[str, list[LinearRuns]] = {"own": [], "automatic": []}
-    ends = {}
-    for name, way in (("own", both), ("automatic", autograd_gradients)):
-        ends[name] = train_linear(
+    # Two whole runs: one moves by the gradients that are judged, one by autograd's.
+    paths: list[list[LinearRuns]] = []
+    for way in (both, autograd_gradients):
+        paths.append([])
+        train_linear(
             problem.train,
             start,
-            rules,
+            [Rule(estimator, *weights)],
             order,
             gradients=way,
             retraction=settings.retraction,
-            evaluate=lambda step, runs, name=name: paths[name].append(runs),
+            evaluate=lambda step, runs: paths[-1].append(runs),
         )
-    apart = [
-        max(difference(a, b) for a, b in zip(x, y, strict=True))
-        for x, y in zip(paths["own"], paths["automatic"], strict=True)
-    ]
-    own, automatic = (measure(problem.fresh, ends[name]) for name in ("own", "automatic"))
+    ends = [measure(problem.fresh, path[-1]) for path in paths]
     return {
-        **found,
-        "trajectory": apart,
-        "mse": [float(m["mse"]) for m in (own, automatic)],
-        "entropy_percent": [float(m["entropy_percent"]) for m in (own, automatic)],
-        "curve": [float(measure(problem.test, runs)["mse"]) for runs in paths["own"][::10]],
+        **differences,
+        "trajectory": [max(map(difference, x, y)) for x, y in zip(*paths, strict=True)],
+        **{name: [float(end[name]) for end in ends] for name in ("mse", "entropy_percent")},
+        "curve": [float(measure(problem.test, runs)["mse"]) for runs in paths[0][::10]],
     }
 
 
