@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from codebound import config
-from codebound.cli import estimators_study, init_study, population_study, utilisation_study
+from codebound.cli import estimators_study, population_study, utilisation_study
 from codebound.cli.terminal import AsJson, Backend, Jobs, Sets, group, out, plain, run_study, say_where
 from codebound.runs.folder import read_study
 from codebound.studies import registry
@@ -26,7 +26,6 @@ app = group("Questions answered by experiments: cells, seeds, claims, verdicts, 
 
 # Studies that are not declared in the framework yet; a port deletes its module and its line here.
 BY_HAND = {
-    "init": init_study,
     "estimators": estimators_study,
     "population": population_study,
     "utilisation": utilisation_study,

@@ -171,9 +171,12 @@ def darken(figure: Figure) -> None:
         if isinstance(artist, Text):
             artist.set_color(_dark(artist.get_color()))
         elif isinstance(artist, Line2D):
-            artist.set_color(_dark(artist.get_color()))
-            artist.set_markerfacecolor(_dark(artist.get_markerfacecolor()))
-            artist.set_markeredgecolor(_dark(artist.get_markeredgecolor()))
+            # All are read before any is set: a marker may take its colour from the line's.
+            line, face, edge = (
+                _dark(colour)
+                for colour in (artist.get_color(), artist.get_markerfacecolor(), artist.get_markeredgecolor())
+            )
+            artist.set(color=line, markerfacecolor=face, markeredgecolor=edge)
         elif isinstance(artist, Collection):
             if artist.get_array() is None:  # mapped values keep their colour map
                 artist.set_facecolor([_dark(colour) for colour in artist.get_facecolor()])

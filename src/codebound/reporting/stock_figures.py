@@ -91,10 +91,12 @@ def dots(
     unit: str = "",
     limits: Sequence[Limit] = (),
     colours: Sequence[str] = (),
+    most: float = math.inf,
 ) -> Figure:
     """A line of dots with 95 % intervals for each named row: one dot for each of `names`, the last one filled.
 
-    `limits` are drawn across all rows. Two names are, for example, before and after training.
+    `limits` are drawn across all rows. Two names are, for example, before and after training. A value above `most` is
+    written at the edge.
     """
     figure = plots.new_figure(9, 1.4 + 0.34 * len(rows))
     axes = figure.subplots()
@@ -103,6 +105,13 @@ def dots(
         colour = colours[y] if colours else PALETTE[0]
         for place, interval in enumerate(intervals):
             if interval is None or not math.isfinite(interval.mean):
+                continue
+            if interval.mean > most:
+                ground = {"facecolor": plots.PAPER, "edgecolor": "none", "pad": 1}
+                axes.annotate(
+                    f"{interval.mean:.1f} ▸", (most, y), (-4, 0), textcoords="offset points", ha="right", va="center",
+                    fontsize=8.5, color=colour, bbox=ground, zorder=5,
+                )  # fmt: skip
                 continue
             bars = [[interval.mean - interval.low], [interval.high - interval.mean]]
             axes.errorbar(
@@ -118,6 +127,8 @@ def dots(
     axes.set_yticks(range(len(rows)), [name for name, _ in rows])
     axes.invert_yaxis()
     handles = [plots.limit_line(axes, limit, "vertical") for limit in limits]
+    if math.isfinite(most):
+        axes.set_xlim(right=most)
     for place, name in enumerate(names if len(names) > 1 else ()):
         face = plots.INK if place == len(names) - 1 else plots.PAPER
         handles += axes.plot([], [], "o", color=plots.INK, markerfacecolor=face, label=name)
@@ -134,8 +145,13 @@ def curves(
     series: str,
     looks: Mapping[Any, Look] | None = None,
     limits: Mapping[str, Sequence[Limit]] | None = None,
+    log_after: int = 0,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> Figure:
-    """A panel for each metric, against the factor `over` (the step): means over the repeats with their 95 % band."""
+    """A panel for each metric, against the factor `over` (the step): means over the repeats with their 95 % band.
+
+    `log_after`: a logarithmic axis from this step on, where the start matters. `ranges` are those shown, by metric.
+    """
     shown = looks_of(table.levels(series), looks)
     figure, lines = plots.new_figure(PANEL[0] * len(metrics), 4.6), []
     for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False).flat, metrics, strict=True):
@@ -146,8 +162,13 @@ def curves(
             by_step = own.pivot_table(index=table.repeats, columns=over, values=metric, dropna=False)
             if by_step.size:
                 line = {"color": look.colour, "label": look.name, "linestyle": look.dashes, "linewidth": 1.5}
-                plots.band(axes, by_step.columns.to_numpy(dtype=float), by_step.to_numpy(dtype=float), line)
+                steps, runs = by_step.columns.to_numpy(dtype=float), by_step.to_numpy(dtype=float)
+                plots.band(axes, steps, runs, line, table.overlap)
         lines += [plots.limit_line(axes, limit, "horizontal") for limit in (limits or {}).get(metric, ())]
+        if log_after:
+            plots.step_axis(axes, max(table.levels(over)), log_after)
+        if metric in (ranges or {}):
+            axes.set_ylim(*(ranges or {})[metric])
     _legend(figure, lines)
     return figure
 
