@@ -107,10 +107,9 @@ def dots(
             if interval is None or not math.isfinite(interval.mean):
                 continue
             if interval.mean > most:
-                ground = {"facecolor": plots.PAPER, "edgecolor": "none", "pad": 1}
                 axes.annotate(
-                    f"{interval.mean:.1f} ▸", (most, y), (-4, 0), textcoords="offset points", ha="right", va="center",
-                    fontsize=8.5, color=colour, bbox=ground, zorder=5,
+                    f"{interval.mean:.1f} ▸", (most, y), (-4, 5), textcoords="offset points", ha="right",
+                    fontsize=8.5, color=colour,
                 )  # fmt: skip
                 continue
             bars = [[interval.mean - interval.low], [interval.high - interval.mean]]

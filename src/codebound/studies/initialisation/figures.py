@@ -7,12 +7,11 @@ import math
 from matplotlib.figure import Figure
 
 from codebound.reporting import plots, stock_figures
-from codebound.reporting.long_table import wide
 from codebound.studies.framework.results import StudyRun
 from codebound.studies.initialisation import curves, labels
 from codebound.studies.initialisation.findings import optimizer_spreads
 from codebound.studies.initialisation.settings import Settings
-from codebound.studies.initialisation.summary import Summary, overlap
+from codebound.studies.initialisation.summary import WHEN, Summary, overlap
 from codebound.theory.gaussian import gap_db
 
 
@@ -45,32 +44,26 @@ def distance(summary: Summary, source: str) -> Figure:
 
 def training(run: StudyRun[Settings], summary: Summary, source: str) -> Figure:
     """Error with its limits and perplexity over training, on fresh data."""
-    table = curves.table(run, source, overlap(source))
-    lines = limits(summary, source)
-    error, perplexity = curves.ERROR.name, curves.PERPLEXITY.name
+    lines, rows = limits(summary, source), summary.select(source)
 
     # The axis of the error goes from the limits to where most starts can be told apart.
-    points = wide(table, error)
-    by_step = points.groupby(["step", "arm"])[error].mean()
-    first, last = (sorted(by_step.loc[step]) for step in (points["step"].min(), points["step"].max()))
+    first, last = (sorted(row.metrics[f"{when}_fresh_distortion"].mean for row in rows) for when in WHEN)
     shown = [end for end in last if end <= 1.8 * last[(len(last) - 1) // 2]]
     shown += [start for start in first if start <= 1.3 * first[(len(first) - 1) // 2]]
     shown += [value for line in lines for value in (line.value, *(line.interval or ()))]
     room = 0.06 * (max(shown) - min(shown))
-    size = summary.settings.codebook_size
+    error, perplexity = curves.ERROR.name, curves.PERPLEXITY.name
     return stock_figures.curves(
-        table,
+        curves.table(run, source, overlap(source)),
         [error, perplexity],
         over="step",
         series="arm",
-        looks={
-            arm: labels.LOOKS[arm] for arm in labels.in_order(set(table.levels("arm"))) if arm in labels.LOOKS
-        },
+        looks=labels.LOOKS,
         limits={error: lines},
         log_after=summary.settings.evaluate_every,
         ranges={
             error: (min(shown) - room, max(shown) + room),
-            perplexity: (0, size * 1.04),
+            perplexity: (0, summary.settings.codebook_size * 1.04),
         },
     )
 
@@ -115,7 +108,5 @@ def _in_decibels(lines: list[plots.Limit], origin: str) -> list[plots.Limit]:
         if line.value > 0:
             ends = line.interval if line.interval and min(line.interval) > 0 else None
             decibels = ends and (gap_db(ends[0], zero), gap_db(ends[1], zero))
-            shown.append(
-                line._replace(label=f"{line.label}, dB", value=gap_db(line.value, zero), interval=decibels)
-            )
+            shown.append(line._replace(value=gap_db(line.value, zero), interval=decibels))
     return shown

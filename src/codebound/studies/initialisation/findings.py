@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from codebound.reporting.claims import Status, Verdict
 from codebound.reporting.finding import Finding, typeset_all
-from codebound.reporting.formatting import count_text, db_text, number, unknown
+from codebound.reporting.formatting import db_text, number, unknown
 from codebound.reporting.statistics import Interval
 from codebound.studies.initialisation import labels
 from codebound.studies.initialisation.curves import SPLITS
@@ -30,13 +30,13 @@ def headline(summary: Summary) -> str:
     counts = []
     for arm, text in RULES.items():
         rows = [row for source in summary.sources if (row := summary.row(source, arm)) is not None]
-        words = Counter(
-            _word(row.versus_baseline["final_fresh_distortion"]) for row in rows if row.versus_baseline
-        )
-        if words:
-            order = ("better", "level", "worse", "not distinguishable")
-            listed = ", ".join(f"{word} on {words[word]}" for word in order if words[word])
-            counts.append(f"with {text} it ends {listed} of {count_text(words.total(), 'source')}")
+        changes = [row.versus_baseline["final_fresh_distortion"] for row in rows if row.versus_baseline]
+        words = Counter(map(_word, changes))
+        order = ("better", "level", "worse", "not distinguishable")
+        listed = [f"{word} on {words[word]}" if len(changes) > 1 else word for word in order if words[word]]
+        if listed:
+            sources = f" of {len(changes)} sources" if len(changes) > 1 else ""
+            counts.append(f"with {text} it ends {', '.join(listed)}{sources}")
     return f"Theory's Gaussian start against k-means: {'; '.join(counts)}." if counts else ""
 
 
@@ -135,15 +135,18 @@ def _to_a_bound(summary: Summary, row: Row, when: str) -> str:
     return f"{text}, {above:.1f} % above {number(converse.mean)}, which no codebook of this size comes under"
 
 
-def _to_an_estimate(summary: Summary, row: Row, when: str) -> str:
-    text = f"{db_text(row.metrics[f'{when}_gaussian_reference_db'])} from the Gaussian of equal covariance"
-    gap = row.metrics.get(f"{when}_gap_db")
-    if gap is None or (reason := unknown(gap)):
-        reason = "there is no estimate" if gap is None else reason
-        text += f"; its distance from the Shannon bound is not known ({reason} dB)"
-    else:
-        text += f", and {db_text(gap)} above the estimated Shannon bound"
-    return text
+def _to_an_estimate(_: Summary, row: Row, when: str) -> str:
+    """Both distances of a source whose distribution is not known, or why one is not known."""
+    names = {
+        "gaussian_reference_db": "from the Gaussian of equal covariance",
+        "gap_db": "above the estimated Shannon bound",
+    }
+    told = []
+    for name, text in names.items():
+        gap = row.metrics.get(f"{when}_{name}")
+        reason = "there is no estimate" if gap is None else unknown(gap)
+        told.append(f"not known {text} ({reason})" if gap is None or reason else f"{db_text(gap)} {text}")
+    return ", and ".join(told)
 
 
 def _collapse(summary: Summary) -> Finding | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from codebound.reporting.formatting import count_text, typeset
 from codebound.studies.initialisation import labels
 from codebound.studies.initialisation.arms import ARMS
+from codebound.studies.initialisation.settings import ArmName
 from codebound.studies.initialisation.summary import BASELINE, Row, Summary
 
 SEEDS = 3  # fewer are no ground for advice
@@ -83,13 +84,13 @@ def recommend(summary: Summary) -> Recommendation:
     bad = [f"{labels.arm(r.arm).name} ({_text(r.worst_end)})" for r in ranks if r.worst_end > usual + 5]
     return Recommendation(
         typeset(use),
-        code_line(summary, first.arm) if first.arm in ARMS else "",
+        next((code_line(summary, arm) for arm in ARMS if arm == first.arm), ""),
         f"Also within 1 % of the best end on every source: {', '.join(good)}." if good else "",
         typeset(f"Avoid, for how far above the best they can end: {', '.join(bad)}.") if bad else "",
     )
 
 
-def code_line(summary: Summary, arm: str) -> str:
+def code_line(summary: Summary, arm: ArmName) -> str:
     """The quantizer as one writes it, for vectors of the dimension that the user's data have."""
     settings = summary.settings
     inner = f"VectorQuantizer({settings.dim}, {settings.codebook_size}, init=init.{ARMS[arm].code})"

@@ -43,7 +43,10 @@ def _ranking(summary: Summary) -> Section:
         columns += [
             Column(f"{labels.source_name(source, summary.settings)}, end, %", 1) for source in summary.sources
         ]
-    columns += [Column("Worst start, %", 1), Column("Worst end, %", 1)]
+    worst = (
+        ("Worst start, %", "Worst end, %") if len(summary.sources) > 1 else ("Before training, %", "After, %")
+    )
+    columns += [Column(name, 1) for name in worst]
     rows = []
     for rank in ranks:
         ends = [end for _, end in rank.excess.values()] if len(summary.sources) > 1 else []
@@ -85,7 +88,7 @@ def source_table(summary: Summary, source: str) -> ResultTable:
         Column("Error, start"),
         Column("Error, end"),
         Column("dB above bound", 2, kind="gap" if estimated else "number"),
-        *([Column("dB to reference", 2)] if estimated else []),
+        *([Column("dB to reference", 2, kind="gap")] if estimated else []),
         Column("Against k-means, %", 1, kind="change", better="less"),
         Column("Dead, end", 0),
     ]

@@ -105,10 +105,9 @@ def _linear_gaussian(settings: Settings, kind: SourceName, seed: int) -> Latents
 
 
 def _photos(settings: Settings, seed: int) -> Latents:
-    train, held_out = (
-        images.photo_patches(name, count, generator=generator("photos", seed, name))
-        for name, count in (("train", settings.train_samples), ("held_out", settings.final_samples))
-    )
+    streams = [generator("photos", seed, name) for name in ("train", "held_out")]
+    train = images.photo_patches("train", settings.train_samples, generator=streams[0])
+    held_out = images.photo_patches("held_out", settings.final_samples, generator=streams[1])
     encoder = PCA.fit(train, settings.dim)
     scale = _scale(encoder, train)
     # The same place of a photograph may be among them twice; elsewhere equal rows are a sign of discrete data.
@@ -130,7 +129,9 @@ def _data(settings: Settings, seed: int) -> Latents:
 
     # At the data's own dimension the limits are those of `codebound limits data`; at fewer, of what PCA keeps.
     if settings.dim == vectors.values.shape[1]:
-        limits = _own_limits(settings, 0 if vectors.groups is None else seed)
+        split = 0 if vectors.groups is None else seed
+        estimate = _own_estimate(settings.data or "", settings.axis, settings.codebook_size, split)
+        limits = _limits(settings, estimate, vectors.values.double().numpy())
     else:
         limits = _estimated(settings, encoder.encode(held_out).double().numpy())
     scale = _scale(encoder, train)
@@ -187,12 +188,11 @@ def check_data(settings: Settings) -> None:
 
 
 @lru_cache(maxsize=1)
-def _own_limits(settings: Settings, seed: int) -> Limits:
-    """The limits of the vectors themselves; of an array they are the same for every split."""
-    vectors = _load(settings)
+def _own_estimate(path: str, axis: int | None, codebook_size: int, seed: int) -> EstimatedLimits:
+    """Of the vectors themselves, as `codebound limits data` gives it; of an array it is the same for every split."""
+    vectors = _read(path, axis)
     held_out = arrays.split(vectors, seed=seed)[1]
-    estimate = vector_limits(vectors, held_out, settings.codebook_size, seed)
-    return _limits(settings, estimate, vectors.values.double().numpy())
+    return vector_limits(vectors, held_out, codebook_size, seed)
 
 
 def _estimated(settings: Settings, z: np.ndarray) -> Limits:

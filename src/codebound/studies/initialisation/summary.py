@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from codebound.reporting.long_table import LongTable, Metric, Record
 from codebound.reporting.statistics import Interval, mean_interval
@@ -21,8 +21,7 @@ WHEN = ("initial", "final")
 RESPLIT = 0.2 / 0.8  # held-out rows over training rows where every seed splits the same rows again
 MOVES = "the curve still moves when the run stops, so its own end is not where it converges to"
 
-# Name in the cells and curves, label, unit, better.
-_OF_A_SPLIT = (
+_OF_A_SPLIT: tuple[tuple[str, str, str, Literal["more", "less"] | None], ...] = (
     ("distortion", "error", "squared error per vector", "less"),
     ("distortion_per_dim", "error per dimension", "squared error", "less"),
     ("reconstruction", "reconstruction loss", "squared error per vector", "less"),
@@ -33,17 +32,13 @@ _OF_A_SPLIT = (
     ("usage_std", "spread of the shares", "", None),
     ("dead", "dead codes", "codewords", "less"),
 )
-_OF_A_CODEBOOK = (
-    ("norm_mean", "mean norm"),
-    ("norm_std", "spread of norms"),
-    ("pairwise_distance", "distance"),
-)
-_OF_A_BOUND = (
-    ("gap_db", "above the bound"),
-    ("gap_db_low", "above the largest bound that the estimate allows"),
-    ("gap_db_high", "above the smallest bound that the estimate allows"),
-    ("gaussian_reference_db", "to the Gaussian reference"),
-)  # fmt: skip
+_OF_A_CODEBOOK = {"norm_mean": "mean norm", "norm_std": "spread of norms", "pairwise_distance": "distance"}
+_OF_A_BOUND = {
+    "gap_db": "above the bound",
+    "gap_db_low": "above the largest bound that the estimate allows",
+    "gap_db_high": "above the smallest bound that the estimate allows",
+    "gaussian_reference_db": "to the Gaussian reference",
+}
 
 
 def _metrics() -> Iterator[Metric]:
@@ -51,9 +46,9 @@ def _metrics() -> Iterator[Metric]:
         for split in SPLITS:
             for name, label, unit, better in _OF_A_SPLIT:
                 yield Metric(f"{when}_{split}_{name}", f"{label}, {split}, {when}", unit, better, floor=0)
-        for name, label in _OF_A_CODEBOOK:
+        for name, label in _OF_A_CODEBOOK.items():
             yield Metric(f"{when}_{name}", f"{label} of codewords, {when}", floor=0)
-        for name, label in _OF_A_BOUND:
+        for name, label in _OF_A_BOUND.items():
             yield Metric(f"{when}_{name}", f"{label}, {when}", "dB", "less")
     yield Metric("fresh_change_percent", "error gained in training", "%", "less")
     yield Metric("codeword_variance", "variance of the first codewords", floor=0)
