@@ -97,7 +97,11 @@ def test_every_colour_of_the_palette_can_be_read_in_the_dark() -> None:
     axes = figure.subplots()
     plots.style(axes, "title", "x", "y")
     drawn = [axes.plot([0, 1], [0, n], color=colour)[0] for n, colour in enumerate(stock_figures.PALETTE)]
+    ring = axes.plot([0], [0], "o", color="#000000", markerfacecolor=plots.PAPER)[
+        0
+    ]  # its edge is the line's colour
     plots.darken(figure)
+    assert luminance(ring.get_markeredgecolor()) > 0.5
     paper = luminance(figure.get_facecolor()[:3])
     for artist in (*drawn, axes.title, axes.xaxis.label, *axes.get_xticklabels()):
         contrast = (luminance(artist.get_color()) + 0.05) / (paper + 0.05)

@@ -141,9 +141,9 @@ def read_vectors(path: str, axis: int | None = None) -> arrays.Vectors:
 
 
 def vector_limits(
-    vectors: arrays.Vectors, held_out: arrays.Vectors, codebook_size: int, seed: int = 0
+    vectors: arrays.Vectors, held_out: arrays.Vectors, codebook_size: int, seed: int, name: str
 ) -> EstimatedLimits:
-    """What all vectors say of the limit for the `held_out` ones among them.
+    """What all vectors (of a file of this name) say of the limit for the `held_out` ones among them.
 
     Rows are exchangeable, so all of them tell of the held-out ones; other images may be another distribution.
 
@@ -155,7 +155,7 @@ def vector_limits(
     if len(same.values) < least:
         which = "" if same is vectors else f", {len(same.values)} of them held out"
         raise InputError(
-            f"{vectors.name} has {len(vectors.values)} rows{which}; estimating their limit needs {least}"
+            f"{name} has {len(vectors.values)} rows{which}; estimating their limit needs {least}"
             f"{'' if same is vectors else ' held out'}"
         )
     order = np.random.default_rng(seed).permutation(len(same.values))
@@ -207,7 +207,7 @@ def data_limits(path: str, codebook_size: int, seed: int = 0, axis: int | None =
             f"{vectors.name} has {len(vectors.values)} rows, {len(train.values)} of them for training: fewer than "
             f"codebook_size={codebook_size}"
         )
-    limits = vector_limits(vectors, held_out, codebook_size, seed)
+    limits = vector_limits(vectors, held_out, codebook_size, seed, path)
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randperm(len(train.values), generator=generator)[:KMEANS_ROWS]
     codebook = KMeans()(train.values[rows], codebook_size, generator)

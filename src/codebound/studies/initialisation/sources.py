@@ -192,7 +192,7 @@ def _own_estimate(path: str, axis: int | None, codebook_size: int, seed: int) ->
     """Of the vectors themselves, as `codebound limits data` gives it; of an array it is the same for every split."""
     vectors = _read(path, axis)
     held_out = arrays.split(vectors, seed=seed)[1]
-    return vector_limits(vectors, held_out, codebook_size, seed)
+    return vector_limits(vectors, held_out, codebook_size, seed, path)
 
 
 def _estimated(settings: Settings, z: np.ndarray) -> Limits:
