@@ -38,25 +38,20 @@ def dimensions(summary: Summary) -> str:
 
 def _ranking(summary: Summary) -> Section:
     ranks, best = ranking(summary), recommend(summary)
-    columns = [Column("Start", kind="text")]
-    if len(summary.sources) > 1:
-        columns += [
-            Column(f"{labels.source_name(source, summary.settings)}, end, %", 1) for source in summary.sources
-        ]
-    worst = (
-        ("Worst start, %", "Worst end, %") if len(summary.sources) > 1 else ("Before training, %", "After, %")
-    )
-    columns += [Column(name, 1) for name in worst]
+    names = [labels.source_name(source, summary.settings) for source in summary.sources]
+    several = len(names) > 1
+    heads = [f"{name}, end, %" for name in names] if several else []
+    heads += ["Worst start, %", "Worst end, %"] if several else ["Before training, %", "After, %"]
+    columns = [Column("Start", kind="text"), *(Column(head, 1) for head in heads)]
     rows = []
     for rank in ranks:
-        ends = [end for _, end in rank.excess.values()] if len(summary.sources) > 1 else []
+        ends = [end for _, end in rank.excess.values()] if several else []
         rows.append([labels.arm(rank.arm).swatch, *ends, rank.worst_start, rank.worst_end])
     note = "Error on fresh data above the best start of the same source. Safest first: by the worst end."
     table = ResultTable("How far each start is above the best", columns, rows, note, best=0)
     code = Markup("<pre>{}</pre>").format(best.code) if best.code else Markup()
-    return Section(
-        "Which start to use", " ".join((best.good, best.avoid)).strip(), tables=[table], block=code
-    )
+    text = " ".join((best.good, best.avoid)).strip()
+    return Section("Which start to use", text, tables=[table], block=code)
 
 
 def _source(run: StudyRun[Settings], summary: Summary, source: str) -> Section:

@@ -39,14 +39,14 @@ class Limits:
     `isotropic_formula` is the proposal's kσ̄²2^(−2R/k), a bound only if all variances are equal.
     """
 
-    shannon: float | None
-    shannon_low: float | None
-    shannon_high: float | None
+    shannon: float
     gaussian_reference: float
     isotropic_formula: float
-    converse: float | None
-    random_codebook: float | None
-    best_known: float | None
+    shannon_low: float | None = None
+    shannon_high: float | None = None
+    converse: float | None = None
+    random_codebook: float | None = None
+    best_known: float | None = None
 
 
 class Latents(NamedTuple):
@@ -93,8 +93,6 @@ def _linear_gaussian(settings: Settings, kind: SourceName, seed: int) -> Latents
     known = gaussian_limits(np.diag(model.latent_covariance), settings.codebook_size)
     limits = Limits(
         shannon=known.shannon,
-        shannon_low=None,
-        shannon_high=None,
         gaussian_reference=known.shannon,
         isotropic_formula=_isotropic_formula(settings, model.latent_variance),
         converse=known.converse,
@@ -208,9 +206,6 @@ def _limits(settings: Settings, estimate: EstimatedLimits, z: np.ndarray) -> Lim
         shannon_high=estimate.shannon_high,
         gaussian_reference=estimate.gaussian_reference,
         isotropic_formula=_isotropic_formula(settings, float(z.var(axis=0, ddof=1).mean())),
-        converse=None,
-        random_codebook=None,
-        best_known=None,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any, Literal
 
 from codebound.reporting.long_table import LongTable, Metric, Record
@@ -16,49 +17,38 @@ from codebound.studies.initialisation.labels import in_order
 from codebound.studies.initialisation.settings import Settings
 from codebound.theory.gaussian import gap_db
 
+Better = Literal["more", "less"] | None
 BASELINE = "kmeans"
 WHEN = ("initial", "final")
 RESPLIT = 0.2 / 0.8  # held-out rows over training rows where every seed splits the same rows again
 MOVES = "the curve still moves when the run stops, so its own end is not where it converges to"
 
-_OF_A_SPLIT: tuple[tuple[str, str, str, Literal["more", "less"] | None], ...] = (
-    ("distortion", "error", "squared error per vector", "less"),
-    ("distortion_per_dim", "error per dimension", "squared error", "less"),
-    ("reconstruction", "reconstruction loss", "squared error per vector", "less"),
-    ("perplexity", "perplexity", "codewords", "more"),
-    ("entropy_bits", "entropy of the indices", "bits", "more"),
-    ("usage_min", "share of the least used codeword", "", None),
-    ("usage_max", "share of the most used codeword", "", None),
-    ("usage_std", "spread of the shares", "", None),
-    ("dead", "dead codes", "codewords", "less"),
+# What a cell measures on a split, and of a codebook; a run's distances from the limits: what is better, if anything.
+_OF_A_SPLIT: dict[str, Better] = dict.fromkeys(
+    ("distortion", "distortion_per_dim", "reconstruction", "dead"), "less"
 )
-_OF_A_CODEBOOK = {"norm_mean": "mean norm", "norm_std": "spread of norms", "pairwise_distance": "distance"}
-_OF_A_BOUND = {
-    "gap_db": "above the bound",
-    "gap_db_low": "above the largest bound that the estimate allows",
-    "gap_db_high": "above the smallest bound that the estimate allows",
-    "gaussian_reference_db": "to the Gaussian reference",
-}
+_OF_A_SPLIT |= dict.fromkeys(("perplexity", "entropy_bits"), "more")
+_OF_A_SPLIT |= dict.fromkeys(("usage_min", "usage_max", "usage_std"))
+_OF_A_CODEBOOK = ("norm_mean", "norm_std", "pairwise_distance")
+_OF_A_BOUND = ("gap_db", "gap_db_low", "gap_db_high", "gaussian_reference_db")
 
 
 def _metrics() -> Iterator[Metric]:
+    def metric(name: str, unit: str, better: Better, floor: float = 0.0) -> Metric:
+        absent = MOVES if name.endswith("_own") else ""
+        return Metric(name, name.replace("_", " "), unit, better, floor=floor, absent=absent)
+
+    for when, split in product(WHEN, SPLITS):
+        for name, better in _OF_A_SPLIT.items():
+            unit = "bits" if "bits" in name else "squared error" if name.startswith(("dis", "rec")) else ""
+            yield metric(f"{when}_{split}_{name}", unit, better)
     for when in WHEN:
-        for split in SPLITS:
-            for name, label, unit, better in _OF_A_SPLIT:
-                yield Metric(f"{when}_{split}_{name}", f"{label}, {split}, {when}", unit, better, floor=0)
-        for name, label in _OF_A_CODEBOOK.items():
-            yield Metric(f"{when}_{name}", f"{label} of codewords, {when}", floor=0)
-        for name, label in _OF_A_BOUND.items():
-            yield Metric(f"{when}_{name}", f"{label}, {when}", "dB", "less")
-    yield Metric("fresh_change_percent", "error gained in training", "%", "less")
-    yield Metric("codeword_variance", "variance of the first codewords", floor=0)
-    for split in SPLITS:
-        for percent in PERCENTS:
-            for reference in REFERENCES:
-                yield Metric(
-                    f"steps_{split}_{percent}pct_{reference}", f"steps to {percent} % of {reference}, {split}", "steps",
-                    "less", floor=0, absent=MOVES if reference == "own" else "",
-                )  # fmt: skip
+        yield from (metric(f"{when}_{name}", "", None) for name in _OF_A_CODEBOOK)
+        yield from (metric(f"{when}_{name}", "dB", "less", -math.inf) for name in _OF_A_BOUND)
+    yield metric("fresh_change_percent", "%", "less", -math.inf)
+    yield metric("codeword_variance", "", None)
+    for split, percent, reference in product(SPLITS, PERCENTS, REFERENCES):
+        yield metric(f"steps_{split}_{percent}pct_{reference}", "steps", "less")
 
 
 METRICS = tuple(_metrics())
