@@ -26,7 +26,6 @@ from codebound.quantize.update import EMA
 from codebound.studies.initialisation import arms as arm_table
 from codebound.studies.initialisation import cell as cell_module
 from codebound.studies.initialisation import sources
-from codebound.studies.initialisation.cell import Cell
 from codebound.studies.initialisation.settings import Settings
 
 
@@ -93,11 +92,10 @@ def main() -> None:
     torch.set_num_threads(1)
     machine = timing.machine()
     settings = Settings(sources=("isotropic",), seeds=1, steps=arguments.steps)
-    cell = Cell("isotropic", settings.first_seed)
-    latents = sources.draw(settings, *cell)
-    starts = cell_module.initial_codebooks(settings, cell, latents.train)
+    latents = sources.draw(settings, "isotropic", settings.first_seed)
+    starts = cell_module.initial_codebooks(settings, "isotropic", settings.first_seed, latents.train)
     runs, groups = cell_module.groups(settings, starts)
-    stream = sources.generator(*cell, "order")
+    stream = sources.generator("isotropic", settings.first_seed, "order")
     order = batch_order(len(latents.train), settings.batch_size, settings.steps, stream)
     fresh = latents.held_out[: settings.fresh_samples]
 

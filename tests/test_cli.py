@@ -35,6 +35,20 @@ def test_limits_of_the_isotropic_gaussian() -> None:
     assert found["rate_bits"] == 8.0
 
 
+def test_limits_data_asks_which_axis_is_the_vector(tmp_path: Path) -> None:
+    z = np.random.default_rng(0).standard_normal((30, 4, 5, 5)).astype("f4")
+    np.save(tmp_path / "z.npy", z)
+    np.save(tmp_path / "rows.npy", z.transpose(0, 2, 3, 1).reshape(-1, 4))
+    command = ("limits", "data", str(tmp_path / "z.npy"), "--codebook-size", "16")
+    code, _, errors = call(*command)
+    assert code == 2
+    assert "(30, 4, 5, 5)" in errors
+    assert "--axis" in errors
+    chosen = json.loads(call(*command, "--axis", "1", "--json")[1])
+    rows = json.loads(call("limits", "data", str(tmp_path / "rows.npy"), *command[3:], "--json")[1])
+    assert chosen == rows
+
+
 def test_limits_of_a_spectrum_and_of_its_covariance_agree(tmp_path: Path) -> None:
     rotation = np.linalg.qr(np.random.default_rng(0).standard_normal((4, 4)))[0]
     np.savetxt(tmp_path / "c.csv", rotation @ np.diag([9, 4, 1, 0.25]) @ rotation.T, delimiter=",")

@@ -17,61 +17,58 @@ from pathlib import Path
 
 from codebound.reporting import plots
 from codebound.reporting.claims import Status
-from codebound.studies.initialisation import figures, report
-from codebound.studies.initialisation.findings import findings
-from codebound.studies.initialisation.recommendation import recommendation
-from codebound.studies.initialisation.rundata import load, lookup
+from codebound.reporting.tables import claims_table, terminal_table
+from codebound.studies.framework.results import load
+from codebound.studies.initialisation import figures, sections
+from codebound.studies.initialisation.study import STUDY
 from codebound.studies.initialisation.summary import summarise
-from codebound.studies.initialisation.tables import source_table
-from codebound.reporting.statistics import paired_percent
-from codebound.reporting.tables import claims_table
 
 OUT = Path(os.environ.get("CODEBOUND_RUN", "runs/demo"))
 if not OUT.exists() and (Path("..") / OUT).exists():  # opened from the notebooks folder
     OUT = Path("..") / OUT
-data = load(OUT)
-table = summarise(data)
-print(f"{len(data.cells)} cells, {len(data.missing)} missing; sources: {', '.join(data.sources)}")""",
+run = load(STUDY, OUT)
+summary = summarise(run)
+print(f"{len(run.cells)} cells, {len(run.missing)} missing; sources: {', '.join(summary.sources)}")""",
     """## Every run in one table
 
-One row per source, seed, arm and optimizer. `gap_db` is the distance to the Shannon bound on fresh data.""",
+`run.table.frame` has a row for each source, seed, arm, optimizer and metric. `final_gap_db` is the distance to the
+Shannon bound on fresh data.""",
     """columns = ["final_fresh_distortion", "final_gap_db", "final_fresh_dead", "final_fresh_perplexity"]
-data.runs.groupby(["source", "optimizer", "arm"], sort=False)[columns].mean().round(3)""",
+frame = run.table.frame[run.table.frame["metric"].isin(columns)]
+frame.pivot_table(index=["source", "optimizer", "arm"], columns="metric", values="value", sort=False).round(3)""",
     """## The summary of one source
 
-Change `SOURCE` to any of `data.sources`.""",
-    """SOURCE = data.sources[0]
-source_table(table, SOURCE)""",
-    """plots.picture(figures.distance(table, SOURCE))""",
-    """plots.picture(figures.training(data, table, SOURCE))""",
-    """plots.picture(figures.utilisation(table, SOURCE))""",
+Change `SOURCE` to any of `summary.sources`.""",
+    """SOURCE = summary.sources[0]
+terminal_table(sections.source_table(summary, SOURCE))""",
+    """plots.picture(figures.distance(summary, SOURCE))""",
+    """plots.picture(figures.training(run, summary, SOURCE))""",
     """## Two arms against each other
 
 Paired by seed: a seed redraws source, samples, initialisation and order, and is shared by all arms.""",
-    """find = lookup(data)
-ONE, OTHER, METRIC = data.settings.arms[0], data.settings.arms[-1], "final_fresh_distortion"
-one, other = (find({"source": SOURCE, "arm": arm, "optimizer": "adam"}, METRIC) for arm in (ONE, OTHER))
-difference = paired_percent(one, other)
-print(f"{ONE} against {OTHER}: {difference.mean:+.2f} % [{difference.low:+.2f}, {difference.high:+.2f}]")""",
+    """ONE, OTHER, METRIC = run.settings.arms[0], run.settings.arms[-1], "final_fresh_distortion"
+change = run.table.percent(METRIC, {"arm": OTHER}, source=SOURCE, arm=ONE, optimizer="adam")
+print(f"{ONE} against {OTHER}: {change.mean:+.2f} % [{change.low:+.2f}, {change.high:+.2f}]")""",
     """## The claims""",
-    """verdicts = report.judge(data)
-claims_table(verdicts, every_case=True)""",
-    """for verdict in verdicts:
+    """claims_table(run.verdicts, every_case=True)""",
+    """for verdict in run.verdicts:
     if verdict.main and verdict.status is Status.REFUTED:
         print(f"{verdict.claim.statement}\\n    {verdict.reason}")""",
     """## What the report concludes""",
-    """for finding in findings(table, verdicts):
+    """print(run.content.answer, *run.content.sentences, sep="\\n")
+for finding in run.content.findings:
     print(f"{finding.title}\\n    {finding.text}")
     for item in finding.items:
-        print(f"    - {item}")
-print(*recommendation(table), sep="\\n")""",
+        print(f"    - {item}")""",
     """## A codebook
 
 Both codebooks of every run are stored: before step 0 and after training.""",
     """from safetensors.torch import load_file
 
-seed, run = data.seeds(SOURCE)[0], data.runs.iloc[0]
-place = OUT / "runs" / SOURCE / run["arm"] / run["optimizer"] / f"seed-{seed}" / "codebook.safetensors"
+cell = run.where(source=SOURCE)[0]
+trained = cell["runs"][0]
+seed = cell.cell["seed"]
+place = OUT / "runs" / SOURCE / trained["arm"] / trained["optimizer"] / f"seed-{seed}" / "codebook.safetensors"
 books = load_file(place) if place.exists() else {}
 {name: tuple(book.shape) for name, book in books.items()}""",
 ]

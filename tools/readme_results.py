@@ -3,9 +3,11 @@
 import sys
 from pathlib import Path
 
-from codebound.studies.initialisation.labels import look
-from codebound.studies.initialisation.rundata import load
-from codebound.studies.initialisation.summary import Summary, summarise
+from codebound.studies.framework.results import StudyRun, load
+from codebound.studies.initialisation.labels import arm
+from codebound.studies.initialisation.settings import Settings
+from codebound.studies.initialisation.study import STUDY
+from codebound.studies.initialisation.summary import summarise
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- results: begin -->\n", "<!-- results: end -->\n"
@@ -14,38 +16,38 @@ SOURCES = {"isotropic": "isotropic", "anisotropic": "Σ ∝ BBᵀ", "photos": "p
 ARMS = ("uniform", "kmeans", "rd_gaussian", "water_filling", "synthetic", "best")
 
 
-def table(summary: Summary) -> str:
+def table(run: StudyRun[Settings]) -> str:
     """Markdown: start → end and its decibels for each source, dead codes at the end."""
-    if summary.missing:
-        cells = "cell is" if len(summary.missing) == 1 else "cells are"
-        raise SystemExit(f"this run is not finished: {len(summary.missing)} {cells} missing; resume it first")
+    if run.missing:
+        cells = "cell is" if len(run.missing) == 1 else "cells are"
+        raise SystemExit(f"this run is not finished: {len(run.missing)} {cells} missing; resume it first")
+    summary = summarise(run)
     seeds = min(summary.seeds.values())
     if seeds < SEEDS:
         raise SystemExit(f"this run has {seeds} seeds; the README's table needs {SEEDS}")
     heads = [cell for name in SOURCES.values() for cell in (f"{name}: step 0 → trained", "dB")]
     lines = [f"| start | {' | '.join(heads)} | dead at the end |", "|---" * (len(heads) + 2) + "|"]
-    for arm in ARMS:
+    for name in ARMS:
         cells, dead = [], []
         for source in SOURCES:
-            row = summary.row(source, arm)
+            row = summary.row(source, name)
             if row is None:
-                raise SystemExit(f"{arm} was not run on {source}: the table needs a full run")
-            gap = "final_gaussian_reference_db" if summary.estimated(source) else "final_gap_db"
-            start, end, decibels = (
-                row.metrics[name].mean for name in ("initial_fresh_distortion", "final_fresh_distortion", gap)
-            )
+                raise SystemExit(f"{name} was not run on {source}: the table needs a full run")
+            gap = f"final_{summary.reference(source)}"
+            metrics = ("initial_fresh_distortion", "final_fresh_distortion", gap)
+            start, end, decibels = (row.metrics[metric].mean for metric in metrics)
             cells += [f"{start:.3f} → {end:.3f}", f"{decibels:+.2f}".replace("-", "−")]
             dead.append(f"{row.metrics['final_fresh_dead'].mean:.0f}")
-        lines.append(f"| {look(arm).name} | {' | '.join(cells)} | {', '.join(dead)} |")
+        lines.append(f"| {arm(name).name} | {' | '.join(cells)} | {', '.join(dead)} |")
     limits = []
     for source in SOURCES:
-        found = summary.limits[source]
+        known = summary.limits[source]
         if summary.estimated(source):
-            low, high = (found[f"shannon_{side}"].mean for side in ("low", "high"))
-            text = f"Gaussian reference {found['gaussian_reference'].mean:.3f}; Shannon, estimated {low:.3f}–{high:.3f}"
+            low, high = (known[f"shannon_{side}"].mean for side in ("low", "high"))
+            text = f"Gaussian reference {known['gaussian_reference'].mean:.3f}; Shannon, estimated {low:.3f}–{high:.3f}"
         else:
-            text = f"Shannon {found['shannon'].mean:.3f}"
-            text += f", converse {found['converse'].mean:.3f}" if "converse" in found else ""
+            text = f"Shannon {known['shannon'].mean:.3f}"
+            text += f", converse {known['converse'].mean:.3f}" if "converse" in known else ""
         limits += [text, "0"]
     return "\n".join([*lines, f"| *limit* | {' | '.join(limits)} | |"]) + "\n"
 
@@ -55,9 +57,7 @@ def main() -> None:
     text = README.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
-    README.write_text(
-        before + BEGIN + table(summarise(load(Path(sys.argv[1])))) + END + after, encoding="utf-8"
-    )
+    README.write_text(before + BEGIN + table(load(STUDY, Path(sys.argv[1]))) + END + after, encoding="utf-8")
 
 
 if __name__ == "__main__":

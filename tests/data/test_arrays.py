@@ -59,6 +59,18 @@ def test_leading_axes_are_flattened_and_the_note_says_so(tmp_path):
     assert "(2, 3, 4) flattened to [-1, 4]" in vectors.note
 
 
+def test_the_axis_of_the_vectors_is_asked_for_and_moved_last(tmp_path):
+    array = np.random.default_rng(0).standard_normal((2, 5, 3, 4)).astype("f4")
+    path = npy(tmp_path, array)
+    with pytest.raises(InputError, match=r"shape \(2, 5, 3, 4\) has 4 axes.*--axis.*1 for vectors of 5"):
+        load_vectors(path)
+    vectors = load_vectors(path, axis=1).values.numpy()
+    np.testing.assert_array_equal(vectors, array.transpose(0, 2, 3, 1).reshape(-1, 5))
+    np.testing.assert_array_equal(load_vectors(path, axis=-1).values.numpy(), array.reshape(-1, 4))
+    with pytest.raises(InputError, match=r"axis=4 .* 0 to 3"):
+        load_vectors(path, axis=4)
+
+
 def test_npz_takes_the_only_array_or_the_named_one(tmp_path):
     np.savez(tmp_path / "one.npz", z=X)
     np.savez(tmp_path / "two.npz", z=X, labels=np.arange(12))

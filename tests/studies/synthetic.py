@@ -72,6 +72,7 @@ def write_cell(out: Path, settings: Settings, source: str, seed: int) -> None:
         "seed": seed,
         "rate_bits": math.log2(settings.codebook_size),
         "dim": settings.dim,
+        "data_dim": settings.dim if source == "data" else None,
         "codebook_size": settings.codebook_size,
         "limits": _limits(source, scale),
         "latent_variance": scale,

@@ -1,58 +1,67 @@
+"""What the initialisation study says of a run: intervals, gaps, steps, claims, advice, and its page."""
+
+import html
 import importlib.util
 import json
 import math
-import os
 import re
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
-from rich.console import Console
 from synthetic import write_run
 
-from codebound.errors import InputError
-from codebound.reporting import plots
+from codebound.reporting import page, plots, stock_figures
 from codebound.reporting.claims import Status
-from codebound.studies.initialisation import labels, report, settings
-from codebound.studies.initialisation.findings import findings
-from codebound.studies.initialisation.recommendation import ranking, recommendation
-from codebound.studies.initialisation.rundata import from_there_on, load, settled, steps_table
+from codebound.studies.framework import report
+from codebound.studies.framework.results import StudyRun, load
+from codebound.studies.initialisation import figures, findings, labels, settings
+from codebound.studies.initialisation.curves import arrivals, from_there_on, settled
+from codebound.studies.initialisation.recommendation import ranking, recommend
+from codebound.studies.initialisation.sections import source_table
+from codebound.studies.initialisation.study import STUDY
 from codebound.studies.initialisation.summary import Summary, summarise
-from codebound.studies.initialisation.tables import source_tables
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def written(run_folder) -> Path:
-    report.write(run_folder)
-    return run_folder
+def run(run_folder) -> StudyRun[settings.Settings]:
+    return load(STUDY, run_folder)
 
 
 @pytest.fixture(scope="module")
-def table(run_folder) -> Summary:
-    return summarise(load(run_folder))
+def table(run) -> Summary:
+    return summarise(run)
+
+
+@pytest.fixture(scope="module")
+def written(run) -> str:
+    return report.write(run).read_text(encoding="utf-8")
+
+
+def words(text: str) -> int:
+    """Of a page: all text, that of tables and of what is folded away included."""
+    plain = re.sub(r"<[^>]+>", " ", re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL))
+    return len(html.unescape(plain).split())
 
 
 def test_every_arm_has_a_look_of_its_own():
-    assert set(labels.LOOKS) == set(settings.ARMS)
-    assert len({look.colour for look in labels.LOOKS.values()}) == len(labels.LOOKS)
-    assert len({look.name for look in labels.LOOKS.values()}) == len(labels.LOOKS)
+    assert set(labels.ARMS) == set(settings.ARMS)
+    assert len({label.colour for label in labels.ARMS.values()}) == len(labels.ARMS)
+    assert len({label.name for label in labels.ARMS.values()}) == len(labels.ARMS)
 
 
-def test_summary_has_the_means_and_the_gaps(run_folder, table):
-    data = load(run_folder)
+def test_summary_has_the_means_and_the_gaps(run, table):
     row = table.row("isotropic", "kmeans")
     values = [
-        run["final"]["fresh_distortion"]
-        for (source, _), cell in data.cells.items()
-        for run in cell["runs"]
-        if source == "isotropic" and run["arm"] == "kmeans" and run["optimizer"] == "adam"
+        one["final"]["fresh_distortion"]
+        for cell in run.where(source="isotropic")
+        for one in cell["runs"]
+        if one["arm"] == "kmeans" and one["optimizer"] == "adam"
     ]
     assert row.metrics["final_fresh_distortion"].mean == pytest.approx(np.mean(values))
     gaps = [10 * math.log10(v / 2.0) for v in values]
@@ -63,6 +72,18 @@ def test_summary_has_the_means_and_the_gaps(run_folder, table):
     assert len(table.select("isotropic", "ema")) == 3
 
 
+def test_seeds_that_split_the_same_rows_have_wider_intervals(tmp_path):
+    out = write_run(
+        tmp_path / "run", seeds=3, sources=("data",), data="mine.npy", arms=("kmeans",), tuned_arms=(),
+        evaluate_every=2500,
+    )  # fmt: skip
+    one = load(STUDY, out)
+    wide = summarise(one).row("data", "kmeans").metrics["final_fresh_distortion"]
+    plain = one.table.interval("final_fresh_distortion", source="data", arm="kmeans", optimizer="adam")
+    assert wide.mean == plain.mean
+    assert (wide.high - wide.low) / (plain.high - plain.low) == pytest.approx(math.sqrt(1 + 3 * 0.25))
+
+
 def test_real_data_may_come_under_the_gaussian_reference(table):
     row = table.row("photos", "lattice")
     assert row.metrics["final_gap_db"].mean > 0
@@ -71,192 +92,25 @@ def test_real_data_may_come_under_the_gaussian_reference(table):
     assert "converse" not in table.limits["photos"]
 
 
-def test_steps_to_convergence_by_hand():
-    def run(arm, path):
-        frame = pd.DataFrame({"step": range(0, 50 * len(path), 50), "fresh_distortion": path})
-        frame["train_distortion"] = frame["fresh_distortion"]
-        return frame.assign(source="s", seed=1, arm=arm, optimizer="adam")
-
-    curves = pd.concat([run("kmeans", [4.0, 2.09, 2.0, 2.0]), run("best", [1.9, 1.9, 1.9, 1.9])])
-    found = steps_table(curves).set_index("arm")
-    assert found.loc["kmeans", "steps_fresh_5pct_own"] == 50
-    assert found.loc["kmeans", "steps_fresh_1pct_own"] == 100
-    assert found.loc["kmeans", "steps_fresh_5pct_best"] == math.inf
-    assert found.loc["kmeans", "steps_fresh_5pct_documents"] == 50
-    assert found.loc["best", "steps_fresh_1pct_best"] == 0
-
-
-def test_claims_of_the_synthetic_run(run_folder):
-    verdicts = {v.claim.id: v for v in report.judge(load(run_folder)) if v.main}
-    assert verdicts["A8-error-uniform"].status is Status.CONFIRMED
-    assert verdicts["A8-error-rd"].status is Status.REFUTED
-    assert "2.462" in verdicts["A8-error-rd"].reason
-    assert verdicts["A10-thousand-times"].status is Status.REFUTED
-    assert verdicts["A2-pca"].status is Status.NOT_TESTABLE
-
-
-def test_another_size_is_not_what_the_claims_are_about(tmp_path):
-    out = write_run(tmp_path / "run", seeds=2, sources=("isotropic",), codebook_size=64, evaluate_every=2500)
-    verdicts = report.judge(load(out))
-    assert {v.status for v in verdicts} == {Status.NOT_TESTABLE}
-
-
-def test_report_is_self_contained_and_complete(written):
-    page = (written / "report.html").read_text(encoding="utf-8")
-    assert not re.search(r"(?:src|href)\s*=\s*[\"'](?!data:|#)", page)
-    assert "http" not in re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", page)
-    for source in ("Isotropic Gaussian", "Anisotropic Gaussian", "Photographs"):
-        assert source in page
-    assert "&lt;init&gt;" in page, "the command is escaped"
-    assert not re.search(r"\b(nan|inf|None)\b", re.sub(r"data:image/png;base64,[^\"]+", "", page))
-    assert "not finished" not in page
-    assert "<code>from codebound.quantize import VectorQuantizer, init;" in page
-    assert "Caution: this rests on" not in page, "three seeds are enough"
-    assert "are counted on" not in page, "100,000 held-out vectors are enough"
-    assert page.count("rows (A1, A2, …) are numbered as in its list of") == 1
-    others = page.split("<h3>Other optimizers</h3>")[1].split("<h2")[0]
-    assert "within 1 % of the best final error of any run" in others
-    _Balanced().check(page)
-
-
-def test_results_are_plain_json(written):
-    text = (written / "results.json").read_text(encoding="utf-8")
-    found = json.loads(text, parse_constant=pytest.fail)
-    assert found["complete"]
-    assert {"study", "fingerprint", "settings", "limits", "rows", "claims", "findings"} <= set(found)
-    assert len(found["rows"]) == 3 * (12 + 3 + 3)
-    assert not list(written.glob(".*")), "nothing temporary stays"
-
-
-def test_figures_are_there_and_not_empty(written):
-    names = {p.name for p in (written / "figures").glob("*.png")}
-    kinds = ("training", "utilisation", "distance", "optimizers")
-    assert names == {f"{s}-{k}.png" for s in ("isotropic", "anisotropic", "photos") for k in kinds}
-    for name in names:
-        with Image.open(written / "figures" / name) as image:
-            assert image.width > 1000
-            assert len(image.convert("RGB").getcolors(1 << 24) or []) > 50
-
-
-def test_a_partial_run_is_reported_with_what_is_missing(run_folder, tmp_path):
-    out = tmp_path / "run"
-    shutil.copytree(run_folder, out, ignore=shutil.ignore_patterns("figures", "report.html", "results.json"))
-    (out / "cells" / "photos-seed-44.json").unlink()
-    (out / "cells" / "isotropic-seed-43.json").unlink()
-    (out / "cells" / "isotropic-seed-44.json").unlink()
-    page = report.write(out).read_text(encoding="utf-8")
-    assert "not finished" in page
-    assert "photos-seed-44" in page
-    assert not json.loads((out / "results.json").read_text())["complete"]
-
-
-def test_one_seed_and_few_arms(tmp_path):
-    out = write_run(
-        tmp_path / "run",
-        seeds=1,
-        sources=("isotropic",),
-        arms=("sample", "uniform"),
-        tuned_arms=(),
-        steps=50,
-        evaluate_every=50,
-    )
-    page = report.write(out).read_text(encoding="utf-8")
-    assert "an interval needs at least 2 seeds; this run has 1" in page
-    assert "(one seed: no interval)" not in page, "there is no k-means to compare with"
-    found = json.loads((out / "results.json").read_text(encoding="utf-8"))
-    verdicts = {claim["verdict"] for claim in found["claims"] if claim["topic"] == "After training"}
-    assert verdicts == {"NOT TESTABLE HERE"}
-    assert all(row["metrics"]["final_gap_db"]["low"] is None for row in found["rows"])
-    assert "Caution: this rests on 1 seed;" in page
-
-
-def test_few_held_out_vectors_are_remarked_on(run_folder, tmp_path):
-    out = tmp_path / "run"
-    shutil.copytree(run_folder, out, ignore=shutil.ignore_patterns("figures", "report.html", "results.json"))
-    for path in out.glob("cells/photos-*.json"):
-        path.write_text(path.read_text().replace('"fresh_samples": 100000', '"fresh_samples": 600'))
-    page = report.write(out).read_text(encoding="utf-8")
-    remark = "counted on 600 vectors: about 24 of the 256 codewords would look dead"  # 256·(1 − 1/256)^600
-    assert page.count(remark) == 2
-    captions = [str(table.caption) for table in source_tables(summarise(load(out)))]
-    assert [remark in caption for caption in captions] == [False, False, True]
-
-
-def test_the_readme_takes_full_runs_only(run_folder, tmp_path, monkeypatch):
-    spec = importlib.util.spec_from_file_location("readme_results", ROOT / "tools" / "readme_results.py")
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    with pytest.raises(SystemExit, match="3 seeds; the README's table needs 8"):
-        tool.table(summarise(load(run_folder)))
-    out = write_run(
-        tmp_path / "run",
-        seeds=9,
-        sources=("isotropic",),
-        arms=("kmeans",),
-        tuned_arms=(),
-        evaluate_every=2500,
-    )
-    (out / "cells" / "isotropic-seed-50.json").unlink()
-    with pytest.raises(SystemExit, match="not finished: 1 cell is missing"):
-        tool.table(summarise(load(out)))
-
-
-@pytest.mark.parametrize(("low", "high"), [(1.8, 8.1), (2.4, 2.9), (0.03, 0.2), (0.3, 80)])
-def test_a_log_axis_has_ticks_enough(low, high):
-    axes = plots.new_figure(4, 3).subplots()
-    plots.log_axis(axes, low, high)
-    ticks = axes.get_yticks()
-    assert 4 <= len(ticks) <= 9
-    assert all(low <= tick <= high for tick in ticks)
-
-
-def test_not_a_run_is_an_input_error(tmp_path):
-    with pytest.raises(InputError, match=r"study\.json"):
-        report.write(tmp_path)
-    out = write_run(tmp_path / "run", seeds=1, sources=("isotropic",), evaluate_every=2500)
-    (out / "cells" / "isotropic-seed-42.json").unlink()
-    with pytest.raises(InputError, match="no cell is finished"):
-        report.write(out)
-
-
-def test_the_sentences_follow_the_numbers(table, run_folder):
-    verdicts = report.judge(load(run_folder))
-    by_title = {f.title: f for f in findings(table, verdicts)}
-    uniform = next(f for t, f in by_title.items() if "uniform" in t)
-    assert "rise from 61 to 17" in uniform.text
-    question = by_title["Can rate-distortion theory choose a better start than k-means?"]
-    rule, corrected = question.text.split("; ")
-    assert "is worse on 2, not distinguishable on 1 of 3" in rule
-    assert "water-filled spectrum is level on 1, not distinguishable on 2 of 3" in corrected
-    assert "“lattice” ends best" in question.items[0]
-    assert "widened" in question.items[0]
-    distance = by_title["How far from the limit everything stays"]
-    assert (
-        "(lattice, before training)" in distance.items[0] or "(best of several, before" in distance.items[0]
-    )
-    assert "2.462" in distance.items[0]
-    assert "Gaussian of equal covariance" in distance.items[2]
-    assert "too few scenes" in distance.items[2]
-    undone = by_title["Where training undoes a good start"]
-    assert any("lattice: 2.52" in item for item in undone.items)
-    assert not any("k-means, batch" in item for item in undone.items)
-
-
-def test_the_recommendation_is_the_safest_arm_that_a_layer_can_use(table):
-    ranks = ranking(table)
-    assert ranks[-1].arm == "uniform"
-    assert ranks[0].worst_end < 0.5
-    words = recommendation(table)
-    assert labels.look(ranks[0].arm).name in words[0]
-    assert "VectorQuantizer(8, 256, init=init." in words[1]
-    assert labels.look("kmeans_all").name not in " ".join(words)
-
-
 def test_gaps_to_an_estimated_bound_carry_its_uncertainty(table):
     known, estimated = (table.row(s, "kmeans").metrics["final_gap_db"] for s in ("isotropic", "photos"))
     assert known.high - known.low < 0.1
     assert estimated.low < estimated.mean - 0.2
     assert estimated.high > estimated.mean + 0.2
+
+
+def test_steps_to_convergence_by_hand():
+    def path(values):
+        steps = range(0, 50 * len(values), 50)
+        return pd.DataFrame({"step": steps, "fresh_distortion": values, "train_distortion": values})
+
+    keys = ("kmeans", "adam"), ("best", "adam")
+    steps = arrivals({keys[0]: path([4.0, 2.09, 2.0, 2.0]), keys[1]: path([1.9, 1.9, 1.9, 1.9])})
+    assert steps[keys[0]]["steps_fresh_5pct_own"] == 50
+    assert steps[keys[0]]["steps_fresh_1pct_own"] == 100
+    assert steps[keys[0]]["steps_fresh_5pct_best"] == math.inf
+    assert steps[keys[0]]["steps_fresh_5pct_documents"] == 50
+    assert steps[keys[1]]["steps_fresh_1pct_best"] == 0
 
 
 def test_convergence_is_for_good_and_a_moving_curve_has_no_end():
@@ -269,13 +123,137 @@ def test_convergence_is_for_good_and_a_moving_curve_has_no_end():
     assert not settled(steps, falling, 1)
 
 
-def test_terminal_tables_fit_eighty_columns(table):
-    console = Console(width=80, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
-    for one in source_tables(table):
-        console.print(one)
-    text = console.export_text()
-    assert "…" not in text
-    assert "best of several" in text
+def test_claims_of_the_synthetic_run(run):
+    verdicts = {v.claim.id: v for v in run.verdicts if v.main}
+    assert verdicts["A8-error-uniform"].status is Status.CONFIRMED
+    assert verdicts["A8-error-rd"].status is Status.REFUTED
+    assert "2.462" in verdicts["A8-error-rd"].reason, "the run's own limits are in the sentence"
+    assert verdicts["A10-thousand-times"].status is Status.REFUTED
+    assert verdicts["A2-pca"].status is Status.NOT_TESTABLE
+
+
+def test_another_size_is_not_what_the_claims_are_about(tmp_path):
+    out = write_run(tmp_path / "run", seeds=2, sources=("isotropic",), codebook_size=64, evaluate_every=2500)
+    assert {v.status for v in load(STUDY, out).verdicts} == {Status.NOT_TESTABLE}
+
+
+def test_the_page_is_short_and_self_contained(written):
+    assert words(written) <= 2250, "of three sources; a quick run has four, and may have 2,500"
+    assert not re.search(r"(?:src|href|srcset)\s*=\s*[\"'](?!data:|#)", written)
+    assert not re.search(r"\b(nan|inf|None)\b", re.sub(r"data:image/png;base64,[^\"]+", "", written))
+
+
+def test_a_short_ledger_has_a_line_for_each_claim(run):
+    short = page.brief(run.verdicts)
+    assert len(short) == len({v.claim.id for v in run.verdicts})
+    reasons = [v.reason for v in short if v.status is Status.REFUTED and v.reason]
+    assert len(reasons) == len(set(reasons))
+    confirmed = next(v for v in short if v.claim.id == "A8-dead-rd")
+    assert confirmed.status is Status.CONFIRMED
+    assert confirmed.reason == ""
+
+
+def test_results_are_plain_json(written, run):
+    results = json.loads((run.folder / "results.json").read_text(), parse_constant=pytest.fail)
+    assert results["complete"]
+    assert {"study", "fingerprint", "settings", "limits", "rows", "claims", "findings"} <= set(results)
+    assert len(results["rows"]) == 3 * (12 + 3 + 3)
+    names = {path.stem for path in (run.folder / "figures").glob("*.png")}
+    each = {f"{source}-{kind}" for source in run.settings.sources for kind in ("distance", "training")}
+    assert names == each | {"optimizers"}
+
+
+def test_one_seed_and_few_arms(tmp_path):
+    out = write_run(
+        tmp_path / "run", seeds=1, sources=("isotropic",), arms=("sample", "uniform"), tuned_arms=(), steps=50,
+        evaluate_every=50,
+    )  # fmt: skip
+    one = load(STUDY, out)
+    results = report.results(one)
+    verdicts = {claim["verdict"] for claim in results["claims"] if claim["topic"] == "After training"}
+    assert verdicts == {"NOT TESTABLE HERE"}
+    assert all(row["metrics"]["final_gap_db"]["low"] is None for row in results["rows"])
+    assert "Caution: this rests on 1 seed;" in one.content.answer
+
+
+def test_few_held_out_vectors_are_remarked_on(run_folder, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(run_folder, out, ignore=shutil.ignore_patterns("figures", "report.*", "results.*"))
+    for path in out.glob("cells/photos-*.json"):
+        path.write_text(path.read_text().replace('"fresh_samples": 100000', '"fresh_samples": 600'))
+    summary = summarise(load(STUDY, out))
+    notes = {source: source_table(summary, source).note for source in summary.sources}
+    assert "counted on 600 vectors: about 24 of the 256" in notes["photos"]  # 256·(1 − 1/256)^600
+    assert notes["isotropic"] == notes["anisotropic"] == ""
+
+
+def test_the_readme_takes_full_runs_only(run, tmp_path):
+    spec = importlib.util.spec_from_file_location("readme_results", ROOT / "tools" / "readme_results.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    with pytest.raises(SystemExit, match="3 seeds; the README's table needs 8"):
+        tool.table(run)
+    out = write_run(
+        tmp_path / "run", seeds=9, sources=("isotropic",), arms=("kmeans",), tuned_arms=(), evaluate_every=2500
+    )  # fmt: skip
+    (out / "cells" / "isotropic-seed-50.json").unlink()
+    with pytest.raises(SystemExit, match="not finished: 1 cell is missing"):
+        tool.table(load(STUDY, out))
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.8, 8.1), (2.4, 2.9), (0.03, 0.2), (0.3, 80)])
+def test_a_log_axis_has_ticks_enough(low, high):
+    axes = plots.new_figure(4, 3).subplots()
+    plots.log_axis(axes, low, high)
+    ticks = axes.get_yticks()
+    assert 4 <= len(ticks) <= 9
+    assert all(low <= tick <= high for tick in ticks)
+
+
+def test_the_findings_follow_the_numbers(table):
+    by_title = {finding.title: finding for finding in findings.findings(table)}
+    uniform = next(finding for title, finding in by_title.items() if "uniform" in title)
+    assert "Isotropic Gaussian 61 → 17" in uniform.text
+    theory = by_title["What theory can do for a start"]
+    assert "lattice" in theory.items[0]
+    undone = by_title["Where training undoes a good start"]
+    assert any("lattice: 2.52" in item for item in undone.items)
+    assert not any("k-means, batch" in item for item in undone.items)
+    rule, corrected = findings.headline(table).split("; ")
+    assert "worse on 2, not distinguishable on 1 of 3" in rule
+    assert "level on 1, not distinguishable on 2 of 3" in corrected
+    assert "2.462" in findings.distance(table, "isotropic")
+    assert findings.optimizer_spreads(table)["adam"]["isotropic"] > 20
+    assert findings.optimizer_spreads(table)["ema"]["isotropic"] < 2
+
+
+def test_the_recommendation_is_the_safest_arm_that_a_layer_can_use(table):
+    ranks = ranking(table)
+    assert ranks[-1].arm == "uniform"
+    assert ranks[0].worst_end < 0.5
+    advice = recommend(table)
+    assert labels.arm(ranks[0].arm).name in advice.use
+    assert "VectorQuantizer(8, 256, init=init." in advice.code
+    assert labels.arm("kmeans_all").name not in " ".join(advice.to_json())
+
+
+def test_figures_show_the_limits(run, table):
+    error = figures.training(run, table, "isotropic").axes[0]
+    heights = {line.get_ydata()[0] for line in error.get_lines() if len(set(line.get_ydata())) == 1}
+    assert {2.0, 2.462} <= heights
+    distance = figures.distance(table, "isotropic").axes[0]
+    places = {
+        round(float(line.get_xdata()[0]), 3) for line in distance.get_lines() if len(line.get_xdata()) == 2
+    }
+    assert {0.0, round(10 * math.log10(2.462 / 2), 3)} <= places
+    assert any("6.0" in text.get_text() for text in distance.texts), "the uniform start is beyond the edge"
+
+
+def test_dots_beyond_the_edge_are_written_there(table):
+    interval = table.row("isotropic", "uniform").metrics["initial_gap_db"]
+    axes = stock_figures.dots([("uniform", [interval])], ["start"], most=1.0).axes[0]
+    assert axes.get_xlim()[1] == 1.0
+    assert [text.get_text() for text in axes.texts] == [f"{interval.mean:.1f} ▸"]
 
 
 def test_the_notebook_runs(run_folder, monkeypatch, capsys):
@@ -290,21 +268,3 @@ def test_the_notebook_runs(run_folder, monkeypatch, capsys):
     shown = capsys.readouterr().out
     assert "9 cells, 0 missing" in shown
     assert "Use “" in shown
-
-
-class _Balanced(HTMLParser):
-    """Every element that must be closed is, in order."""
-
-    VOID = frozenset({"meta", "img", "br", "link", "hr"})
-
-    def check(self, page: str) -> None:
-        self.open: list[str] = []
-        self.feed(page)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag

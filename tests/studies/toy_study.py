@@ -25,7 +25,6 @@ class Coins(fw.Study[Settings]):
     entry = fw.Entry(
         "coins",
         question="How far is the mean of a few throws from one half?",
-        topic="–",
         declaration="toy_study:STUDY",
         presets={"quick": fw.Preset("Two seeds.", {"seeds": 2})},
         options=(fw.Option("most", "Throws of the longer series.", int, "throws"),),

@@ -74,6 +74,12 @@ def limits_data(
     file: Annotated[str, typer.Argument(help=".npy, .npz, .csv, .parquet or a folder of images.")],
     codebook_size: Annotated[int, typer.Option(help="n, the number of codewords.")],
     seed: Annotated[int, typer.Option(help="Of the held-out split and of k-means.")] = 0,
+    axis: Annotated[
+        int | None,
+        typer.Option(
+            help="Which axis of an array is the vector, from 0 (default: the last of two or three)."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Limits for your vectors, and where k-means stands on held-out rows.
@@ -82,7 +88,7 @@ def limits_data(
 
       codebound limits data latents.npy --codebook-size 256
     """
-    limits = limits_study.data_limits(file, codebook_size, seed)
+    limits = limits_study.data_limits(file, codebook_size, seed, axis)
     if as_json:
         plain(json.dumps(asdict(limits), indent=2))
         return

@@ -16,11 +16,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from codebound import config
-<<<<<<< HEAD
-from codebound.cli import estimators_study, init_study
-=======
-from codebound.cli import init_study, utilisation_study
->>>>>>> pe
 from codebound.cli.terminal import AsJson, Backend, Jobs, Sets, group, out, plain, run_study, say_where
 from codebound.errors import InputError
 from codebound.files import write_text
@@ -29,16 +24,6 @@ from codebound.studies import registry
 from codebound.studies.framework.entry import Entry
 
 app = group("Questions answered by experiments: cells, seeds, claims, verdicts, a report.")
-
-# Studies that are not declared in the framework yet; a port deletes its module and its line here.
-BY_HAND = {
-    "init": init_study,
-<<<<<<< HEAD
-    "estimators": estimators_study,
-=======
-    "utilisation": utilisation_study,
->>>>>>> pe
-}
 
 
 def command(entry: Entry) -> Callable[..., None]:
@@ -110,8 +95,6 @@ def report_again(
         from codebound.cli import training
 
         training.report([folder], None, as_json)
-    elif name in BY_HAND:
-        BY_HAND[name].show(folder, as_json, again=True)
     else:
         show(folder, as_json, again=True)
 
@@ -161,7 +144,7 @@ def list_claims(
 @app.command("list")
 def list_studies(as_json: AsJson = False) -> None:
     """The studies there are, each with its question."""
-    rows = [{"study": e.name, "question": e.question, "rows": e.topic} for e in registry.STUDIES.values()]
+    rows = [{"study": entry.name, "question": entry.question} for entry in registry.STUDIES.values()]
     if as_json:
         plain(json.dumps(rows, indent=2, ensure_ascii=False))
         return
@@ -189,11 +172,8 @@ def show_config(
       codebound study show-config init --set steps=100
     """
     entry = registry.entry_of(name)
-    if name in BY_HAND:
-        settings = BY_HAND[name].settings(quick, full, sets)
-    else:
-        chosen = [preset for preset, given in (("quick", quick), ("full", full)) if given]
-        settings = registry.declaration(entry).configure(chosen, {}, sets or [])
+    chosen = [preset for preset, given in (("quick", quick), ("full", full)) if given]
+    settings = registry.declaration(entry).configure(chosen, {}, sets or [])
     as_dictionary = settings.model_dump(mode="json")
     plain(json.dumps(as_dictionary, indent=2) if as_json else config.to_yaml(settings).rstrip())
 
@@ -217,5 +197,4 @@ def _shared(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 
 
 for _entry in registry.STUDIES.values():
-    _by_hand = BY_HAND.get(_entry.name)
-    app.command(_entry.name)(_by_hand.command if _by_hand else command(_entry))
+    app.command(_entry.name)(command(_entry))

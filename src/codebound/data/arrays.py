@@ -29,23 +29,28 @@ class Vectors:
     group_names: tuple[str, ...] = ()
 
 
-def load_vectors(path: str | Path, *, count: int = 10_000, size: int = 8, seed: int = 0) -> Vectors:
+def load_vectors(
+    path: str | Path, *, count: int = 10_000, size: int = 8, seed: int = 0, axis: int | None = None
+) -> Vectors:
     """Read vectors from `.npy`, `.npz` (or `file.npz:key`), `.csv`, `.parquet`, or a folder of images.
 
-    Leading axes of an array are flattened to [-1, dim]. float32 and float64 are kept; narrower types become
-    float32, wider integers float64. `.csv`: commas, with or without a header. `.parquet`: numeric columns, or
-    one column of equally long lists. A folder gives `count` luminance patches of size×size, in [0, 1], every
-    image contributing equally, grouped by image; `count`, `size` and `seed` serve only there.
+    `axis` is the axis of an array along which a vector lies, the last one unless given; the others are flattened, to
+    [-1, dim]. An array of four axes or more has to be told: channels may come first or last. float32 and float64 are
+    kept; narrower types become float32, wider integers float64. `.csv`: commas, with or without a header. `.parquet`:
+    numeric columns, or one column of equally long lists. A folder gives `count` luminance patches of size×size, in
+    [0, 1], every image contributing equally, grouped by image; `count`, `size` and `seed` serve only there.
 
-    Raises `InputError` for a missing or unreadable file, an unknown suffix, and for values that can't be
-    quantized: fewer than 2 rows, no column, not numeric, complex, not finite, all rows equal, or a scale whose
-    squares leave float32.
+    Raises `InputError` for a missing or unreadable file, an unknown suffix, an axis that is not there or not given
+    where it has to be, and for values that can't be quantized: fewer than 2 rows, no column, not numeric, complex,
+    not finite, all rows equal, or a scale whose squares leave float32.
     """
     # A folder holds images, a file an array.
     file, key = _split_key(path)
     if not file.exists():
         raise InputError(f"path is {str(file)!r}, which does not exist")
     if file.is_dir():
+        if axis is not None:
+            raise InputError(f"axis={axis} is for arrays; {file.name} is a folder of images")
         return _from_folder(file, count, size, seed)
 
     # Each format has a reader, which says what it read.
@@ -64,7 +69,7 @@ def load_vectors(path: str | Path, *, count: int = 10_000, size: int = 8, seed: 
         array, note = tables.read_parquet(file)
 
     # Rows of vectors, checked, with a note of all that was done to them.
-    values, shape_note = _two_axes(array, file.name)
+    values, shape_note = _two_axes(array, file.name, axis)
     notes = [part for part in (f"read from {file.name}", note, shape_note) if part]
     return Vectors(torch.from_numpy(check_values(values, file.name)), file.stem, "; ".join(notes))
 
@@ -137,15 +142,32 @@ def check_values(array: np.ndarray, name: str) -> Float[np.ndarray, "n d"]:
     return np.ascontiguousarray(array, dtype=np.float32 if wide == np.float32 else np.float64)
 
 
-def _two_axes(array: np.ndarray, name: str) -> tuple[np.ndarray, str]:
+def _two_axes(array: np.ndarray, name: str, axis: int | None) -> tuple[np.ndarray, str]:
+    """The array as [n, dim], and what was done to it."""
     if array.ndim < 2:
         raise InputError(
             f"{name}: shape {array.shape}; [n, dim] is accepted (for n scalars save array.reshape(-1, 1))"
         )
-    if array.ndim == 2:
+    if axis is None and array.ndim >= 4:
+        choices = (f"{place} for vectors of {array.shape[place]}" for place in range(1, array.ndim))
+        raise InputError(
+            f"{name}: shape {array.shape} has {array.ndim} axes, and which of them is the vector isn't known; "
+            f"give --axis (axis=): {', '.join(choices)}"
+        )
+    if axis is not None and not -array.ndim <= axis < array.ndim:
+        raise InputError(
+            f"axis={axis} is none of {name}, whose shape is {array.shape}; 0 to {array.ndim - 1} is accepted"
+        )
+    if array.ndim == 2 and axis in (None, 1, -1):
         return array, ""
-    dim = array.shape[-1]
-    return array.reshape(int(np.prod(array.shape[:-1])), dim), f"shape {array.shape} flattened to [-1, {dim}]"
+
+    # The vector's axis comes last, all others become one.
+    last = np.moveaxis(array, -1 if axis is None else axis, -1)
+    dim = last.shape[-1]
+    told = "" if axis is None else f", axis {axis} last"
+    return last.reshape(
+        int(np.prod(last.shape[:-1])), dim
+    ), f"shape {array.shape} flattened to [-1, {dim}]{told}"
 
 
 def _from_folder(folder: Path, count: int, size: int, seed: int) -> Vectors:

@@ -23,6 +23,7 @@ from codebound.theory.entropy import differential_entropy, least_rows
 
 ENTROPY_ROWS = 10_000  # the estimate's time grows with the rows, its uncertainty is small by then
 KMEANS_ROWS = 100_000
+PATCHES = 50_000  # of a folder of images
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,44 @@ def estimated_limits(z: Float[np.ndarray, "n k"], codebook_size: int) -> Estimat
     return EstimatedLimits(value, low, high, entropy.bits, reference)
 
 
+def read_vectors(path: str, axis: int | None = None) -> arrays.Vectors:
+    """The vectors of a file or a folder, as their limit is estimated: pixels have noise of one of their 255 levels.
+
+    8-bit values have no density of their own. `axis` as in `load_vectors`.
+
+    Raises:
+        InputError: a file that can't be used.
+    """
+    vectors = arrays.load_vectors(path, count=PATCHES, axis=axis)
+    if vectors.groups is None:
+        return vectors
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(vectors.values.shape, generator=generator) - 0.5
+    return replace(vectors, values=vectors.values + noise.to(vectors.values) / 255)
+
+
+def vector_limits(
+    vectors: arrays.Vectors, held_out: arrays.Vectors, codebook_size: int, seed: int, name: str
+) -> EstimatedLimits:
+    """What all vectors (of a file of this name) say of the limit for the `held_out` ones among them.
+
+    Rows are exchangeable, so all of them tell of the held-out ones; other images may be another distribution.
+
+    Raises:
+        InputError: too few rows for an entropy estimate, and what `estimated_limits` refuses.
+    """
+    same = vectors if vectors.groups is None else held_out
+    least = least_rows(vectors.values.shape[1])
+    if len(same.values) < least:
+        which = "" if same is vectors else f", {len(same.values)} of them held out"
+        raise InputError(
+            f"{name} has {len(vectors.values)} rows{which}; estimating their limit needs {least}"
+            f"{'' if same is vectors else ' held out'}"
+        )
+    order = np.random.default_rng(seed).permutation(len(same.values))
+    return estimated_limits(same.values.double().numpy()[order], codebook_size)
+
+
 @dataclass(frozen=True)
 class DataLimits(EstimatedLimits):
     """Where k-means stands on a user's vectors, in the data's units."""
@@ -143,8 +182,8 @@ class DataLimits(EstimatedLimits):
     held_out_rows: int
 
 
-def data_limits(path: str, codebook_size: int, seed: int = 0) -> DataLimits:
-    """Limits and k-means for the vectors in a file or folder.
+def data_limits(path: str, codebook_size: int, seed: int = 0, axis: int | None = None) -> DataLimits:
+    """Limits and k-means for the vectors in a file or folder; `axis` as in `load_vectors`.
 
     The interval of k-means' error D on held-out rows is Student's for the mean of their squared errors e (of the
     images' means where rows are patches of images), carried to decibels to first order, where it stays positive:
@@ -161,26 +200,14 @@ def data_limits(path: str, codebook_size: int, seed: int = 0) -> DataLimits:
     _check_size(codebook_size)
     if not 0 <= seed < 2**63:
         raise InputError(f"seed must be an integer from 0 to 2^63 - 1; got {seed}")
-    vectors = arrays.load_vectors(path)
-    if vectors.groups is not None:
-        vectors = _dithered(vectors, seed)
+    vectors = read_vectors(path, axis)
     train, held_out = arrays.split(vectors, seed=seed)
     if len(train.values) < codebook_size:
         raise InputError(
             f"{vectors.name} has {len(vectors.values)} rows, {len(train.values)} of them for training: fewer than "
             f"codebook_size={codebook_size}"
         )
-    # Rows are exchangeable, so all of them tell of the held-out ones; other images may be another distribution.
-    same = vectors if vectors.groups is None else held_out
-    least = least_rows(vectors.values.shape[1])
-    if len(same.values) < least:
-        which = "" if same is vectors else f", {len(same.values)} of them held out"
-        raise InputError(
-            f"{path} has {len(vectors.values)} rows{which}; estimating their limit needs {least}"
-            f"{'' if same is vectors else ' held out'}"
-        )
-    order = np.random.default_rng(seed).permutation(len(same.values))
-    limits = estimated_limits(same.values.double().numpy()[order], codebook_size)
+    limits = vector_limits(vectors, held_out, codebook_size, seed, path)
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randperm(len(train.values), generator=generator)[:KMEANS_ROWS]
     codebook = KMeans()(train.values[rows], codebook_size, generator)
@@ -215,13 +242,6 @@ def _half_width_db(squares: np.ndarray, groups: Tensor | None, mean: float) -> f
     if len(squares) < 2:
         return None
     return 10 / math.log(10) * float(student_half_width(squares)) / mean
-
-
-def _dithered(vectors: arrays.Vectors, seed: int) -> arrays.Vectors:
-    """Pixels with uniform noise of one of their 255 levels: 8-bit values have no density of their own."""
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.rand(vectors.values.shape, generator=generator) - 0.5
-    return replace(vectors, values=vectors.values + noise.to(vectors.values) / 255)
 
 
 def _check_size(codebook_size: int) -> None:

@@ -42,11 +42,15 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True)
 class LongTable:
-    """The measurements of a run. `repeats` is the factor that intervals are over: the seed, or the picture."""
+    """The measurements of a run. `repeats` is the factor that intervals are over: the seed, or the picture.
+
+    `overlap` says how far the repeats are from independent, as in `statistics`: 0 where they are.
+    """
 
     records: tuple[Record, ...]
     metrics: tuple[Metric, ...]
     repeats: str = "seed"
+    overlap: float = 0.0
 
     @cached_property
     def metric(self) -> dict[str, Metric]:
@@ -100,7 +104,9 @@ class LongTable:
 
     def interval(self, metric: str, **levels: Level) -> Interval:
         """Its mean over the repeats with the 95 % interval; the median where a value is infinite."""
-        return quantity_interval(self.values(metric, **levels).values(), self.metric[metric].floor)
+        return quantity_interval(
+            self.values(metric, **levels).values(), self.metric[metric].floor, self.overlap
+        )
 
     def difference(self, metric: str, against: Mapping[str, Level], **levels: Level) -> Interval | None:
         """The metric less that of another cell, paired by repeat; None where there is no pair.
@@ -109,12 +115,13 @@ class LongTable:
         """
         own, other = self.values(metric, **levels), self.values(metric, **{**levels, **against})
         shared = sorted(own.keys() & other.keys())
-        return mean_interval(own[repeat] - other[repeat] for repeat in shared) if shared else None
+        differences = (own[repeat] - other[repeat] for repeat in shared)
+        return mean_interval(differences, overlap=self.overlap) if shared else None
 
     def percent(self, metric: str, against: Mapping[str, Level], **levels: Level) -> Interval | None:
         """By how many per cent the metric is larger than that of another cell, paired by repeat."""
         own, other = self.values(metric, **levels), self.values(metric, **{**levels, **against})
-        return paired_percent(own, other) if own.keys() & other.keys() else None
+        return paired_percent(own, other, self.overlap) if own.keys() & other.keys() else None
 
     def lookup(self, cell: Mapping[str, Level], metric: str) -> Values:
         """What a claim asks: the metric by repeat; at a level `any` the best of all that ran.

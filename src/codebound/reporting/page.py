@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,26 @@ def ledger(verdicts: Sequence[Verdict]) -> list[tuple[str, list[list[Verdict]]]]
     return [
         (topic, list(group)) for topic, group in groupby(by_claim, key=lambda group: group[0].claim.topic)
     ]
+
+
+def brief(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """One verdict for each claim, by the case that decides: for a short page, beside results.json, which has it all.
+
+    Its reason is the first clause, said once where claims share it; or where other cases are refuted if it is not.
+    """
+    said: set[str] = set()
+    short = []
+    for _, cases in groupby(verdicts, key=lambda verdict: verdict.claim.id):
+        main, *others = cases
+        if main.status in (Status.REFUTED, Status.NOT_TESTABLE):
+            reason = re.split(r"[.;:] ", main.reason)[0].rstrip(".")
+            reason = "" if reason in said else reason
+        else:
+            refuted = [v.case.label for v in others if v.status is Status.REFUTED and v.case]
+            reason = f"refuted on: {'; '.join(refuted)}" if refuted else ""
+        said.add(reason)
+        short.append(replace(main, reason=reason))
+    return short
 
 
 def count(verdicts: Sequence[Verdict]) -> dict[str, int]:

@@ -93,10 +93,12 @@ def dots(
     unit: str = "",
     limits: Sequence[Limit] = (),
     colours: Sequence[str] = (),
+    most: float = math.inf,
 ) -> Figure:
     """A line of dots with 95 % intervals for each named row: one dot for each of `names`, the last one filled.
 
-    `limits` are drawn across all rows. Two names are, for example, before and after training.
+    `limits` are drawn across all rows. Two names are, for example, before and after training. A value above `most` is
+    written at the edge.
     """
     figure = plots.new_figure(9, 1.4 + 0.34 * len(rows))
     axes = figure.subplots()
@@ -105,6 +107,12 @@ def dots(
         colour = colours[y] if colours else PALETTE[0]
         for place, interval in enumerate(intervals):
             if interval is None or not math.isfinite(interval.mean):
+                continue
+            if interval.mean > most:
+                axes.annotate(
+                    f"{interval.mean:.1f} ▸", (most, y), (-4, 5), textcoords="offset points", ha="right",
+                    fontsize=8.5, color=colour,
+                )  # fmt: skip
                 continue
             bars = [[interval.mean - interval.low], [interval.high - interval.mean]]
             axes.errorbar(
@@ -120,6 +128,8 @@ def dots(
     axes.set_yticks(range(len(rows)), [name for name, _ in rows])
     axes.invert_yaxis()
     handles = [plots.limit_line(axes, limit, "vertical") for limit in limits]
+    if math.isfinite(most):
+        axes.set_xlim(right=most)
     for place, name in enumerate(names if len(names) > 1 else ()):
         face = plots.INK if place == len(names) - 1 else plots.PAPER
         handles += axes.plot([], [], "o", color=plots.INK, markerfacecolor=face, label=name)
@@ -140,12 +150,15 @@ def curves(
     looks: Mapping[Any, Look] | None = None,
     limits: Mapping[str, Sequence[Limit]] | None = None,
     bands: Sequence[Any] | None = None,
+    log_after: int = 0,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> Figure:
     """Metrics against the factor `over` (the step): means over the repeats with their 95 % band.
 
     A panel for each metric, or for each level of the factor `panel` under its title. `bands` are the levels of `series`
     that get a band, all of them unless given; those without one, of many whose bands would hide one another, are lines
-    of the means, with marks where they are few.
+    of the means, with marks where they are few. `log_after`: a logarithmic axis from this step on, where the start
+    matters. `ranges` are those shown, by metric.
     """
     shown = looks_of(table.levels(series), looks)
     parts = [(metric, level) for metric in metrics for level in (table.levels(panel) if panel else [None])]
@@ -171,11 +184,15 @@ def curves(
                 line = {"color": look.colour, "label": look.name, "linestyle": look.dashes, "linewidth": 1.5}
                 steps, values = by_step.columns.to_numpy(dtype=float), by_step.to_numpy(dtype=float)
                 if bands is None or arm in bands:
-                    plots.band(axes, steps, values, line)
+                    plots.band(axes, steps, values, line, table.overlap)
                 else:
                     marks = {"marker": "o", "markersize": 4} if len(steps) <= FEW_STEPS else {}
                     axes.plot(steps, np.nanmean(values, 0), **marks, **line)
         lines += [plots.limit_line(axes, limit, "horizontal") for limit in (limits or {}).get(metric, ())]
+        if log_after:
+            plots.step_axis(axes, max(table.levels(over)), log_after)
+        if metric in (ranges or {}):
+            axes.set_ylim(*(ranges or {})[metric])
     _legend(figure, lines)
     return figure
 

@@ -5,7 +5,6 @@ from codebound.studies.framework.entry import Entry, Option, Preset
 ENTRY = Entry(
     "compression",
     question="How many bytes does a picture take?",
-    topic="D10",
     declaration="codebound.studies.compression.study:STUDY",
     help=r"""Our files beside JPEG, WebP and AVIF, and what an index costs. Bytes are those on disk.
 

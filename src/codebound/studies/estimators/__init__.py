@@ -5,7 +5,6 @@ from codebound.studies.framework.entry import Entry, Option, Preset
 ENTRY = Entry(
     "estimators",
     question="Which gradient estimator, in the linear case?",
-    topic="C1–C8",
     declaration="codebound.studies.estimators.study:STUDY",
     help=r"""Straight-through, rotation, projection beside PCA + Lloyd. Every error next to D(R).
 

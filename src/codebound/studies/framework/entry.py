@@ -36,7 +36,6 @@ class Entry:
 
     name: str
     question: str
-    topic: str  # rows of the list of claims that it is about
     declaration: str  # imported when the study is run or reported
     help: str = ""  # what its command's help says after the question: a paragraph, examples
     presets: Mapping[str, Preset] = field(default_factory=dict)

@@ -52,7 +52,7 @@ def write(run: StudyRun[Any]) -> Path:
         question=run.study.entry.question,
         sections=sections,
         has_tables=any(section.tables for section in content.sections),
-        verdicts=page.ledger(run.verdicts),
+        verdicts=page.ledger(run.verdicts if run.study.every_case else page.brief(run.verdicts)),
         counts=page.count(run.verdicts),
         seconds=f"{_seconds(run)['cells']:,.0f}",
         settings=page.settings_text(run.settings),

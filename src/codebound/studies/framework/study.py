@@ -33,6 +33,7 @@ class Study(ABC, Generic[S]):
         unit: what a progress bar counts.
         repeats: the factor that intervals are over, an integer in each cell.
         claims_file: the ledger beside the declaration; empty for none.
+        every_case: whether the page shows all cases of a claim, or the one that decides it.
     """
 
     entry: Entry
@@ -41,6 +42,7 @@ class Study(ABC, Generic[S]):
     unit: str = "cells"
     repeats: str = "seed"
     claims_file: str = ""
+    every_case: bool = True
 
     @abstractmethod
     def cells(self, settings: S) -> list[Cell]:

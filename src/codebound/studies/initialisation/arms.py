@@ -50,7 +50,7 @@ ARMS: dict[ArmName, Arm] = {
 
 
 def optimizers(settings: Settings) -> dict[OptimizerName, Adam | EMA]:
-    """The documents' Adam, and two that are tuned better."""
+    """The proposal's Adam, and two that are tuned better."""
     return {
         "adam": Adam(settings.lr),
         "adam_cosine": Adam(settings.tuned_lr, "cosine"),

@@ -1,26 +1,25 @@
-"""Names, descriptions and looks of the arms: one place, so that every table and plot agrees."""
+"""Names and looks of arms, optimizers, sources and limits: one place, so that every table and figure agrees."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Literal, NamedTuple
 
-Family = Literal["documents", "theory", "data", "choice"]
-FAMILIES: dict[Family, str] = {
-    "documents": "The documents' three",
-    "theory": "From theory",
-    "data": "From data",
-    "choice": "Chosen by score",
+from codebound.reporting import plots
+from codebound.studies.framework.declare import Look, Swatch
+from codebound.studies.initialisation.settings import Settings
+
+Family = Literal["proposal", "theory", "data", "choice"]
+FAMILIES: dict[Family, tuple[str, plots.Dashes]] = {  # its name, and how its lines are drawn
+    "proposal": ("The proposal's three", "-"),
+    "theory": ("From theory", (0, (5.0, 1.6))),
+    "data": ("From data", (0, (1.2, 1.4))),
+    "choice": ("Chosen by score", "-"),
 }
 
 
-_DASH, _DOT = (5.0, 1.6), (1.2, 1.4)
-_DASHES: dict[Family, tuple[float, ...]] = {"documents": (), "theory": _DASH, "data": _DOT, "choice": ()}
-
-
-@dataclass(frozen=True)
-class Look:
-    """How an arm is shown: a name that fits a legend, a sentence and a colour. Its family gives the line style."""
+class ArmLabel(NamedTuple):
+    """An arm for a reader: a name that fits a legend, what it is, its family and its colour."""
 
     name: str
     text: str
@@ -28,93 +27,71 @@ class Look:
     colour: str
 
     @property
-    def dashes(self) -> tuple[float, ...]:
-        """On and off lengths; empty is a solid line."""
-        return _DASHES[self.family]
+    def swatch(self) -> Swatch:
+        return Swatch(self.colour, self.name)
 
 
 # Colours are apart for colour-blind readers within a family (Paul Tol's sets); families differ in line style.
-_LOOKS: dict[str, tuple[str, str, Family, str]] = {
-    "uniform": ("uniform ±1/n", "uniform on [−1/n, 1/n], the usual default", "documents", "#CC3311"),
-    "kmeans": ("k-means, batch", "k-means on a batch of latents", "documents", "#0077BB"),
-    "rd_gaussian": (
-        "R(D) Gaussian",
-        "random Gaussian codewords of variance σ²(1−2^(−2R)), one σ² for all dimensions",
-        "documents",
-        "#EE7733",
+ARMS: dict[str, ArmLabel] = {
+    "uniform": ArmLabel("uniform ±1/n", "uniform on [−1/n, 1/n], the usual default", "proposal", "#CC3311"),
+    "kmeans": ArmLabel("k-means, batch", "k-means on a batch of latents", "proposal", "#0077BB"),
+    "rd_gaussian": ArmLabel(
+        "R(D) Gaussian", "random Gaussian codewords of variance σ²(1−2^(−2R)), one σ² for all", "proposal", "#EE7733"
     ),
-    "water_filling": (
-        "water-filled",
-        "random Gaussian codewords with the water-filled spectrum of the batch",
-        "theory",
-        "#009988",
+    "water_filling": ArmLabel(
+        "water-filled", "random Gaussian codewords with the water-filled spectrum of the batch", "theory", "#009988"
     ),
-    "finite": ("finite-n Gaussian", "the Gaussian that is best for this n and k", "theory", "#117733"),
-    "synthetic": (
-        "synthetic Lloyd",
-        "water-filled codewords, then Lloyd steps on samples of the Gaussian fitted to the batch",
-        "theory",
-        "#332288",
+    "finite": ArmLabel("finite-n Gaussian", "the Gaussian that is best for this n and k", "theory", "#117733"),
+    "synthetic": ArmLabel(
+        "synthetic Lloyd", "water-filled, then Lloyd steps on samples of the fitted Gaussian", "theory", "#332288"
     ),
-    "lattice": ("lattice", "shells of a lattice (E8 at k = 8), scaled to the data", "theory", "#AA4499"),
-    "sample": ("data samples", "latents drawn from the batch", "data", "#999933"),
-    "sample_lloyd": ("samples + 1 Lloyd", "latents from the batch, one Lloyd step", "data", "#33BBEE"),
-    "kmeans_pp": ("k-means++ seeds", "k-means++ seeding and nothing more", "data", "#882255"),
-    "kmeans_all": ("k-means, all data", "k-means on all training latents", "data", "#6699CC"),
-    "best": (
-        "best of several",
-        "scores several of these on a held-out part of the batch and keeps the best",
-        "choice",
-        "#000000",
+    "lattice": ArmLabel("lattice", "shells of a lattice, scaled to the data", "theory", "#AA4499"),
+    "sample": ArmLabel("data samples", "latents drawn from the batch", "data", "#999933"),
+    "sample_lloyd": ArmLabel("samples + 1 Lloyd", "latents from the batch, one Lloyd step", "data", "#33BBEE"),
+    "kmeans_pp": ArmLabel("k-means++ seeds", "k-means++ seeding and nothing more", "data", "#882255"),
+    "kmeans_all": ArmLabel("k-means, all data", "k-means on all training latents", "data", "#6699CC"),
+    "best": ArmLabel(
+        "best of several", "scores several on a held-out part of the batch, keeps the best", "choice", "#000000"
     ),
-}
-LOOKS = {arm: Look(*parts) for arm, parts in _LOOKS.items()}
+}  # fmt: skip
+LOOKS = {arm: Look(label.name, label.colour, dashes=FAMILIES[label.family][1]) for arm, label in ARMS.items()}
 
-OPTIMIZERS: dict[str, str] = {
-    "adam": "Adam, the documents' setting",
-    "adam_cosine": "Adam, tuned (larger rate, cosine)",
-    "ema": "EMA",
+OPTIMIZERS = {
+    "adam": ("Adam as proposed", "#CC3311"),
+    "adam_cosine": ("Adam, tuned", "#0077BB"),
+    "ema": ("EMA", "#009988"),
 }
 
 SOURCES: dict[str, tuple[str, str]] = {
-    "isotropic": (
-        "Isotropic Gaussian",
-        "The linear-Gaussian source, normalised: every latent dimension has variance 1. The documents' "
-        "figures assume it.",
-    ),
-    "anisotropic": (
-        "Anisotropic Gaussian",
-        "The linear-Gaussian source with Σ = BBᵀ, scaled to mean variance 1: a few strong directions, "
-        "several weak ones. Redrawn with each seed.",
-    ),
-    "raw": (
-        "Raw Gaussian",
-        "The linear-Gaussian source exactly as the documents define it, not normalised. Redrawn with each "
-        "seed.",
-    ),
-    "photos": (
-        "Photographs",
-        "8×8 luminance patches of real photographs, projected by PCA and scaled to mean variance 1; trained "
-        "on some photographs, measured on others. Seeds draw other patches of the same photographs.",
-    ),
-    "data": (
-        "Your data",
-        "The vectors given by --data, projected by PCA and scaled to mean variance 1; each seed splits them "
-        "anew into train and held out.",
-    ),
+    "isotropic": ("Isotropic Gaussian", "Every latent dimension has variance 1, as the proposal assumes."),
+    "anisotropic": ("Anisotropic Gaussian", "A few strong directions, several weak ones; mean variance 1."),
+    "raw": ("Raw Gaussian", "The source exactly as the proposal defines it, not normalised."),
+    "photos": ("Photographs", "8×8 patches by PCA, measured on photographs that were not trained on."),
+}
+
+# Bounds first; the best code known may be improved on, and real data may come under the Gaussian reference.
+LIMITS = {
+    "shannon": "Shannon bound",
+    "converse": "Converse, this n and k",
+    "best_known": "Best code known",
+    "random_codebook": "Random codewords",
+    "gaussian_reference": "Gaussian reference",
+    "isotropic_formula": "k·σ²·2^(−2R)",
 }
 
 
-def look(arm: str) -> Look:
-    """The look of an arm; a grey one under its own name if it is not known here."""
-    return LOOKS.get(arm) or Look(arm, "", "data", "#777777")
+def arm(name: str) -> ArmLabel:
+    """The label of an arm; a grey one under its own name if it is not known here."""
+    return ARMS.get(name) or ArmLabel(name, "", "data", "#777777")
 
 
 def in_order(arms: set[str]) -> list[str]:
     """The arms in the order of every table: by family, unknown ones last."""
-    return [a for a in LOOKS if a in arms] + sorted(arms - set(LOOKS))
+    return [name for name in ARMS if name in arms] + sorted(arms - set(ARMS))
 
 
-def source_name(source: str) -> str:
-    """The source's name in titles."""
+def source_name(source: str, settings: Settings) -> str:
+    """The source's name in titles; the user's data go by their file."""
+    if source == "data" and settings.data is not None:
+        return Path(settings.data).name
     return SOURCES.get(source, (source, ""))[0]

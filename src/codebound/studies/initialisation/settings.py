@@ -12,36 +12,27 @@ from codebound.quantize.init import Best
 
 SourceName = Literal["isotropic", "anisotropic", "raw", "photos", "data"]
 ArmName = Literal[
-    "uniform",
-    "kmeans",
-    "rd_gaussian",
-    "water_filling",
-    "finite",
-    "sample",
-    "sample_lloyd",
-    "kmeans_pp",
-    "kmeans_all",
-    "synthetic",
-    "lattice",
-    "best",
-]
+    "uniform", "kmeans", "rd_gaussian", "water_filling", "finite", "sample", "sample_lloyd", "kmeans_pp", "kmeans_all",
+    "synthetic", "lattice", "best",
+]  # fmt: skip
 ARMS: tuple[ArmName, ...] = ArmName.__args__
-DOCUMENTED: tuple[ArmName, ...] = ("uniform", "kmeans", "rd_gaussian")
+PROPOSED: tuple[ArmName, ...] = ("uniform", "kmeans", "rd_gaussian")
 
 
 class Settings(config.Settings):
-    """Defaults are the documents' (rows A1, A3, A5); `--quick` lowers the number of seeds."""
+    """Defaults are the proposal's."""
 
     CHOOSES: ClassVar = frozenset({"sources", "seeds", "first_seed"})
 
     sources: tuple[SourceName, ...] = ("isotropic", "anisotropic", "raw", "photos")
     arms: tuple[ArmName, ...] = ARMS
     tuned_arms: tuple[ArmName, ...] = Field(
-        DOCUMENTED, description="arms that are also trained by Adam 1e-2 cosine and by EMA"
+        PROPOSED, description="arms that are also trained by Adam 1e-2 cosine and by EMA"
     )
     seeds: int = Field(8, ge=1)
     first_seed: int = Field(42, ge=0)
     data: str | None = Field(None, description="the user's own vectors, for the source 'data'")
+    axis: int | None = Field(None, description="of an array in `data`, along which a vector lies")
 
     codebook_size: int = Field(256, ge=2, description="n, codewords")
     dim: int = Field(8, ge=1, description="k, latent dimensions")
@@ -55,7 +46,7 @@ class Settings(config.Settings):
     steps: int = Field(5_000, ge=1)
     evaluate_every: int = Field(50, ge=1)
     batch_size: int = Field(128, ge=1)
-    lr: float = Field(1e-3, gt=0, description="Adam, the documents' setting")
+    lr: float = Field(1e-3, gt=0, description="Adam, the proposal's setting")
     tuned_lr: float = Field(1e-2, gt=0, description="Adam with a cosine schedule")
     ema_decay: float = Field(0.99, ge=0, lt=1)
 

@@ -5,7 +5,6 @@ from codebound.studies.framework.entry import Entry, Preset
 ENTRY = Entry(
     "population",
     question="How many codewords die, and do they return?",
-    topic="A12",
     declaration="codebound.studies.population.study:STUDY",
     help=r"""Simulation beside theory, for SGD and EMA.
 
