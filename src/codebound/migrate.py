@@ -88,9 +88,9 @@ def _refuse_keys(state: Mapping[str, Tensor], prefix: str, known: Sequence[str])
 def _refuse(module: nn.Module, refused: Mapping[str, Callable[[Any], bool]], why: str = "") -> None:
     """Name the options that have no counterpart: attributes for which the test holds."""
     values = {name: getattr(module, name, None) for name in refused}
-    found = [f"{name}={values[name]!r}" for name, test in refused.items() if test(values[name])]
-    if found:
-        raise InputError(f"{type(module).__name__} has {', '.join(found)}: no counterpart here{why}")
+    options = [f"{name}={values[name]!r}" for name, test in refused.items() if test(values[name])]
+    if options:
+        raise InputError(f"{type(module).__name__} has {', '.join(options)}: no counterpart here{why}")
 
 
 # --- VectorQuantize ---------------------------------------------------------------------------------------------

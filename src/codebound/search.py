@@ -70,8 +70,8 @@ def nearest(
     plain = not certify and z.device.type == "cpu" and not torch.compiler.is_compiling()
     if plain and math.isfinite(float(books.sum())):
         return _nearest_each(own, books).view(*runs, z.shape[-2])
-    found = [_search(own[m], books[m : m + 1], certify) for m in range(books.shape[0])]
-    return torch.cat(found).view(*runs, z.shape[-2])
+    indices = [_search(own[m], books[m : m + 1], certify) for m in range(books.shape[0])]
+    return torch.cat(indices).view(*runs, z.shape[-2])
 
 
 def assignment_sums(
@@ -350,15 +350,15 @@ def _tiles_device(
             second, index = best, torch.zeros_like(best, dtype=torch.int64)
             for start in range(0, k, part):
                 tile = torch.mm(q, codes[book * k + start : book * k + min(start + part, k)].t())
-                value, found = tile.max(dim=1)
+                value, winner = tile.max(dim=1)
                 if tile.dtype == torch.float64:  # the last word on ties: `max` may return any of them
                     places = torch.arange(tile.shape[1], device=tile.device)
-                    found = torch.where(tile == value.unsqueeze(1), places, k).amin(dim=1)
-                    found = found.clamp_max(tile.shape[1] - 1)  # rows of NaN
+                    winner = torch.where(tile == value.unsqueeze(1), places, k).amin(dim=1)
+                    winner = winner.clamp_max(tile.shape[1] - 1)  # rows of NaN
                 if lead:
-                    runner_up = tile.scatter_(1, found.unsqueeze(1), -torch.inf).amax(dim=1)
+                    runner_up = tile.scatter_(1, winner.unsqueeze(1), -torch.inf).amax(dim=1)
                     second = torch.maximum(torch.maximum(second, runner_up), torch.minimum(best, value))
-                index, best = torch.where(value > best, found + start, index), torch.maximum(best, value)
+                index, best = torch.where(value > best, winner + start, index), torch.maximum(best, value)
             indices[book, row : row + rows], margins[book, row : row + rows] = index, best - second
     return indices, margins, torch.linalg.vector_norm(queries[:, :-1], dim=-1)
 

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from codebound.data.crops import LONG_SIDES, cut_crops, pyramid
-from codebound.data.image_sets import Fixed, Labelled
+from codebound.data.image_sets import FixedPictures, LabelledPictures
 from codebound.data.image_sources import PictureRequest, open_images
 from codebound.data.images import Photograph, photographs, upright_pixels
 from codebound.errors import InputError
@@ -94,8 +94,8 @@ def test_a_large_flat_photograph_keeps_its_colour_at_every_scale() -> None:
 
 def test_an_epoch_of_a_fixed_set_sees_each_picture_once() -> None:
     images = torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1).expand(10, 1, 4, 4).contiguous()
-    part = Labelled(images, torch.zeros(10, dtype=torch.int64))
-    found = Fixed("t", "t", part, part, 4)
+    part = LabelledPictures(images, torch.zeros(10, dtype=torch.int64))
+    found = FixedPictures("t", "t", part, part, 4)
     batches = [found.batch(0, step, 4)[:, 0, 0, 0] for step in range(5)]  # two epochs, one batch across both
     rows = torch.cat(batches).tolist()
     assert sorted(rows[:10]) == sorted(rows[10:]) == list(range(10))

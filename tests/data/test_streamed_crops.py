@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from codebound.data.crops import cut_crop, level_sizes, pyramid
-from codebound.data.image_sets import Crops, Fixed
+from codebound.data.image_sets import Crops, FixedPictures
 from codebound.data.image_sources import PictureRequest, open_images
 from codebound.data.images import PACK, image_names, opened_image, read_image
 from codebound.data.picture_files import FolderFiles, Parts
@@ -287,7 +287,7 @@ def test_shards_are_one_set_by_pattern_or_folder(shards: Path) -> None:
     names = ["train-{000..002}.tar", "train-*.tar", ""]
     images = [open_images(f"webdataset:{shards / name if name else shards}", request) for name in names]
     assert len({each.digest for each in images}) == 1
-    assert isinstance(images[0], Fixed)  # of one size up to 64, with classes
+    assert isinstance(images[0], FixedPictures)  # of one size up to 64, with classes
     assert images[0].size == (50, 60)
     larger = open_images(f"webdataset:{shards}", REQUEST)
     assert isinstance(larger, StreamedCrops)

@@ -43,6 +43,17 @@ def test_curves_are_means_over_seeds(table: LongTable) -> None:
     assert any(set(values) == {40.0} for values in drawn.values())
 
 
+def test_curves_have_a_panel_for_each_level_and_bands_where_asked(table: LongTable) -> None:
+    figure = stock_figures.curves(
+        table, ["psnr"], over="step", series="arm", panel="seed", titles={0: "zero"}, bands=["a"]
+    )
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["zero", "1", "2"]
+    assert lines(figure)["a"].tolist() == [10, 20, 30]
+    whole = stock_figures.curves(table, ["psnr"], over="step", series="arm", bands=["a"])
+    assert len(whole.axes[0].collections) == 1
+    assert lines(whole)["b"].tolist() == [12, 22, 32]
+
+
 def test_rate_and_distortion_with_intervals_and_a_bound(table: LongTable) -> None:
     figure = stock_figures.rate_distortion(table, "rate", "psnr", series="arm", bound=lambda rate: 20 * rate)
     axes = figure.axes[0]
@@ -97,12 +108,10 @@ def test_every_colour_of_the_palette_can_be_read_in_the_dark() -> None:
     axes = figure.subplots()
     plots.style(axes, "title", "x", "y")
     drawn = [axes.plot([0, 1], [0, n], color=colour)[0] for n, colour in enumerate(stock_figures.PALETTE)]
-    ring = axes.plot([0], [0], "o", color="#000000", markerfacecolor=plots.PAPER)[
-        0
-    ]  # its edge is the line's colour
+    hollow = axes.plot([0], [0], "o", color=plots.INK, markerfacecolor=plots.PAPER)[0]
     plots.darken(figure)
-    assert luminance(ring.get_markeredgecolor()) > 0.5
     paper = luminance(figure.get_facecolor()[:3])
+    assert (luminance(hollow.get_markeredgecolor()) + 0.05) / (paper + 0.05) >= 3
     for artist in (*drawn, axes.title, axes.xaxis.label, *axes.get_xticklabels()):
         contrast = (luminance(artist.get_color()) + 0.05) / (paper + 0.05)
         assert contrast >= 3, (to_hex(artist.get_color()), contrast)

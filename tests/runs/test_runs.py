@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from codebound import config
 from codebound.cli import app
-from codebound.data.image_sets import Fixed, Labelled
+from codebound.data.image_sets import FixedPictures, LabelledPictures
 from codebound.data.image_sources import open_images
 from codebound.data.images import photographs
 from codebound.data.picture_request import PictureRequest
@@ -398,12 +398,12 @@ def test_the_probe_reads_classes_from_frozen_codes_where_there_are_some() -> Non
     labels_ = torch.arange(60) % 3
     shades = (labels_ * 100 + 20).view(-1, 1, 1, 1)
     images = (shades + torch.randint(0, 20, (60, 1, 16, 16), generator=generator)).to(torch.uint8)
-    part = Labelled(images, labels_)
+    part = LabelledPictures(images, labels_)
     torch.manual_seed(0)
     vq = VectorQuantizer(4, 32)
     tokenizer = ImageTokenizer(vq, channels=1, width=8, depth=1)
     vq.init_(tokenizer.latents(images))
-    assert evaluation.probe_accuracy(tokenizer, Fixed("shades", "", part, part, 60)) == 1.0
+    assert evaluation.probe_accuracy(tokenizer, FixedPictures("shades", "", part, part, 60)) == 1.0
     assert evaluation.probe_accuracy(tokenizer, open_images("photos", PictureRequest(held_out=8))) is None
 
 

@@ -164,7 +164,8 @@ def test_every_claim_of_the_yaml_can_be_asked_for(data: rundata.StudyData) -> No
 def test_a_verdict_of_a_measured_claim(data: rundata.StudyData) -> None:
     claim = claims.Claim.model_validate(
         {
-            "id": "x", "topic": "t", "source": "s", "statement": "", "cell": {"estimator": "manual_numpy", "protocol": "documents"},
+            "id": "x", "topic": "t", "source": "s", "statement": "",
+            "cell": {"estimator": "manual_numpy", "protocol": "documents"},
             "expect": {"kind": "ratio", "against": {"estimator": "autograd"}, "low": 0.99, "high": 1.01},
             "cases": [{"cell": {"source": "gaussian"}, "metric": "mse", "label": ""}],
         }

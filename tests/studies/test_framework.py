@@ -259,3 +259,24 @@ def test_help_imports_no_declaration() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"
+
+
+def test_claims_of_runs_as_one_page(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.STUDIES, STUDY.entry.name, STUDY.entry)
+    monkeypatch.setattr(registry, "declaration", lambda entry: STUDY)
+    page = tmp_path / "claims.md"
+    result = CliRunner().invoke(app, ["study", "claims", str(finished), "--out", str(page)])
+    assert result.exit_code == 0, result.output
+    rows = [line.split(" | ") for line in page.read_text().splitlines() if line.startswith("| A ")]
+    verdicts = {v.claim.statement: v.status.value for v in load(STUDY, finished).verdicts}
+    assert {row[0].removeprefix("| "): row[-1].removesuffix(" |") for row in rows}.items() <= verdicts.items()
+    assert len(rows) == 2
+    assert f"[{STUDY.entry.name}](#" in page.read_text()
+
+    # A run that is not finished says nothing yet.
+    (part := tmp_path / "part").mkdir()
+    shutil.copytree(finished, part, dirs_exist_ok=True)
+    (part / "cells" / "1-10.json").unlink()
+    refused = CliRunner().invoke(app, ["study", "claims", str(part)])
+    assert refused.exit_code != 0
+    assert "1 cell missing" in re.sub(r"\s+", " ", refused.output)

@@ -226,7 +226,7 @@ def test_several_in_a_row_stop_the_training_with_the_last_good_checkpoint(
     monkeypatch.setattr(trainer.Trainer, "step", breaks)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        with pytest.raises(loop.Diverged, match=r"10 steps in a row .* checkpoint is .*step-00000010"):
+        with pytest.raises(loop.DivergenceError, match=r"10 steps in a row .* checkpoint is .*step-00000010"):
             run(tmp_path)
     assert sum("not finite; the step was skipped" in str(w.message) for w in said) == 10
     assert log(tmp_path)[-1]["skipped"] == 10

@@ -37,7 +37,7 @@ class LinearRuns(NamedTuple):
 
 @dataclass(frozen=True)
 class Rule:
-    """How one run moves: plain gradient descent, then a retraction (mission row C2's figures as defaults).
+    """How one run moves: plain gradient descent, then a retraction (defaults: those of the estimators study).
 
     `schedule`: `constant`, or `cosine`, under which both rates fall to zero over the horizon and stay there.
     """
@@ -148,7 +148,7 @@ def numpy_gradients(x: Tensor, runs: LinearRuns, rules: Sequence[Rule]) -> Linea
     Raises:
         InputError: an estimator other than straight-through.
     """
-    found = []
+    by_run = []
     for rule, encoder, codebook in zip(rules, *runs, strict=True):
         if not isinstance(rule.estimator, StraightThrough):
             raise InputError(
@@ -158,8 +158,8 @@ def numpy_gradients(x: Tensor, runs: LinearRuns, rules: Sequence[Rule]) -> Linea
         gradient = linear_numpy.gradients(
             x.numpy(), state, float(rule.commitment), float(rule.codebook_weight)
         )
-        found.append([torch.from_numpy(g) for g in gradient])
-    return LinearRuns(*(torch.stack(parts) for parts in zip(*found, strict=True)))
+        by_run.append([torch.from_numpy(g) for g in gradient])
+    return LinearRuns(*(torch.stack(parts) for parts in zip(*by_run, strict=True)))
 
 
 def train_linear(
@@ -220,12 +220,12 @@ def _column(rules: Sequence[Rule], name: str, like: Tensor) -> Float[Tensor, "m 
 
 def _by_estimator(rules: Sequence[Rule]) -> list[tuple[Estimator, slice]]:
     """Neighbouring runs of one estimator, as a slice. (No itertools: torch.compile can't trace its keys.)"""
-    found, begin = [], 0
+    groups, begin = [], 0
     for end in range(1, len(rules) + 1):
         if end == len(rules) or rules[end].estimator != rules[begin].estimator:
-            found.append((rules[begin].estimator, slice(begin, end)))
+            groups.append((rules[begin].estimator, slice(begin, end)))
             begin = end
-    return found
+    return groups
 
 
 def _choice(codewords: Tensor) -> Choice:

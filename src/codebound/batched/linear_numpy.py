@@ -1,4 +1,4 @@
-"""The linear vector-quantized autoencoder trained with gradients derived by hand, in NumPy alone (mission row C1).
+"""The linear vector-quantized autoencoder trained with gradients derived by hand, in NumPy alone.
 
 Model, for a batch x_1 … x_B in R^d, an encoder W [d, k] with orthonormal columns and codewords c_1 … c_K in R^k:
 

@@ -152,27 +152,27 @@ def info(
     from codebound import codec
 
     with _naming(file):
-        found = codec.inspect(_read(file))
+        report = codec.inspect(_read(file))
     if as_json:
-        described = found._asdict()
-        described["picture"] = found.picture and found.picture._asdict()
-        described["grids"] = [grid._asdict() for grid in found.grids]
+        described = report._asdict()
+        described["picture"] = report.picture and report.picture._asdict()
+        described["grids"] = [grid._asdict() for grid in report.grids]
         plain(json.dumps(described, indent=2))
         return
     table = Table("part", "value", title=escape(str(file)))
-    table.add_row("model", found.model or "none needed")
-    if found.picture is not None:
-        kind = "grey" if found.picture.grey else "colour"
-        table.add_row("picture", f"{found.picture.width}×{found.picture.height}, {kind}")
-    table.add_row("codebook sizes", ", ".join(map(str, found.codebook_sizes)))
-    for number, grid in enumerate(found.grids):
+    table.add_row("model", report.model or "none needed")
+    if report.picture is not None:
+        kind = "grey" if report.picture.grey else "colour"
+        table.add_row("picture", f"{report.picture.width}×{report.picture.height}, {kind}")
+    table.add_row("codebook sizes", ", ".join(map(str, report.codebook_sizes)))
+    for number, grid in enumerate(report.grids):
         count = grid.height * grid.width * len(grid.modes)
         table.add_row(
             f"grid {number}", f"{grid.width}×{grid.height}×{len(grid.modes)}: {', '.join(grid.modes)}"
         )
         table.add_row("  indices", f"{grid.bytes:,} bytes, {8 * grid.bytes / count:.3f} bits each")
-    table.add_row("header", f"{found.overhead} bytes")
-    table.add_row("file", f"{found.bytes:,} bytes{_per_pixel(found)}")
+    table.add_row("header", f"{report.overhead} bytes")
+    table.add_row("file", f"{report.bytes:,} bytes{_per_pixel(report)}")
     out.print(table)
 
 
@@ -230,30 +230,30 @@ def _pairs(sources: Iterable[Path], within: Any, target: Path | None, suffix: st
     Raises:
         InputError: no such file, or two results of one name.
     """
-    found: list[tuple[Path, Path]] = []
+    pairs: list[tuple[Path, Path]] = []
     sources = list(sources)
     several = len(sources) > 1 or any(source.is_dir() for source in sources)
     for source in sources:
         if source.is_dir():
             inner = [(file, file.relative_to(source)) for file in within(source)]
-            found += [(file, (target or source) / name.with_suffix(suffix)) for file, name in inner]
+            pairs += [(file, (target or source) / name.with_suffix(suffix)) for file, name in inner]
         elif not source.exists():
             raise InputError(f"there is no file {source}")
         elif several or (target is not None and target.is_dir()):
-            found.append((source, (target or source.parent) / source.with_suffix(suffix).name))
+            pairs.append((source, (target or source.parent) / source.with_suffix(suffix).name))
         else:
-            found.append((source, target or source.with_suffix(suffix)))
-    goals = [goal for _, goal in found]
+            pairs.append((source, target or source.with_suffix(suffix)))
+    goals = [goal for _, goal in pairs]
     if twice := next((goal for goal in goals if goals.count(goal) > 1), None):
         raise InputError(f"two inputs would both be written to {twice}: give them apart, with --out")
-    return found
+    return pairs
 
 
 def _compressed(folder: Path) -> list[Path]:
-    found = sorted(folder.rglob(f"*{SUFFIX}"))
-    if not found:
+    paths = sorted(folder.rglob(f"*{SUFFIX}"))
+    if not paths:
         raise InputError(f"folder {folder} holds no {SUFFIX} file")
-    return found
+    return paths
 
 
 def _each(pairs: list[tuple[Path, Path]], one: Any, as_json: bool) -> None:
@@ -294,10 +294,10 @@ def _table(rows: list[dict[str, Any]], title: str) -> Table:
     return table
 
 
-def _per_pixel(found: Any) -> str:
-    if found.picture is None:
+def _per_pixel(report: Any) -> str:
+    if report.picture is None:
         return ""
-    return f", {8 * found.bytes / (found.picture.height * found.picture.width):.4f} bits per pixel"
+    return f", {8 * report.bytes / (report.picture.height * report.picture.width):.4f} bits per pixel"
 
 
 def _read(path: Path) -> bytes:

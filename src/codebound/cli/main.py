@@ -62,11 +62,11 @@ def limits_gaussian(
 
       codebound limits gaussian --spectrum 9,4,1,.25 --codebook-size 16
     """
-    found = limits_study.gaussian_limits(_spectrum(dim, spectrum, covariance), codebook_size)
+    limits = limits_study.gaussian_limits(_spectrum(dim, spectrum, covariance), codebook_size)
     if as_json:
-        plain(json.dumps(asdict(found), indent=2))
+        plain(json.dumps(asdict(limits), indent=2))
         return
-    out.print(limits_tables.gaussian(found))
+    out.print(limits_tables.gaussian(limits))
 
 
 @limits_app.command("data")
@@ -88,21 +88,21 @@ def limits_data(
 
       codebound limits data latents.npy --codebook-size 256
     """
-    found = limits_study.data_limits(file, codebook_size, seed, axis)
+    limits = limits_study.data_limits(file, codebook_size, seed, axis)
     if as_json:
-        plain(json.dumps(asdict(found), indent=2))
+        plain(json.dumps(asdict(limits), indent=2))
         return
-    out.print(limits_tables.data(found))
+    out.print(limits_tables.data(limits))
 
 
 def _spectrum(dim: int | None, spectrum: str | None, covariance: Path | None) -> np.ndarray:
     if spectrum is not None and covariance is not None:
         raise InputError("give --spectrum or --covariance, not both")
     if covariance is not None:
-        found = gaussian.spectrum(limits_study.load_covariance(covariance))
+        variances = gaussian.spectrum(limits_study.load_covariance(covariance))
     elif spectrum is not None:
         try:
-            found = np.array([float(part) for part in spectrum.split(",")])
+            variances = np.array([float(part) for part in spectrum.split(",")])
         except ValueError:
             raise InputError(f"--spectrum takes numbers with commas between them; got {spectrum!r}") from None
     elif dim is None:
@@ -110,10 +110,10 @@ def _spectrum(dim: int | None, spectrum: str | None, covariance: Path | None) ->
     else:
         if dim < 1:
             raise InputError(f"--dim must be at least 1; got {dim}")
-        found = np.ones(dim)
-    if dim is not None and len(found) != dim:
-        raise InputError(f"--dim {dim} does not fit the {len(found)} variances given")
-    return found
+        variances = np.ones(dim)
+    if dim is not None and len(variances) != dim:
+        raise InputError(f"--dim {dim} does not fit the {len(variances)} variances given")
+    return variances
 
 
 def main() -> None:

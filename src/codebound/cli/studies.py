@@ -16,8 +16,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from codebound import config
-from codebound.cli import estimators_study, population_study, utilisation_study
+from codebound.cli import estimators_study, utilisation_study
 from codebound.cli.terminal import AsJson, Backend, Jobs, Sets, group, out, plain, run_study, say_where
+from codebound.errors import InputError
+from codebound.files import write_text
 from codebound.runs.folder import read_study
 from codebound.studies import registry
 from codebound.studies.framework.entry import Entry
@@ -27,7 +29,6 @@ app = group("Questions answered by experiments: cells, seeds, claims, verdicts, 
 # Studies that are not declared in the framework yet; a port deletes its module and its line here.
 BY_HAND = {
     "estimators": estimators_study,
-    "population": population_study,
     "utilisation": utilisation_study,
 }
 
@@ -105,6 +106,48 @@ def report_again(
         BY_HAND[name].show(folder, as_json, again=True)
     else:
         show(folder, as_json, again=True)
+
+
+@app.command("claims")
+def list_claims(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of runs, of a study each.")],
+    page: Annotated[Path | None, typer.Option("--out", help="Write it here; printed otherwise.")] = None,
+) -> None:
+    """What is claimed, by whom, what these runs measured, and the verdict, as one page of Markdown.
+
+    [bold]Example[/]
+
+      codebound study claims runs/init runs/estimators --out docs/claims.md
+    """
+    from codebound.reporting.claims_list import StudyLedger, markdown
+    from codebound.reporting.formatting import count_text
+    from codebound.studies.framework import results
+
+    ledgers = []
+    for folder in folders:
+        entry = registry.entry_of(read_study(folder)["study"])
+        run = results.load(registry.declaration(entry), folder)
+        record = run.record
+        if run.missing:
+            raise InputError(
+                f"{folder} is not finished: {count_text(len(run.missing), 'cell')} missing; its command goes on"
+            )
+        if not run.verdicts:
+            raise InputError(f"{folder}: the study {entry.name} has no claims")
+        version = record["versions"]["codebound"]
+        ledgers.append(
+            StudyLedger(
+                entry.name, entry.question, record["command"], version, record["machine"], run.verdicts
+            )
+        )
+    written_by = " ".join(
+        ["codebound study claims", *map(str, folders), *(["--out", str(page)] if page else [])]
+    )
+    text = markdown(ledgers, written_by)
+    if page is None:
+        plain(text.rstrip())
+    else:
+        write_text(page, text)
 
 
 @app.command("list")

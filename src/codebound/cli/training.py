@@ -299,10 +299,10 @@ class _Bar:
 
     def _figures(self, event: ProgressEvent) -> str:
         speed = f"{event.items_per_s:,.0f} {event.unit}/s" if event.items_per_s else "starting"
-        known = [
+        figures = [
             form.format(value) for name, form in self._shown if (value := event.values.get(name)) is not None
         ]
-        return ", ".join([speed, *known])
+        return ", ".join([speed, *figures])
 
 
 @contextmanager

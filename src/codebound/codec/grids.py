@@ -29,7 +29,16 @@ class Grid(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What is in a file: the model's hash ("" for none), codebook sizes, bytes in all and beside the streams, grids."""
+    """What is in a file.
+
+    Attributes:
+        model: the model's hash in hexadecimal digits; "" for none.
+        codebook_sizes: K of each level.
+        picture: size and kind of the picture that was compressed; None for a file of indices.
+        bytes: the length of the file.
+        overhead: of them, those beside the streams.
+        grids: the segments.
+    """
 
     model: str
     codebook_sizes: tuple[int, ...]
@@ -74,13 +83,18 @@ def compress_grids(
     Raises:
         CodecError: indices, sizes, modes or prior that don't fit.
     """
+    # Refuse what does not fit before anything is coded.
     sizes = tuple(codebook_sizes)
     if not grids:
         raise CodecError("grids must be one or more; got none")
     checked = [_checked(indices, sizes) for indices in grids]
+
+    # One segment for each grid.
     model = NO_MODEL if prior is None else model_hash(prior)
     segments = tuple(encode_grid(grid, sizes, prior, modes) for grid in checked)
     data = container.pack(Container(model, sizes, None, segments))
+
+    # What was written must decode to what was given.
     if verify and not _equal(decompress_grids(data, prior=prior), checked):
         raise CodecError("the compressed indices did not decode to what they were: nothing was written")
     return data
@@ -96,10 +110,10 @@ def decompress_indices(data: Data, *, prior: GridPrior | None = None) -> Int64[n
     Raises:
         CodecError: as `decompress_grids`, or the file holds several grids.
     """
-    found = container.unpack(read_bytes(data))
-    if len(found.segments) != 1:
-        raise CodecError(f"the file holds {len(found.segments)} grids: decompress_grids reads them")
-    return _decoded(found, prior)[0]
+    contents = container.unpack(read_bytes(data))
+    if len(contents.segments) != 1:
+        raise CodecError(f"the file holds {len(contents.segments)} grids: decompress_grids reads them")
+    return _decoded(contents, prior)[0]
 
 
 def decompress_grids(data: Data, *, prior: GridPrior | None = None) -> list[Int64[np.ndarray, "_ _ q"]]:
@@ -116,10 +130,11 @@ def decompress_grids(data: Data, *, prior: GridPrior | None = None) -> list[Int6
     return _decoded(container.unpack(read_bytes(data)), prior)
 
 
-def _decoded(found: Container, prior: GridPrior | None) -> list[Int64[np.ndarray, "_ _ q"]]:
-    check_model(found, NO_MODEL if prior is None else model_hash(prior))
-    needed = prior if found.model != NO_MODEL else None
-    return [decode_grid(segment, found.codebook_sizes, needed) for segment in found.segments]
+def _decoded(contents: Container, prior: GridPrior | None) -> list[Int64[np.ndarray, "_ _ q"]]:
+    """The grids of a file, once it is known that it was written with this prior or without one."""
+    check_model(contents, NO_MODEL if prior is None else model_hash(prior))
+    needed = prior if contents.model != NO_MODEL else None
+    return [decode_grid(segment, contents.codebook_sizes, needed) for segment in contents.segments]
 
 
 def inspect(data: Data) -> Report:
@@ -128,8 +143,9 @@ def inspect(data: Data) -> Report:
     Raises:
         DamagedFile, UnsupportedFile: as `decompress_indices`.
     """
+    # Header and checksums are read, streams are not.
     data = read_bytes(data)
-    found = container.unpack(data)
+    contents = container.unpack(data)
     grids = tuple(
         Grid(
             segment.height,
@@ -137,11 +153,13 @@ def inspect(data: Data) -> Report:
             len(segment.stream),
             tuple(mode.name.lower() for mode in segment.modes),
         )
-        for segment in found.segments
+        for segment in contents.segments
     )
-    model = "" if found.model == NO_MODEL else found.model.hex()
+
+    # What is left beside the streams is the file's own overhead.
+    model = "" if contents.model == NO_MODEL else contents.model.hex()
     overhead = len(data) - sum(grid.bytes for grid in grids)
-    return Report(model, found.codebook_sizes, found.picture, len(data), overhead, grids)
+    return Report(model, contents.codebook_sizes, contents.picture, len(data), overhead, grids)
 
 
 def encode_grid(
@@ -155,11 +173,14 @@ def encode_grid(
     Raises:
         CodecError: no mode is left to try, or the prior is of other codebook sizes.
     """
+    # Without a prior one mode is out of the question.
     if prior is None:
         modes = [mode for mode in modes if mode is not Mode.NETWORK]
     if not modes:
         raise CodecError("modes must name one that needs no prior, or a prior must be given")
     _check_prior(prior, codebook_sizes)
+
+    # The levels as one stream, and a checksum of the indices by which a decoder knows them.
     field = Field(indices, codebook_sizes)
     coded = streams.encode_levels(field, prior, modes)
     return Segment(field.height, field.width, coded.modes, coded.stream, container.checksum(indices))
@@ -174,17 +195,20 @@ def decode_grid(
         DamagedFile: they are not those that were written.
         WrongModel: the prior is missing or of other codebook sizes.
     """
+    # Another prior would decode to other indices without a complaint.
     if prior is not None and prior.codebook_sizes != codebook_sizes:
         raise WrongModel(
             f"the file has codebook sizes {codebook_sizes}; the prior is for {prior.codebook_sizes}"
         )
+
+    # Decode into an empty grid, and compare with the checksum of what was written.
     start = np.zeros((segment.height, segment.width, len(codebook_sizes)), dtype=np.int64)
     field = Field(start, codebook_sizes)
     streams.decode_levels(segment.stream, segment.modes, field, prior)
-    found = field.indices()
-    if container.checksum(found) != segment.checksum:
+    indices = field.indices()
+    if container.checksum(indices) != segment.checksum:
         raise DamagedFile("the file is damaged, or was written by another implementation: its indices differ")
-    return found
+    return indices
 
 
 def model_hash(prior: GridPrior) -> bytes:
@@ -192,11 +216,11 @@ def model_hash(prior: GridPrior) -> bytes:
     return prior.digest()[:HASH]
 
 
-def check_model(found: Container, present: bytes) -> None:
+def check_model(contents: Container, present: bytes) -> None:
     """Raise `WrongModel`, with both hashes, unless the file was written with this model or without one."""
-    if found.model not in (present, NO_MODEL):
+    if contents.model not in (present, NO_MODEL):
         given = "none" if present == NO_MODEL else f"model {present.hex()}"
-        raise WrongModel(f"the file was written with model {found.model.hex()}; {given} was given")
+        raise WrongModel(f"the file was written with model {contents.model.hex()}; {given} was given")
 
 
 def _check_prior(prior: GridPrior | None, codebook_sizes: tuple[int, ...]) -> None:
@@ -206,6 +230,7 @@ def _check_prior(prior: GridPrior | None, codebook_sizes: tuple[int, ...]) -> No
 
 def _checked(indices: Int[np.ndarray, "h w q"], sizes: tuple[int, ...]) -> Int64[np.ndarray, "h w q"]:
     """The indices as int64, or `CodecError`."""
+    # The form of the indices, the codebook sizes, and what the format can hold.
     if indices.ndim != 3 or indices.dtype.kind not in "iu" or 0 in indices.shape:
         raise CodecError(
             f"indices must be whole numbers [h, w, levels], none of them 0; got {indices.dtype} {indices.shape}"
@@ -217,6 +242,8 @@ def _checked(indices: Int[np.ndarray, "h w q"], sizes: tuple[int, ...]) -> Int64
         )
     if max(indices.shape[:2]) > container.SIDE:
         raise CodecError(f"indices may have {container.SIDE} rows and columns at most; got {indices.shape}")
+
+    # Every index must be one of its codebook's.
     for level, size in enumerate(sizes):
         low, high = int(indices[..., level].min()), int(indices[..., level].max())
         if low < 0 or high >= size:

@@ -33,11 +33,14 @@ class Model:
     tradeoff: Tradeoff | None = None
 
     def __post_init__(self) -> None:
+        # What the file format can hold.
         sizes = self.codebook_sizes
         if len(sizes) > LEVELS or max(sizes) > CODEBOOK:
             raise CodecError(
                 f"the tokenizer has codebook sizes {sizes}; up to {LEVELS} of up to {CODEBOOK} are accepted"
             )
+
+        # Prior and tradeoff must have been made for this tokenizer.
         if self.prior is not None and self.prior.codebook_sizes != sizes:
             raise CodecError(
                 f"the tokenizer has codebook sizes {sizes}; the prior is for {self.prior.codebook_sizes}"
@@ -70,6 +73,7 @@ class Model:
 
         All that a decoder needs; what an encoder chooses by is no part of it.
         """
+        # Whatever a decoded index depends on goes in; names are sorted, so that the order of modules does not count.
         hashed = hashlib.sha256(json.dumps(self.tokenizer.config(), sort_keys=True).encode())
         for name, tensor in sorted(self.tokenizer.state_dict().items()):
             hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -78,7 +82,7 @@ class Model:
         return hashed.digest()[:HASH]
 
     def exact(self) -> Model:
-        """The same with a decoder in float64."""
+        """A copy of the model whose decoder computes in float64."""
         tokenizer = copy.deepcopy(self.tokenizer)
         tokenizer.decoder.double()
         return Model(tokenizer, self.prior, self.tradeoff)

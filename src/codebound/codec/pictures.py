@@ -49,13 +49,18 @@ def compress(
         CodecError: no picture, or one that is damaged, animated or too large; a quality that the model has not; as
             `choose_indices`.
     """
+    # Which model, and how many of its levels.
     model = model or default_model()
     levels = _levels(model, quality)
+
+    # Pixels to indices, indices to bytes.
     pixels, grey = read_pixels(image)
     indices = choose_indices(pixels, model, levels, trade)
     sizes = model.codebook_sizes[:levels]
     prior = model.prior.first(levels) if model.prior else None
     segment = encode_grid(indices, sizes, prior)
+
+    # What was written must decode to the same indices.
     if verify and not np.array_equal(decode_grid(segment, sizes, prior), indices):
         raise CodecError("the compressed picture did not decode to its indices: nothing was written")
     height, width = pixels.shape[:2]
@@ -76,6 +81,7 @@ def choose_indices(
         CodecError: a trade that is negative or not finite, or above 0 for a model without a tradeoff; latents that
             are not finite.
     """
+    # Refuse what can't be weighed.
     if trade is not None and not 0 <= trade < math.inf:
         raise CodecError(f"trade is {trade}; 0 or more is accepted")
     if trade and model.tradeoff is None:
@@ -83,12 +89,18 @@ def choose_indices(
             f"trade is {trade}; this model accepts 0 alone: it has no tradeoff (codebound fit-prior makes one where "
             "the quantizer's levels take the nearest of up to 512 codewords, one after the other)"
         )
+
+    # A tokenizer of grey pictures gets the luminance of colour ones.
     if pixels.shape[2] != model.tokenizer.channels:
         pixels = _luma(pixels)[..., None]
+
+    # With nothing to weigh, the nearest codewords.
     if trade == 0 or model.tradeoff is None:
         indices = tiles.encode(model.tokenizer, pixels)[..., :levels]
         _check_finite(indices.min() >= 0)
         return indices
+
+    # Otherwise the error of each codeword is weighed against the bits that its index would take.
     books = codebooks(model.tokenizer.quantizer)
     assert books is not None  # or the model would have no tradeoff
     assert model.prior is not None
@@ -116,8 +128,8 @@ def decompress(data: Data, *, model: Model | None = None, exact: bool = False) -
         CodecError: it holds no picture.
     """
     model = model or default_model()
-    found, picture = _unpacked(read_bytes(data))
-    indices = _indices(found, picture, model)
+    contents, picture = _unpacked(read_bytes(data))
+    indices = _indices(contents, picture, model)
     tokenizer = (model.exact() if exact else model).tokenizer
     return _shown(tiles.decode(tokenizer, indices, (picture.height, picture.width)), picture.grey)
 
@@ -135,26 +147,29 @@ def verify(data: Data, *, model: Model | None = None) -> int:
 
 
 def _unpacked(data: bytes) -> tuple[Container, Picture]:
-    found = container.unpack(data)
-    if found.picture is None or len(found.segments) != 1:
+    """The parts of a file of one picture; `CodecError` for a file of indices."""
+    contents = container.unpack(data)
+    if contents.picture is None or len(contents.segments) != 1:
         raise CodecError("the file holds indices, not a picture: decompress_grids reads it")
-    return found, found.picture
+    return contents, contents.picture
 
 
-def _indices(found: Container, picture: Picture, model: Model) -> Int64[np.ndarray, "H W q"]:
-    check_model(found, model.digest())
-    levels = len(found.codebook_sizes)
-    if found.codebook_sizes != model.codebook_sizes[:levels] or levels not in model.qualities:
+def _indices(contents: Container, picture: Picture, model: Model) -> Int64[np.ndarray, "H W q"]:
+    """The indices of a file of one picture, decoded with the model that it was written with."""
+    # The file must be of this model, and its grid of its picture's size.
+    check_model(contents, model.digest())
+    levels = len(contents.codebook_sizes)
+    if contents.codebook_sizes != model.codebook_sizes[:levels] or levels not in model.qualities:
         raise DamagedFile(
-            f"the file has codebook sizes {found.codebook_sizes}, its model has {model.codebook_sizes}"
+            f"the file has codebook sizes {contents.codebook_sizes}, its model has {model.codebook_sizes}"
         )
-    (segment,), stride = found.segments, model.tokenizer.stride
+    (segment,), stride = contents.segments, model.tokenizer.stride
     grid = (-(-picture.height // stride), -(-picture.width // stride))
     if grid != (segment.height, segment.width):
         raise DamagedFile(
             f"the file has a grid of {segment.height}x{segment.width} for {picture.height}x{picture.width} pixels"
         )
-    return decode_grid(segment, found.codebook_sizes, model.prior.first(levels) if model.prior else None)
+    return decode_grid(segment, contents.codebook_sizes, model.prior.first(levels) if model.prior else None)
 
 
 def read_pixels(image: ImageLike) -> tuple[UInt8[np.ndarray, "h w 3"], bool]:
@@ -163,8 +178,11 @@ def read_pixels(image: ImageLike) -> tuple[UInt8[np.ndarray, "h w 3"], bool]:
     Raises:
         CodecError: as `compress`.
     """
+    # An array is its own pixels.
     if isinstance(image, np.ndarray):
         return _from_array(image)
+
+    # Anything else is opened by Pillow: first its header, which says what it is, then its pixels.
     source, name = _source(image)
     try:
         with Image.open(source) as opened:
@@ -182,11 +200,15 @@ def read_pixels(image: ImageLike) -> tuple[UInt8[np.ndarray, "h w 3"], bool]:
 
 
 def _source(image: str | Path | bytes | Readable | Image.Image) -> tuple[str | Path | io.BytesIO, str]:
+    """What Pillow can open, and what a message calls it."""
+    # A path is opened by its name, bytes from memory.
     if isinstance(image, str | Path):
         return image, str(image)
     if isinstance(image, bytes | Readable):
         content = read_bytes(image)
         return io.BytesIO(content), f"of {len(content)} bytes"
+
+    # A Pillow image goes through a lossless file, so that orientation and mode are treated as a file's are.
     stream = io.BytesIO()
     try:
         image.save(stream, "PNG" if image.mode != "CMYK" else "TIFF", exif=image.getexif())
@@ -197,6 +219,7 @@ def _source(image: str | Path | bytes | Readable | Image.Image) -> tuple[str | P
 
 
 def _from_array(image: np.ndarray) -> tuple[UInt8[np.ndarray, "h w 3"], bool]:
+    """Pixels given as an array, in three channels, and whether they were given in one."""
     shape = image.shape if image.ndim == 3 else (*image.shape, 1)
     if image.dtype != np.uint8 or len(shape) != 3 or shape[2] not in (1, 3) or 0 in shape:
         raise CodecError(
@@ -207,18 +230,21 @@ def _from_array(image: np.ndarray) -> tuple[UInt8[np.ndarray, "h w 3"], bool]:
 
 
 def _shown(pixels: UInt8[np.ndarray, "h w c"], grey: bool) -> Pixels:
+    """Decoded pixels as they are given back: a picture that was grey is grey again."""
     if pixels.shape[2] == 1:
         return pixels[..., 0]
     return _luma(pixels) if grey else pixels
 
 
 def _luma(pixels: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"]:
+    """Luminance in whole numbers, rounded half up: the same on every machine."""
     return ((pixels @ _LUMA + 500) // 1000).astype(np.uint8)
 
 
 def _levels(model: Model, quality: int | None) -> int:
+    """How many levels a quality stands for: the quality itself, or all of them where none is given."""
     quality = model.qualities[-1] if quality is None else quality
     if quality not in model.qualities:
-        known = f"{model.qualities[0]} … {model.qualities[-1]}"
-        raise CodecError(f"quality is {quality}; this model has {known}")
+        accepted = f"{model.qualities[0]} … {model.qualities[-1]}"
+        raise CodecError(f"quality is {quality}; this model has {accepted}")
     return quality

@@ -29,12 +29,16 @@ def ladder(model: Model, grids: Sequence[Int64[np.ndarray, "h w q"]]) -> list[di
 
 
 def _level(model: Model, grids: Sequence[Int64[np.ndarray, "h w q"]], level: int) -> dict[str, Any]:
+    """The row of one level: bits per index under each way of coding it."""
+    # The level's indices of all grids, as bytes for the general compressors and as counts for the entropy.
     size = model.codebook_sizes[level]
     count = sum(grid.shape[0] * grid.shape[1] for grid in grids)
     planes = [np.ascontiguousarray(grid[..., level]) for grid in grids]
     packed = [plane.astype("u1" if size <= 256 else "<u2").tobytes() for plane in planes]
     counts = np.bincount(np.concatenate([plane.ravel() for plane in planes]), minlength=size)
     fields = [Field(grid, model.codebook_sizes) for grid in grids]
+
+    # From the plainest code to general compressors, then the modes of a file.
     row = {
         "level": level,
         "log2_k": math.log2(size),

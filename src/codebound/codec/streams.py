@@ -19,8 +19,14 @@ from codebound.priors.grid_prior import GridPrior
 from codebound.priors.network import Networks
 
 
-class Coded(NamedTuple):
-    """A stream; for each level its mode, and −log2 of the probability that this gave its indices, in bits."""
+class CodedStream(NamedTuple):
+    """A grid's indices as bytes, and how each level was coded.
+
+    Attributes:
+        stream: the bytes.
+        modes: how each level is predicted.
+        bits: −log2 of the probability that this gave a level's indices: what the level costs.
+    """
 
     stream: bytes
     modes: tuple[Mode, ...]
@@ -29,21 +35,24 @@ class Coded(NamedTuple):
 
 # A diagonal's products are too small for threads: two of them take three times as long where cores are busy.
 @threadpool_limits.wrap(limits=1, user_api="blas")
-def encode_levels(field: Field, prior: GridPrior | None, modes: Sequence[Mode]) -> Coded:
+def encode_levels(field: Field, prior: GridPrior | None, modes: Sequence[Mode]) -> CodedStream:
     """All levels, each in the mode among these that takes fewest bits; the lower one where two are equal."""
+    # Level by level: code it in each mode on a copy of the encoder, and go on with the cheapest.
     encoder, chosen, bits = Encoder(), [], []
     for level in range(len(field.sizes)):
-        tried = []
+        attempts = []
         for mode in sorted(modes):
             meter, tentative = Meter(), encoder.clone()
-            _pass(_Both(tentative, meter), field, level, mode, prior)
-            tried.append((meter.bits, mode, tentative))
-        least, mode, encoder = min(tried, key=lambda found: found[0])
+            _pass(_EncoderAndMeter(tentative, meter), field, level, mode, prior)
+            attempts.append((meter.bits, mode, tentative))
+        least, mode, encoder = min(attempts, key=lambda attempt: attempt[0])
         chosen.append(mode)
         bits.append(least)
+
+    # A decoder refuses streams too short for their grid: fill up with the zeros that it reads past the end anyway.
     stream = encoder.payload()
     stream += bytes(max(least_bytes(field.height, field.width, len(field.sizes)) - len(stream), 0))
-    return Coded(stream, tuple(chosen), tuple(bits))
+    return CodedStream(stream, tuple(chosen), tuple(bits))
 
 
 @threadpool_limits.wrap(limits=1, user_api="blas")
@@ -68,22 +77,28 @@ def level_bits(field: Field, level: int, mode: Mode, prior: GridPrior | None) ->
 
 def _pass(coder: Coder, field: Field, level: int, mode: Mode, prior: GridPrior | None) -> None:
     """All indices of a level through the coder: an encoder's are read, a decoder's are written."""
+    # The raw mode predicts nothing.
     size = field.sizes[level]
     if mode is Mode.RAW:
         _code_uniform(coder, field, level)
         return
+
+    # Diagonal by diagonal: all its positions are predicted from indices that both sides know by then.
     mixture = Mixture(_experts(mode, field, level, prior), len(digits.alphabets(size)))
     for at in field.diagonals():
-        seen = field.seen(level, at)
-        prefix, found = np.zeros(len(at), dtype=np.int64), []
+        neighbours = field.seen(level, at)
+        prefix, coded_digits = np.zeros(len(at), dtype=np.int64), []
+
+        # Digit by digit: the second one is predicted knowing the first; experts learn each right after it.
         for place, digit in enumerate(digits.split(field.read(level, at), size)):
-            prefix = coder.code(mixture.frequencies(place, seen, prefix), digit)
+            prefix = coder.code(mixture.frequencies(place, neighbours, prefix), digit)
             mixture.learn(place, prefix)
-            found.append(prefix)
-        field.write(level, at, digits.join(found, size))
+            coded_digits.append(prefix)
+        field.write(level, at, digits.join(coded_digits, size))
 
 
 def _experts(mode: Mode, field: Field, level: int, prior: GridPrior | None) -> list[Expert]:
+    """Who predicts the indices of a level in a mode; `WrongModel` where that needs a prior and there is none."""
     size = field.sizes[level]
     if mode is Mode.ADAPTIVE:
         return [Counts(size)]
@@ -97,15 +112,15 @@ def _experts(mode: Mode, field: Field, level: int, prior: GridPrior | None) -> l
 def _code_uniform(coder: Coder, field: Field, level: int) -> None:
     """Digit by digit, row by row, every value as likely as another."""
     size, at = field.sizes[level], field.rows()
-    found = []
+    coded_digits = []
     for digit, alphabet in zip(
         digits.split(field.read(level, at), size), digits.alphabets(size), strict=True
     ):
-        found.append(coder.code(frequencies(np.ones((1, alphabet), dtype=np.int64)), digit))
-    field.write(level, at, digits.join(found, size))
+        coded_digits.append(coder.code(frequencies(np.ones((1, alphabet), dtype=np.int64)), digit))
+    field.write(level, at, digits.join(coded_digits, size))
 
 
-class _Both:
+class _EncoderAndMeter:
     """An encoder and a meter as one coder."""
 
     def __init__(self, *coders: Coder) -> None:

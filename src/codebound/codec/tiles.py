@@ -54,16 +54,19 @@ def _tokens(
     tokenizer: ImageTokenizer, pixels: UInt8[np.ndarray, "h w c"], read: Callable[[Tensor], Tensor]
 ) -> Shaped[np.ndarray, "H W n"]:
     """What `read` finds for each token."""
+    # The grid that the picture has at this stride.
     s = tokenizer.stride
     rows, columns = (-(-side // s) for side in pixels.shape[:2])
+
+    # Each tile is read with its margin, and only its own tokens are kept.
     whole: np.ndarray | None = None
     for down in _spans(rows, _margin(tokenizer)):
         for right in _spans(columns, _margin(tokenizer)):
             tile = torch.from_numpy(pixels[down.outer(s), right.outer(s)].copy())
-            found = read(tile.permute(2, 0, 1)[None])[0].numpy()
+            tokens = read(tile.permute(2, 0, 1)[None])[0].numpy()
             if whole is None:
-                whole = np.empty((rows, columns, found.shape[-1]), dtype=found.dtype)
-            whole[down.own(), right.own()] = found[down.inner(), right.inner()]
+                whole = np.empty((rows, columns, tokens.shape[-1]), dtype=tokens.dtype)
+            whole[down.own(), right.own()] = tokens[down.inner(), right.inner()]
     assert whole is not None
     return whole
 
@@ -72,6 +75,7 @@ def decode(
     tokenizer: ImageTokenizer, indices: Int64[np.ndarray, "H W q"], size: tuple[int, int]
 ) -> UInt8[np.ndarray, "h w c"]:
     """8-bit pixels of a picture of this height and width."""
+    # Tile by tile: a wider stretch of tokens is decoded, and of its pixels only those of its own are kept.
     s = tokenizer.stride
     rows, columns = indices.shape[:2]
     pixels = np.empty((*size, tokenizer.channels), dtype=np.uint8)
@@ -90,6 +94,7 @@ def _margin(tokenizer: ImageTokenizer) -> int:
 
 
 def _spans(tokens: int, margin: int) -> Iterator[_Span]:
+    """A side cut into stretches of `TILE` tokens, each with its margin as far as the picture reaches."""
     for first in range(0, tokens, TILE):
         last = min(first + TILE, tokens)
         yield _Span(first, last, max(first - margin, 0), min(last + margin, tokens))

@@ -88,24 +88,27 @@ def load_tradeoff(folder: str | Path) -> Tradeoff | None:
     if not path.is_file():
         return None
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
-        return Tradeoff(tuple(found["distortions"]), tuple(found["bits"]))
+        description: Any = json.loads(path.read_text(encoding="utf-8"))
+        return Tradeoff(tuple(description["distortions"]), tuple(description["bits"]))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path} can't be read as a tradeoff: {error}") from None
 
 
 def codebooks(quantizer: Quantizer) -> list[Float[np.ndarray, "_ D"]] | None:
     """The codewords of each level where levels take the nearest of up to 512, one after the other; else None."""
+    # A beam chooses all levels together: there is no codebook of one level to weigh.
     if isinstance(quantizer, Residual) and quantizer.beam_width > 1:
         return None
-    found = []
+
+    # Every level must take the nearest of few enough codewords that all can be priced.
+    books = []
     for stage in quantizer.stages if isinstance(quantizer, Residual) else [quantizer]:
         if not (isinstance(stage, VectorQuantizer) and isinstance(stage.assign, _NEAREST)):
             return None
         if len(alphabets(stage.codebook_sizes[0])) > 1:
             return None
-        found.append(stage.codebook.codewords().detach().cpu().float().numpy())
-    return found
+        books.append(stage.codebook.codewords().detach().cpu().float().numpy())
+    return books
 
 
 # As in `streams`: a diagonal's products are too small for threads.
@@ -118,6 +121,7 @@ def choose(
     After the first level no choice makes the error larger, unless the nearest codeword does: where nothing is left to
     say, the cheapest codeword would be the likeliest one and not the smallest.
     """
+    # All levels begin undecided; the residual lies in the field's own order of positions, margin included.
     height, width, dim = latents.shape
     field = Field(
         np.zeros((height, width, len(weights)), dtype=np.int64), prior.codebook_sizes[: len(weights)]
@@ -125,23 +129,32 @@ def choose(
     rows = field.rows()
     residual = np.zeros((int(rows[-1]) + 1, dim), dtype=np.float32)
     residual[rows] = latents.reshape(-1, dim)
+
+    # Level by level, each on what the levels before it left.
     for level, (book, weight) in enumerate(zip(books, weights, strict=False)):
-        mean = book.mean(
-            0
-        )  # far from the origin |c|² − 2 r·c would lose the digits that tell codewords apart
+        # Centred: far from the origin |c|² − 2 r·c would lose the digits that tell codewords apart.
+        mean = book.mean(0)
         centred, network = book - mean, prior.networks[level][0]
         squares = np.square(centred).sum(-1)
+
+        # Diagonal by diagonal, as the coder will see them: bits depend on the neighbours already chosen.
         for at in field.diagonals():
             left = residual[at] - mean
             error = squares - 2 * (left @ centred.T)  # beyond |left|²
+
+            # The price of each codeword: its error, and the bits of its index.
             cost = error
             if weight > 0:
                 bits = -np.log2(network.frequencies(field.seen(level, at), np.zeros(len(at), dtype=np.int64)))
                 cost = error + weight * bits
+
+            # A codeword that makes things worse than leaving the residual alone is no choice.
             if weight > 0 and level:
                 before = 2 * (left @ mean) + mean @ mean  # |residual|², beyond |left|²
                 most = np.maximum(before, error.min(-1))
                 cost = np.where(error <= most[:, None], cost, np.inf)
+
+            # The cheapest is taken, and the next level sees what it left.
             chosen = cost.argmin(-1)
             field.write(level, at, chosen)
             residual[at] -= book[chosen]

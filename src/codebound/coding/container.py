@@ -166,8 +166,8 @@ def _segment(reader: varint.Reader, levels: int, running: int) -> tuple[Segment,
     running = zlib.crc32(stream, running)
     if running != stated:
         raise DamagedFile("the file is damaged: the checksum of its bytes is wrong")
-    found = tuple(Mode(modes >> 2 * level & 3) for level in range(levels))
-    return Segment(height, width, found, stream, expected), running
+    level_modes = tuple(Mode(modes >> 2 * level & 3) for level in range(levels))
+    return Segment(height, width, level_modes, stream, expected), running
 
 
 def _check_signature(start: bytes) -> None:

@@ -51,6 +51,6 @@ def frequencies(weights: Int64[np.ndarray, "n a"]) -> Int64[np.ndarray, "n a"]:
     Weights are ≥ 0, of positive sum, and below 2^40 each; a ≤ 512.
     """
     rows, alphabet = weights.shape
-    found = 1 + weights * (TOTAL - alphabet) // weights.sum(-1, keepdims=True)
-    found[np.arange(rows), weights.argmax(-1)] += TOTAL - found.sum(-1)
-    return found
+    shares = 1 + weights * (TOTAL - alphabet) // weights.sum(-1, keepdims=True)
+    shares[np.arange(rows), weights.argmax(-1)] += TOTAL - shares.sum(-1)
+    return shares

@@ -22,10 +22,8 @@ _queue = _stream.queue
 _Categorical = _stream.model.Categorical
 _EACH = _Categorical(perfect=False)  # with a row of probabilities for each symbol
 
-
-Rows = Int64[
-    np.ndarray, "n a"
-]  # frequencies: of sum 2^16 in each row, none below 1; one row serves all symbols
+# Frequencies: of sum 2^16 in each row, none below 1; one row serves all symbols.
+Rows = Int64[np.ndarray, "n a"]
 Symbols = Int64[np.ndarray, " m"]
 
 
@@ -78,12 +76,12 @@ class Decoder:
         probabilities = frequencies / TOTAL
         try:
             if len(frequencies) == 1:
-                found = self._coder.decode(_Categorical(probabilities[0], perfect=False), len(symbols))
+                numbers = self._coder.decode(_Categorical(probabilities[0], perfect=False), len(symbols))
             else:
-                found = self._coder.decode(_EACH, probabilities)
+                numbers = self._coder.decode(_EACH, probabilities)
         except AssertionError:  # how constriction reports bytes that no encoder wrote
             raise DamagedFile("a stream can't be decoded: its bytes are no range coder's") from None
-        return found.astype(np.int64)
+        return numbers.astype(np.int64)
 
 
 class Meter:

@@ -44,6 +44,7 @@ def load_vectors(
     where it has to be, and for values that can't be quantized: fewer than 2 rows, no column, not numeric, complex,
     not finite, all rows equal, or a scale whose squares leave float32.
     """
+    # A folder holds images, a file an array.
     file, key = _split_key(path)
     if not file.exists():
         raise InputError(f"path is {str(file)!r}, which does not exist")
@@ -51,6 +52,8 @@ def load_vectors(
         if axis is not None:
             raise InputError(f"axis={axis} is for arrays; {file.name} is a folder of images")
         return _from_folder(file, count, size, seed)
+
+    # Each format has a reader, which says what it read.
     suffix = file.suffix.lower()
     if suffix not in SUFFIXES:
         raise InputError(
@@ -64,6 +67,8 @@ def load_vectors(
         array, note = tables.read_csv(file)
     else:
         array, note = tables.read_parquet(file)
+
+    # Rows of vectors, checked, with a note of all that was done to them.
     values, shape_note = _two_axes(array, file.name, axis)
     notes = [part for part in (f"read from {file.name}", note, shape_note) if part]
     return Vectors(torch.from_numpy(check_values(values, file.name)), file.stem, "; ".join(notes))
@@ -76,6 +81,7 @@ def split(vectors: Vectors, *, held_out_fraction: float = 0.2, seed: int = 0) ->
 
     Raises `InputError` if the fraction is not between 0 and 1, or there are fewer than 2 groups or rows.
     """
+    # What is drawn are units: images where rows were cut from images, as their rows are alike.
     if not 0 < held_out_fraction < 1:
         raise InputError(
             f"held_out_fraction is {held_out_fraction}; between 0 and 1, both excluded, is accepted"
@@ -85,6 +91,8 @@ def split(vectors: Vectors, *, held_out_fraction: float = 0.2, seed: int = 0) ->
     if len(distinct) < 2:
         what = "row" if vectors.groups is None else "image"
         raise InputError(f"{vectors.name} has {len(distinct)} {what}; a split needs at least 2")
+
+    # At least one unit on each side.
     held = min(max(round(held_out_fraction * len(distinct)), 1), len(distinct) - 1)
     order = torch.randperm(len(distinct), generator=torch.Generator().manual_seed(seed))
     is_held = torch.isin(units, distinct[order[:held]])
@@ -96,6 +104,7 @@ def check_values(array: np.ndarray, name: str) -> Float[np.ndarray, "n d"]:
 
     Raises `InputError` saying what is wrong and in which row (0 is the first).
     """
+    # Real numbers, in rows and columns.
     if array.dtype.kind not in "biuf":
         what = (
             "complex numbers: store real and imaginary parts as columns"
@@ -110,6 +119,8 @@ def check_values(array: np.ndarray, name: str) -> Float[np.ndarray, "n d"]:
         raise InputError(
             f"{name}: {n or 'no'} row{'s' if n == 0 else ''}, shape {array.shape}; at least 2 accepted"
         )
+
+    # Every number finite, and something to quantize at all.
     bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
     if len(bad):
         raise InputError(
@@ -118,6 +129,8 @@ def check_values(array: np.ndarray, name: str) -> Float[np.ndarray, "n d"]:
         )
     if (array == array[0]).all():
         raise InputError(f"{name}: all {n} rows are equal; there is nothing to quantize")
+
+    # On a scale whose squares a float32 holds.
     wide = np.result_type(array.dtype, np.float32)
     low, high = array.min(0).astype(np.float64), array.max(0).astype(np.float64)
     largest, spread = max(high.max(), -low.min()), (high / 2 - low / 2).max()

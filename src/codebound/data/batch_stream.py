@@ -61,13 +61,14 @@ def read_ahead(read: Callable[[int], T], first: int, workers: int) -> Iterator[T
         read: a pure function of the step; picklable where processes are not forked.
         workers: processes that read; 0: this one reads, when it is asked.
     """
+    # The loader keeps the order of the steps whatever its number of workers.
     with warnings.catch_warnings():
         # torch advises against more workers than cores; how many there are is its user's choice.
         warnings.filterwarnings("ignore", "This DataLoader will create")
         loader = DataLoader(
-            _Steps(read),
+            _StepReader(read),
             batch_size=None,  # a step is a batch already
-            sampler=_From(first),
+            sampler=_StepNumbers(first),
             collate_fn=_unchanged,
             num_workers=workers,
             prefetch_factor=PREFETCH if workers else None,
@@ -79,7 +80,7 @@ def read_ahead(read: Callable[[int], T], first: int, workers: int) -> Iterator[T
     yield from batches
 
 
-class _Steps(Dataset[T], Generic[T]):
+class _StepReader(Dataset[T], Generic[T]):
     """A map from steps to what is read for them."""
 
     def __init__(self, read: Callable[[int], T]) -> None:
@@ -89,7 +90,7 @@ class _Steps(Dataset[T], Generic[T]):
         return self._read(step)
 
 
-class _From(Sampler[int]):
+class _StepNumbers(Sampler[int]):
     """All steps from one on."""
 
     def __init__(self, first: int) -> None:

@@ -28,8 +28,11 @@ class Pyramid:
 
 def level_sizes(height: int, width: int, size: int) -> list[tuple[int, int]]:
     """Height and width of each scale at which crops are cut, the smallest first; none if `size` does not fit."""
+    # A picture smaller than a crop has no scale.
     if min(height, width) < size:
         return []
+
+    # The usual scales below the picture's own, then its own or the largest.
     own, sizes = max(height, width), []
     for side in [*(side for side in LONG_SIDES if side < own), min(own, LONG_SIDES[-1])]:
         h, w = (max(1, round(length * side / own)) for length in (height, width))
@@ -96,6 +99,7 @@ def cut_crops(
     pyramids: Sequence[Pyramid], count: int, size: int, random: np.random.Generator, flip: bool = True
 ) -> UInt8[Tensor, "count c size size"]:
     """Crops: a photograph, one of its scales, a place, and whether mirrored; each uniform and independent."""
+    # Five draws for each crop decide everything, so that crops don't depend on one another.
     channels = pyramids[0].levels[0].shape[-1]
     crops = np.empty((count, size, size, channels), dtype=np.uint8)
     draws = random.random((count, 5))

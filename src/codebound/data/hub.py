@@ -24,6 +24,7 @@ def hugging_face(name: str, request: PictureRequest) -> ImageSet:
     Raises:
         InputError: `datasets` is not installed, no such set, or no column of pictures.
     """
+    # The set, and in it the split to train on.
     datasets = imported("datasets", "hf", f"data=hf:{name}")
     path, _, split = name.partition(":")
     try:
@@ -35,6 +36,8 @@ def hugging_face(name: str, request: PictureRequest) -> ImageSet:
         raise InputError(
             f"data=hf:{name}: no split {split or 'train'!r}; there are {', '.join(map(str, splits))}"
         )
+
+    # Held out is another split of the set, or else a tenth of this one.
     test = next((splits[s] for s in ("test", "validation") if s in splits and s != split), None)
     note = f"{path} of the Hugging Face hub, "
     files = _files(datasets, path, train)

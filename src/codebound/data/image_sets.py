@@ -23,7 +23,7 @@ LARGEST_WHOLE = 8  # held-out photographs that are judged in full
 EPOCH_OF_CROPS = 8192  # crops have no natural epoch: this many are called one
 
 
-class Labelled(NamedTuple):
+class LabelledPictures(NamedTuple):
     """Pictures with their classes, for a probe."""
 
     images: UInt8[Tensor, "n c h w"]
@@ -49,8 +49,8 @@ class ImageSet(ABC):
     epoch: int
     whole: tuple[UInt8[Tensor, "c _ _"], ...] = ()
     parts: Parts
-    train_labelled: Labelled | None = None
-    test_labelled: Labelled | None = None
+    train_labelled: LabelledPictures | None = None
+    test_labelled: LabelledPictures | None = None
 
     @property
     @abstractmethod
@@ -82,7 +82,7 @@ class ImageSet(ABC):
         """SHA-256 that says which pictures these are: a resumed run must see the same."""
 
 
-class InMemory(ImageSet):
+class InMemorySet(ImageSet):
     """A set whose pixels are all in memory."""
 
     @abstractmethod
@@ -99,7 +99,7 @@ class InMemory(ImageSet):
         return total.hexdigest()
 
 
-class Crops(InMemory):
+class Crops(InMemorySet):
     """Crops of photographs at random scales and places (`cut_crops`).
 
     Args:
@@ -143,7 +143,7 @@ class Crops(InMemory):
         return [level for pyramid in self.pyramids for level in pyramid.levels]
 
 
-class Fixed(InMemory):
+class FixedPictures(InMemorySet):
     """Pictures of one size, each seen once an epoch in an order drawn from (seed, epoch).
 
     Args:
@@ -156,8 +156,15 @@ class Fixed(InMemory):
     """
 
     def __init__(
-        self, name: str, note: str, train: Labelled, test: Labelled, count: int, parts: Parts | None = None
+        self,
+        name: str,
+        note: str,
+        train: LabelledPictures,
+        test: LabelledPictures,
+        count: int,
+        parts: Parts | None = None,
     ) -> None:
+        # Two parts of pictures that are alike in size.
         if not len(train.images) or not len(test.images):
             raise InputError(
                 f"{name}: {len(train.images)} pictures to train on and {len(test.images)} held out; at least 1 of "
@@ -165,6 +172,8 @@ class Fixed(InMemory):
             )
         if train.images.shape[1:] != test.images.shape[1:]:
             raise InputError(f"{name}: training and held-out pictures differ in size")
+
+        # Everything stays in memory, test pictures too: the first of them judge a training, all of them a probe.
         self.name, self.note, self.epoch = name, note, len(train.images)
         self.channels, self.size = train.images.shape[1], (train.images.shape[2], train.images.shape[3])
         self.images, self._first = train.images, test.images[:count]
@@ -173,6 +182,7 @@ class Fixed(InMemory):
         self._last: tuple[int, int, np.ndarray] = (-1, -1, np.empty(0, dtype=np.int64))
 
     def batch(self, seed: int, step: int, size: int) -> Tensor:
+        # A batch may reach over the end of an epoch: each of its pictures comes from its own epoch's order.
         first = step * size
         places = np.arange(first, first + size)
         rows = [
@@ -205,7 +215,7 @@ def _largest(pyramids: Sequence[Pyramid]) -> ArrayFiles:
     return ArrayFiles([p.levels[-1] for p in pyramids], [p.name for p in pyramids])
 
 
-def _as_files(part: Labelled) -> ArrayFiles:
+def _as_files(part: LabelledPictures) -> ArrayFiles:
     return ArrayFiles(list(part.images.permute(0, 2, 3, 1).numpy()), labels=part.labels.tolist())
 
 

@@ -24,6 +24,7 @@ def open_images(name: str, request: PictureRequest = PictureRequest()) -> ImageS
     Raises:
         InputError: an unknown name, or what the set's reader refuses.
     """
+    # What stands before the colon says who reads what stands behind it.
     request.check()
     kind, _, rest = name.partition(":")
     if kind == "photos" and not rest:
@@ -62,6 +63,7 @@ def webdataset(pattern: str, request: PictureRequest) -> ImageSet:
 
 
 def _photos(request: PictureRequest) -> Crops:
+    """Crops of the photographs in the package."""
     splits = ("train", "held_out")
     train, held_out = (
         [pyramid(p, request.crop, request.channels) for p in photographs(split)] for split in splits

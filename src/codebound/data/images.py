@@ -87,12 +87,12 @@ def folder_patches(
 
     Raises `InputError` as `load_image_folder`, and for an image smaller than size×size.
     """
-    root, found = Path(path), image_files(path)
-    if len(found) > count:
-        chosen = torch.randperm(len(found), generator=generator)[: max(count, 0)]
-        found = [found[i] for i in sorted(chosen.tolist())]
-    names = tuple(file.relative_to(root).as_posix() for file in found)
-    patches = _round_robin(len(found), count, lambda i: read_image(found[i], names[i]), size, generator)
+    root, files = Path(path), image_files(path)
+    if len(files) > count:
+        chosen = torch.randperm(len(files), generator=generator)[: max(count, 0)]
+        files = [files[i] for i in sorted(chosen.tolist())]
+    names = tuple(file.relative_to(root).as_posix() for file in files)
+    patches = _round_robin(len(files), count, lambda i: read_image(files[i], names[i]), size, generator)
     return patches, names
 
 
@@ -109,6 +109,7 @@ def cut_patches(
 
     Raises `InputError` if count < 0, size < 1 or the picture is smaller than size×size.
     """
+    # Refuse what no patch fits in.
     luma = torch.from_numpy(luminance(photograph.pixels))
     height, width = luma.shape
     if count < 0:
@@ -117,9 +118,13 @@ def cut_patches(
         raise InputError(
             f"size is {size}; {photograph.name} is {height}x{width}: 1 to {min(height, width)} accepted"
         )
+
+    # Reduce to about one scale, by averages that begin at every pixel.
     factor = max(1, min(round(max(height, width) / WORKING_SIDE), min(height, width) // size))
     reduced = torch.nn.functional.avg_pool2d(luma[None], factor, stride=1)[0]  # box mean at every phase
     steps = factor * torch.arange(size)
+
+    # Random places, and the pixels there.
     top, left = (
         torch.randint(side - factor * size + 1, (count, 1), generator=generator) for side in (height, width)
     )
@@ -144,7 +149,9 @@ def image_files(path: str | Path) -> list[Path]:
 
 
 def image_names(path: str | Path) -> list[str]:
-    """The same as names relative to the folder, with `/` between their parts; a million of them take seconds.
+    """Names of the image files below a folder, relative to it, with `/` between their parts, sorted.
+
+    A million of them take seconds.
 
     Raises `InputError` if the folder is missing or has no image.
     """
@@ -237,6 +244,7 @@ def whole_image(image: Image.Image, name: str, long_side: int, channels: int) ->
 
 
 def _rgb(image: Image.Image, name: str) -> UInt8[np.ndarray, "h w 3"]:
+    """8-bit colour pixels of any accepted mode."""
     if image.mode in ("I", "F"):
         raise InputError(f"image {name}: pixel mode {image.mode!r}; 8-bit colour, 8 or 16-bit grey accepted")
     if image.mode.startswith("I;16"):
@@ -246,6 +254,7 @@ def _rgb(image: Image.Image, name: str) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def _pack_photograph(folder: Path, entry: dict[str, str]) -> Photograph:
+    """A photograph of the pack, once its file is known to be the recorded one."""
     file = folder / entry["file"]
     if not file.is_file():
         raise InputError(f"photograph {entry['file']} is missing from {folder}; reinstall the package")

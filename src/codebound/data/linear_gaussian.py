@@ -21,8 +21,9 @@ class LinearGaussian:
 
         x = A y + w,   y ~ N(0, Σ),   w ~ N(0, σ² I_d)
 
-    Source: mission row A1. `A` is d×k with orthonormal columns, `Sigma` is k×k positive semi-definite (Σ),
-    `noise` is the standard deviation σ. The theory is float64 and exact; samples are float32.
+    The initialisation study's first source, which its claims are about (docs/claims.md). `A` is d×k with orthonormal
+    columns, `Sigma` is k×k positive semi-definite (Σ), `noise` is the standard deviation σ. The theory is float64 and
+    exact; samples are float32.
 
     Raises `InputError` if the shapes disagree, k > d, A is not orthonormal, Σ not a covariance, or σ < 0.
     """
@@ -32,10 +33,13 @@ class LinearGaussian:
     noise: float
 
     def __post_init__(self) -> None:
+        # Own, read-only copies in float64.
         for name in ("A", "Sigma"):
             array = np.array(getattr(self, name), dtype=np.float64)
             array.flags.writeable = False
             object.__setattr__(self, name, array)
+
+        # Shapes that fit, an orthonormal A, and a Σ that is a covariance.
         _check_noise(self.noise)
         d, k = _check_dims(*self.A.shape)
         if self.Sigma.shape != (k, k):
@@ -56,10 +60,11 @@ class LinearGaussian:
 
         kind: `raw`, Σ as written; `anisotropic`, Σ multiplied so that σ_z² = tr Σ_z / k = 1; `isotropic`,
         Σ = (1-σ²)I so that Σ_z = I. σ is never rescaled: Σ_z includes it, so the last two need σ < 1.
-        The same seed gives the same A and B for every kind. Source: mission row A1.
+        The same seed gives the same A and B for every kind.
 
         Raises `InputError` for an unknown kind, k > d, σ < 0, or σ >= 1 where the kind normalises.
         """
+        # Refuse what can't be drawn.
         _check_kind(kind)
         _check_dims(dim, latent_dim)
         _check_noise(noise)
@@ -67,10 +72,14 @@ class LinearGaussian:
             raise InputError(
                 f"noise is {noise}; kind {kind!r} has unit variance, noise included: below 1 accepted"
             )
+
+        # A and B from one stream, the same for every kind.
         generator = torch.Generator().manual_seed(seed)
         Q, R = np.linalg.qr(torch.randn(dim, latent_dim, generator=generator, dtype=torch.float64).numpy())
         B = torch.randn(latent_dim, latent_dim, generator=generator, dtype=torch.float64).numpy()
         A = Q * np.where(np.diag(R) < 0, -1.0, 1.0)  # QR's signs are the library's choice: fix them
+
+        # Σ as written, or normalised.
         Sigma = B @ B.T + RIDGE * np.eye(latent_dim)
         if kind == "anisotropic":
             Sigma = Sigma * ((1 - noise**2) * latent_dim / np.trace(Sigma))

@@ -99,7 +99,7 @@ class FolderFiles(PictureFiles):
 
     @classmethod
     def below(cls, root: Path) -> FolderFiles:
-        """All of them.
+        """All image files below the folder.
 
         Raises:
             InputError: as `image_names`.

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from codebound.data.crops import Pyramid, level_sizes, pyramid
-from codebound.data.image_sets import Crops, Fixed, ImageSet, Labelled
+from codebound.data.image_sets import Crops, FixedPictures, ImageSet, LabelledPictures
 from codebound.data.images import Photograph, upright_pixels
 from codebound.data.labelled import labelled
 from codebound.data.picture_files import Parts, PictureFiles
@@ -47,6 +47,7 @@ def survey(files: PictureFiles, request: PictureRequest) -> Survey:
     """Read headers until all are read, or so many that their pictures would not fit in memory."""
     sizes, spent = [], 0
     for number in range(len(files)):
+        # A header that can't be read counts as a picture of no size.
         try:
             with files.open(number) as image:
                 height, width = image.height, image.width
@@ -76,20 +77,24 @@ def undivided_set(kind: str, source: str, files: PictureFiles, request: PictureR
     # The order in which pictures are looked at, so that any first part of them is a random sample.
     order = np.random.default_rng(0).permutation(len(files))
     shuffled = files.select(order)
-    seen = survey(shuffled, request)
-    if seen.fits and not (files.labelled and seen.one_small_size):
+    whole_survey = survey(shuffled, request)
+    if whole_survey.fits and not (files.labelled and whole_survey.one_small_size):
         return _undivided_in_memory(kind, source, files, order, request)
+
+    # How many are held out: of a streamed set no more than are needed to judge by.
     _check_count(kind, source, len(files), len(files), request)
     held = max(1, round(HELD_OUT_PART * len(files)))
-    if not seen.fits:
+    if not whole_survey.fits:
         held = min(held, request.held_out)
     name, title = f"{kind}:{Path(source).name}", Path(source).name
     note = f"{len(files) - held:,} pictures of {title}, {held:,} more held out"
+
+    # Small pictures with labels are taken whole, others read as training goes.
     parts = Parts.divided(files, order[:held])
-    if seen.fits:
+    if whole_survey.fits:
         return fixed_set(name, note, parts, request)
     train, test = files.select(order[held:]), files.select(order[:held])
-    return StreamedCrops(name, note, train, test, request, parts, seen.sizes)
+    return StreamedCrops(name, note, train, test, request, parts, whole_survey.sizes)
 
 
 def divided_set(name: str, note: str, parts: Parts, request: PictureRequest) -> ImageSet:
@@ -99,31 +104,39 @@ def divided_set(name: str, note: str, parts: Parts, request: PictureRequest) -> 
     Raises:
         InputError: no usable picture in a part.
     """
+    # Both parts must fit in the memory together.
     train, test = parts
-    seen = survey(train, request)
-    rest = survey(test, request._replace(memory=request.memory - seen.bytes)) if seen.fits else seen
-    if seen.fits and rest.fits:
-        both = Survey(True, seen.bytes + rest.bytes, np.concatenate([seen.sizes, rest.sizes]))
+    train_survey = survey(train, request)
+    test_survey = train_survey
+    if train_survey.fits:
+        test_survey = survey(test, request._replace(memory=request.memory - train_survey.bytes))
+
+    # In memory: whole where they are small, of one size and labelled, else as crops.
+    if train_survey.fits and test_survey.fits:
+        sizes = np.concatenate([train_survey.sizes, test_survey.sizes])
+        both = Survey(True, train_survey.bytes + test_survey.bytes, sizes)
         if train.labelled and test.labelled and both.one_small_size:
             return fixed_set(name, note, parts, request)
         return _divided_in_memory(name, note, parts, request)
+
     # Shuffled, so that a replacement of a picture that can't be used is no neighbour in the set.
     shuffled = [files.select(np.random.default_rng(0).permutation(len(files))) for files in parts]
     held = shuffled[1].select(np.arange(min(len(test), request.held_out)))
-    return StreamedCrops(name, note, shuffled[0], held, request, parts, seen.sizes)
+    return StreamedCrops(name, note, shuffled[0], held, request, parts, train_survey.sizes)
 
 
-def fixed_set(name: str, note: str, parts: Parts, request: PictureRequest) -> Fixed:
+def fixed_set(name: str, note: str, parts: Parts, request: PictureRequest) -> FixedPictures:
     """Small pictures of one size with labels, all in memory.
 
     Raises:
         InputError: a picture that can't be read, or without a label.
     """
     train, test = (_labelled(name, files) for files in parts)
-    return Fixed(name, note, train, test, request.held_out, parts)
+    return FixedPictures(name, note, train, test, request.held_out, parts)
 
 
-def _labelled(name: str, files: PictureFiles) -> Labelled:
+def _labelled(name: str, files: PictureFiles) -> LabelledPictures:
+    """All pictures in full, with their classes."""
     pixels, labels = [], []
     for number in range(len(files)):
         with files.open(number) as image:
@@ -135,6 +148,8 @@ def _labelled(name: str, files: PictureFiles) -> Labelled:
 def _undivided_in_memory(
     kind: str, source: str, files: PictureFiles, order: Int64[np.ndarray, " n"], request: PictureRequest
 ) -> Crops:
+    """Crops of a set that comes in one, held at all scales; the first tenth of `order` is held out."""
+    # Only pictures that can be used are counted and divided.
     usable = list(_usable(files, order, request))
     _check_count(kind, source, len(usable), len(files), request)
     name, title = f"{kind}:{Path(source).name}", Path(source).name
@@ -146,6 +161,7 @@ def _undivided_in_memory(
 
 
 def _divided_in_memory(name: str, note: str, parts: Parts, request: PictureRequest) -> Crops:
+    """Crops of a set that is already divided, held at all scales."""
     train, test = (
         [levels for _, levels in _usable(files, np.arange(len(files)), request)] for files in parts
     )

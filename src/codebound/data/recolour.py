@@ -26,9 +26,8 @@ def recoloured(
     """A batch with some of its pictures in other colours; equal arguments give equal pictures."""
     if probability == 0:
         return images
-    rng = np.random.Generator(
-        np.random.Philox(key=[seed, step]).jumped()
-    )  # the crops are drawn before the jump
+    # The crops of the step are drawn from the stream before the jump.
+    rng = np.random.Generator(np.random.Philox(key=[seed, step]).jumped())
     chosen = rng.random(len(images)) < probability
     shown = [
         torch.from_numpy(recolour(image.permute(1, 2, 0).numpy(), rng)).permute(2, 0, 1) if other else image

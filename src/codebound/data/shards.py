@@ -113,6 +113,7 @@ def shard_paths(pattern: str) -> list[Path]:
     Raises:
         InputError: there is none, or one that braces name is missing.
     """
+    # A folder stands for all tar files in it; a name in braces must be there, a pattern may match any.
     if Path(pattern).is_dir():
         paths = sorted(Path(pattern).rglob("*.tar"))
     else:
@@ -151,16 +152,20 @@ def _is_glob(name: str) -> bool:
 
 def _members(path: Path) -> Iterator[tuple[str, int, int, int]]:
     """Key, offset, size and class of each picture in a tar file, in its order."""
+    # Headers only: the name says what a member is, and pictures are skipped over.
     pictures: dict[str, tuple[int, int]] = {}
     labels: dict[str, int] = {}
     try:
         with tarfile.open(path, "r:") as archive:
             for member in archive:
+                # The key is what stands before the first dot of the name.
                 folder, slash, name = member.name.rpartition("/")
                 stem, _, kind = name.partition(".")
                 key, kind = folder + slash + stem, kind.lower()
                 if not member.isreg() or not stem:
                     continue
+
+                # Of several pictures with one key the first counts; a class may come before or after.
                 if f".{kind.rpartition('.')[2]}" in SUFFIXES:
                     pictures.setdefault(key, (member.offset_data, member.size))
                 elif kind in ("cls", "json") and (stream := archive.extractfile(member)) is not None:
@@ -169,12 +174,15 @@ def _members(path: Path) -> Iterator[tuple[str, int, int, int]]:
                         labels[key] = label
     except (OSError, tarfile.TarError) as error:
         raise InputError(f"{path} can't be read as an uncompressed tar file: {error}") from None
+
+    # Pictures in the order of the file; −1 where there is no class.
     for key, (offset, size) in pictures.items():
         yield key, offset, size, labels.get(key, -1)
 
 
 def _label(content: bytes, kind: str, name: str) -> int | None:
     """The class in a `.cls` or `.json` member; None where JSON says nothing of one."""
+    # Both kinds are JSON: a bare integer, or an object that may name a class.
     try:
         value = json.loads(content)
     except ValueError:
@@ -186,6 +194,8 @@ def _label(content: bytes, kind: str, name: str) -> int | None:
             else None
         )
         return value if isinstance(value, int) and value >= 0 else None
+
+    # A `.cls` member must say one.
     if not isinstance(value, int) or value < 0:
         raise InputError(f"{name} holds {value!r}; an integer from 0 is accepted")
     return value

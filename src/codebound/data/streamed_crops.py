@@ -58,6 +58,7 @@ class CropReader:
         Raises:
             InputError: no picture can be used, or none of 1,000 in a row.
         """
+        # What this call had to replace is told along, so that the main process can say it.
         crops = np.empty((len(draws), self.channels, self.crop, self.crop), dtype=np.uint8)
         before = set(self.refused)
         for draw, crop in zip(draws, crops, strict=True):
@@ -82,6 +83,8 @@ class CropReader:
     def _cut_one(
         self, draw: Float64[np.ndarray, " five"], flip: bool, crop: UInt8[np.ndarray, "c s s"]
     ) -> None:
+        """Fill `crop` by five draws; a picture that can't be used gives way to the next one that can."""
+        # From the drawn picture on, the first one that can be used; those known to be unusable are not tried again.
         first, count = int(draw[0] * len(self.files)), len(self.files)
         for number in (np.arange(first, first + min(count, TRIES)) % count).tolist():
             if number in self.refused:
@@ -122,6 +125,7 @@ class StreamedCrops(ImageSet):
         parts: Parts,
         sizes: Int64[np.ndarray, "n 2"],
     ) -> None:
+        # What a set is, and a reader for each part.
         self.name, self.note, self.epoch = name, note, EPOCH_OF_CROPS
         self.channels, self.size = request.channels, (request.crop, request.crop)
         self.parts, self.workers = parts, request.workers
@@ -157,7 +161,7 @@ class StreamedCrops(ImageSet):
         self._name(self._train.refused)
 
     def latents(self, stride: int) -> int:
-        """As of all training pictures, were they as large as those whose sizes are known."""
+        """Tokens of all training pictures, estimated from those whose sizes are known."""
         largest = [sizes[-1] for h, w in self._sizes.tolist() if (sizes := level_sizes(h, w, self.size[0]))]
         tokens = sum((height // stride) * (width // stride) for height, width in largest)
         return tokens * len(self._train.files) // max(len(self._sizes), 1)

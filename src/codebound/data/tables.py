@@ -24,6 +24,7 @@ def read_npy(file: Path) -> np.ndarray:
 
 def read_npz(file: Path, key: str | None) -> tuple[np.ndarray, str]:
     """The only array of a `.npz` file, or the one called `key`, and a note naming it."""
+    # An archive of several arrays needs a key; pickled objects are refused.
     try:
         with np.load(file, allow_pickle=False) as archive:
             keys = list(archive.files)
@@ -47,6 +48,7 @@ def read_csv(file: Path) -> tuple[np.ndarray, str]:
     The first row is a header if none of its cells is a number, or if it counts 0, 1, 2, ... as pandas writes
     it for an unnamed array. A row index (first column without a name) is refused.
     """
+    # The first row that is not blank says whether there is a header.
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
             first = next((row for row in csv.reader(stream) if any(cell.strip() for cell in row)), None)
@@ -71,10 +73,13 @@ def read_csv(file: Path) -> tuple[np.ndarray, str]:
 
 def read_parquet(file: Path) -> tuple[np.ndarray, str]:
     """Numeric columns side by side, or one column of equally long lists, and a note saying which."""
+    # Columns of numbers, or one column of lists.
     try:
         frame = pd.read_parquet(file)
     except (ValueError, OSError, TypeError) as error:  # pyarrow's errors derive from these
         raise _unreadable(file, error) from error
+
+    # Lists stand alone: beside other columns it is not clear what a vector is.
     columns = [frame.iloc[:, i] for i in range(len(frame.columns))]
     lists = [column for column in columns if _holds_lists(column)]
     if lists and len(columns) == 1:
@@ -97,6 +102,7 @@ def _numeric(frame: pd.DataFrame, file: Path) -> np.ndarray:
 
 
 def _column(cells: pd.Series, file: Path) -> np.ndarray:
+    """The numbers of a column, missing ones as NaN; the first cell that is no number is named."""
     if not pd.api.types.is_numeric_dtype(cells):  # true for bool as well
         column = repr(cells.name) if isinstance(cells.name, str) else f"{cells.name} (0 is the first)"
         texts = [str(cell) for cell in cells]
@@ -111,12 +117,14 @@ def _column(cells: pd.Series, file: Path) -> np.ndarray:
 
 
 def _stack_lists(cells: pd.Series, file: Path) -> np.ndarray:
+    """A column of lists as an array, a row for each; the first list of another length is named."""
+    # All lists must have the first one's length.
     lengths = [len(cell) if _is_list(cell) else -1 for cell in cells]
     wrong = next((i for i, length in enumerate(lengths) if length != lengths[0] or length < 0), None)
     if wrong is not None:
-        found = "no list" if lengths[wrong] < 0 else f"{lengths[wrong]} numbers"
+        content = "no list" if lengths[wrong] < 0 else f"{lengths[wrong]} numbers"
         raise InputError(
-            f"{file.name}: row {wrong} of column {cells.name!r} holds {found}; equal lengths accepted"
+            f"{file.name}: row {wrong} of column {cells.name!r} holds {content}; equal lengths accepted"
         )
     try:
         return np.stack([np.asarray(cell) for cell in cells])
@@ -133,16 +141,22 @@ def _is_list(cell: object) -> bool:
 
 
 def _is_header(first: list[str], file: Path) -> bool:
+    """Whether the first row names columns; what could be read either way is refused."""
+    # What the cells are: 0, 1, 2, … as pandas writes for columns without names, texts, numbers.
     cells = [cell.strip() for cell in first]
     counting = [str(i) for i in range(len(cells))]
     texts = [i for i, cell in enumerate(cells) if cell and not _is_number(cell)]
     numbers = [i for i, cell in enumerate(cells) if cell and _is_number(cell)]
+
+    # A first column without a name is a row index.
     indexed = cells[0] == "" and len(cells) > 1 and (not numbers or cells[1:] == counting[:-1])
     if indexed:
         raise InputError(
             f"{file.name}: the first column has no name, so it looks like a row index; "
             "save without one (pandas: to_csv(..., index=False))"
         )
+
+    # Names only, or numbers only.
     if texts and numbers:
         raise InputError(
             f"{file.name}: the first row mixes names and numbers, column {texts[0]} holds "

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from codebound.engine.task import Replaced
+from codebound.engine.task import ReplacedRows
 
 
 class WeightAverage:
@@ -45,7 +45,7 @@ class WeightAverage:
             mean.lerp_(parameter, 1 - decay)
 
     @torch.no_grad()
-    def replace(self, replaced: Replaced) -> None:
+    def replace(self, replaced: ReplacedRows) -> None:
         """Take some rows of a parameter as they are."""
         for mean, parameter in self._pairs():
             if parameter is replaced.parameter:
@@ -53,7 +53,8 @@ class WeightAverage:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """The averaged weights in the place of the present ones, modules in eval; both are given back at the end."""
+        """In the `with` block the modules hold their averaged weights and are in eval; afterwards all is as before."""
+        # Remember who was training, and put the means in.
         training = {name: module.training for name, module in self._modules.items()}
         self._swap()
         try:
@@ -61,6 +62,7 @@ class WeightAverage:
                 module.eval()
             yield
         finally:
+            # Back to training, and the weights back in.
             for name, module in self._modules.items():
                 module.train(training[name])
             self._swap()
@@ -73,12 +75,14 @@ class WeightAverage:
 
     @torch.no_grad()
     def _swap(self) -> None:
+        """Exchange means and weights, both in their own memory: nobody who holds a tensor notices."""
         for mean, parameter in self._pairs():
             present = parameter.detach().clone()
             parameter.copy_(mean)
             mean.copy_(present)
 
     def _pairs(self) -> Iterator[tuple[Tensor, nn.Parameter]]:
+        """Each mean with the parameter that it is of."""
         for name, module in self._modules.items():
             for key, parameter in module.named_parameters():
                 yield self.means[name][key], parameter

@@ -44,26 +44,33 @@ class Checkpoints:
 
     def save(self, step: int, state: Mapping[str, Any], *, best: bool = False) -> Path:
         """Write a checkpoint, then remove those that are no longer kept."""
+        # A checkpoint is one safetensors file: tensors by name, the rest as JSON in its header.
         tensors: dict[str, Tensor] = {}
         tree = json.dumps(_strip(state, "", tensors))
         content = save(tensors, {_TREE: tree})
         name = f"{step:08d}-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
         path = self.folder / f"step-{name}"
+
+        # Under a temporary name first: a kill leaves the file whole or absent.
         with replacing(path) as temporary:
             temporary.write_bytes(content)
+
+        # The best one has a second name, so that it outlives the last few.
         if best:
             with replacing(self.folder / f"best-{name}") as temporary:
                 temporary.unlink()
                 _link(path, temporary)
-        for kind, kept in (("step", self.keep), ("best", 1)):
-            for old in self.files(kind)[kept:]:
+
+        # Too old ones go, after the new one is safe.
+        for kind, count in (("step", self.keep), ("best", 1)):
+            for old in self.files(kind)[count:]:
                 old.unlink()
         return path
 
     def files(self, kind: str = "step") -> list[Path]:
         """The checkpoints of a kind (`step`, `best`), newest first."""
-        found = [path for path in self.folder.glob(f"{kind}-*.safetensors") if _NAME.fullmatch(path.name)]
-        return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
+        paths = [path for path in self.folder.glob(f"{kind}-*.safetensors") if _NAME.fullmatch(path.name)]
+        return sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
 
     def whole(self, damaged: list[str]) -> Iterator[Checkpoint]:
         """Checkpoints that are what was saved, newest first; into `damaged` goes what is wrong with the others."""
@@ -75,16 +82,21 @@ class Checkpoints:
 
 
 def _read(path: Path) -> Checkpoint:
-    found = _NAME.fullmatch(path.name)
+    """The checkpoint in a file; `ValueError` where its bytes are not those that its name speaks of."""
+    # A file that was cut short or changed does not fit the digits in its name.
+    match = _NAME.fullmatch(path.name)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found is None or digest[:16] != found[3]:
+    if match is None or digest[:16] != match[3]:
         raise ValueError(f"its SHA-256 begins with {digest[:16]}, not as its name says")
+
+    # What is whole is read back.
     with safe_open(path, framework="pt") as file:
         tree = json.loads((file.metadata() or {})[_TREE])
-        return Checkpoint(path, int(found[2]), _fill(tree, file))
+        return Checkpoint(path, int(match[2]), _fill(tree, file))
 
 
 def _step(path: Path) -> str:
+    """The step in a checkpoint's name: eight digits, so that text sorts as numbers do."""
     return path.name.split("-")[1]
 
 
@@ -101,6 +113,7 @@ def _strip(tree: Any, name: str, tensors: dict[str, Tensor]) -> Any:
 
 
 def _fill(tree: Any, file: Any) -> Any:
+    """The state again: the inverse of `_strip`, tensors read from the file by their names."""
     kind, content = next(iter(tree.items()))
     if kind == "tensor":
         return file.get_tensor(content)
@@ -118,7 +131,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def random_state() -> dict[str, Tensor]:
-    """Of torch's generators, on the CPU and on each GPU."""
+    """The states of torch's random generators, on the CPU and on each GPU."""
     states = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         states |= {f"cuda{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}

@@ -22,10 +22,13 @@ def launch(device: str = "auto", devices: int = 1) -> Fabric:
     Raises:
         InputError: an unknown device, one that is not there, or fewer of them than `devices`.
     """
+    # Refuse what can never work.
     if device not in get_args(Device):
         raise InputError(f"device is {device!r}; accepted: {', '.join(get_args(Device))}")
     if devices < 1:
         raise InputError(f"devices must be at least 1; got {devices}")
+
+    # Take the device asked for, or the fastest one there is.
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     kind = next(name for name, there in present.items() if there) if device == "auto" else device
     if not present[kind]:
@@ -36,11 +39,14 @@ def launch(device: str = "auto", devices: int = 1) -> Fabric:
         raise InputError(f"devices={devices}, but this machine has {torch.cuda.device_count()} GPUs")
     # No broadcast of buffers: codebooks are equal by their joined statistics, and copying would hide it if not.
     strategy = DDPStrategy(broadcast_buffers=False) if devices > 1 else "auto"
+
+    # The library's own notes say nothing that a user of ours needs.
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    warnings.filterwarnings(
-        "ignore", "`broadcast_buffers` is deprecated"
-    )  # its successor came with torch 2.12
+    # The successor of `broadcast_buffers` came with torch 2.12.
+    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")
+
+    # Start the other processes.
     fabric = Fabric(accelerator=kind, devices=devices, strategy=strategy)
     fabric.launch()
     return fabric

@@ -41,25 +41,28 @@ class Journal:
 
     def rewind(self, step: int) -> None:
         """Keep the rows up to a step: those after it, and a line cut short, will be written again."""
-        kept = [row for row in self.rows() if row["step"] <= step]
-        write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+        rows = [row for row in self.rows() if row["step"] <= step]
+        write_text(self.path, "".join(json.dumps(row) + "\n" for row in rows))
 
     def rows(self) -> list[dict[str, Any]]:
         """All whole rows."""
         if not self.path.exists():
             return []
-        found = []
+
+        # Lines that are no whole row are passed over.
+        rows = []
         for line in self.path.read_text(encoding="utf-8").splitlines():
             try:
                 row = json.loads(line)
             except json.JSONDecodeError:  # a process was killed while it wrote
                 continue
             if isinstance(row, dict) and "step" in row:
-                found.append(row)
-        return found
+                rows.append(row)
+        return rows
 
     def write_csv(self) -> None:
         """`metrics.csv`: a column for every name; a cell is empty where a row has no such value."""
+        # Rows of evaluations have more columns than others: every name gets one, in the order of its first use.
         rows = self.rows()
         columns = list(dict.fromkeys(name for row in rows for name in row))
         text = io.StringIO()

@@ -16,11 +16,11 @@ from codebound.engine.trainer import StepResult, Trainer
 from codebound.errors import InputError
 
 
-class Diverged(InputError):
+class DivergenceError(InputError):
     """Training was given up: too many steps in a row without a finite gradient."""
 
 
-class Interrupted(KeyboardInterrupt):
+class TrainingInterrupt(KeyboardInterrupt):
     """Stopped by the user, after a checkpoint."""
 
 
@@ -55,24 +55,29 @@ def fit(trainer: Trainer, checkpoints: Checkpoints, journal: Journal, hooks: Hoo
     training is that of an uninterrupted one.
 
     Raises:
-        Diverged: `patience` steps in a row were not finite; the last checkpoint is from before them.
-        Interrupted: Ctrl-C; the present step was finished and is in a checkpoint.
+        DivergenceError: `patience` steps in a row were not finite; the last checkpoint is from before them.
+        TrainingInterrupt: Ctrl-C; the present step was finished and is in a checkpoint.
         OSError: a file could not be written; the last checkpoint is whole.
     """
+    # Resume or begin.
     loop = _Loop(trainer, checkpoints, journal, hooks)
     loop.begin()
+
+    # Step until the end; an interrupt on any device stops all of them after a whole step.
     try:
         with _deferred_interrupt() as interrupted:
             while trainer.progress.step < trainer.recipe.steps:
                 loop.one_step()
                 if not trainer.everywhere(not interrupted()):
                     loop.checkpoint()
-                    raise Interrupted
+                    raise TrainingInterrupt
     finally:
         trainer.close()
 
 
 class _Loop:
+    """One run of `fit`: what is due after each step, and who is told."""
+
     def __init__(self, trainer: Trainer, checkpoints: Checkpoints, journal: Journal, hooks: Hooks) -> None:
         self.trainer, self.checkpoints, self.journal, self.hooks = trainer, checkpoints, journal, hooks
         self.recipe, self.first = trainer.recipe, trainer.fabric.is_global_zero
@@ -82,6 +87,7 @@ class _Loop:
 
     def begin(self) -> None:
         """Resume, or start with an evaluation before the first step."""
+        # The newest checkpoint that is whole; damaged ones are named.
         trainer, damaged = self.trainer, []
         checkpoint = next(self.checkpoints.whole(damaged), None)
         for message in damaged:
@@ -95,19 +101,24 @@ class _Loop:
         if self.first:
             self.journal.rewind(trainer.progress.step if checkpoint is not None else -1)
 
-        # Or begin.
+        # Without one, begin: codebooks from data, the figures of step 0, and a checkpoint to come back to.
         if checkpoint is None:
             trainer.initialise()
             self._write(0, self.trainer.evaluate(), evaluated=True)
             self.checkpoint()
+
+        # From here on modules train and the clock runs.
         for module in trainer.task.modules.values():
             module.train()
         self.clock.restart()
 
     def one_step(self) -> None:
         """A step and what is due after it."""
+        # Learn from one batch.
         recipe, result = self.recipe, self.trainer.step()
         step = self.trainer.progress.step
+
+        # What the step number makes due; the last step has everything.
         due = {
             name: step % every == 0 or step == recipe.steps
             for name, every in (
@@ -127,12 +138,15 @@ class _Loop:
             self.checkpoint(figures)
 
     def checkpoint(self, figures: Figures | None = None) -> None:
-        """Save the present state, unless it is saved."""
+        """Save the present state, unless it is saved; `figures` say whether it is the best so far."""
+        # Is it the best so far? The mark to beat is part of what is saved.
         progress, score = self.trainer.progress, self.trainer.task.score
         value = (figures or {}).get(score.name)
         best = value is not None and score.improves(value, progress.best)
         if value is not None and best:
             progress.best = value
+
+        # One device writes, the others wait.
         if self.first and self.saved_step != progress.step:
             self.checkpoints.save(progress.step, self.trainer.state(), best=best)
             self.journal.write_csv()
@@ -141,26 +155,34 @@ class _Loop:
 
     def _check(self, result: StepResult) -> None:
         """Say that a step was skipped; after too many in a row, give up."""
+        # Most steps are finite, and there is nothing to say.
         progress = self.trainer.progress
         if result.finite:
             return
+
+        # One bad step is no harm, since nothing has moved.
         if self.first:
             warnings.warn(
                 f"step {progress.step}: a loss, a gradient or a latent is not finite; the step was skipped "
                 f"({progress.in_a_row} in a row)",
                 stacklevel=4,
             )
+
+        # Many in a row will not become better by themselves.
         if progress.in_a_row >= self.recipe.patience:
             last = next(iter(self.checkpoints.files()), None)
-            raise Diverged(
+            raise DivergenceError(
                 f"training stopped at step {progress.step}: {progress.in_a_row} steps in a row were not finite; the "
                 f"last good checkpoint is {last}; try a smaller lr or clip ({self.trainer.optimizers.describe()})"
             )
 
     def _write(self, step: int, values: Figures, *, evaluated: bool) -> None:
+        """A row of the log, sent to whoever watches, too; timings stand apart from what a resume must repeat."""
         speed, waited = self.clock.read()
         row = {**values, "skipped": self.trainer.progress.skipped}
         self.values |= row
+
+        # One device tells.
         if self.first:
             unit = self.trainer.task.unit
             timing = {f"{unit}_per_s": round(speed, 1), "data_wait": round(waited, 4)}
@@ -192,6 +214,7 @@ class _Clock:
 @contextmanager
 def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
     """Ctrl-C waits for the end of the step, where the state is whole; a second one does not wait."""
+    # The first Ctrl-C is noted, the second one acts at once.
     interrupted = False
 
     def note(signum: int, frame: Any) -> None:
@@ -200,11 +223,14 @@ def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         interrupted = True
 
+    # Put our handler in the place of the present one for as long as the block lasts.
     try:
         before = signal.signal(signal.SIGINT, note)
     except ValueError:  # not the main thread: whoever runs it there handles signals
         yield lambda: False
         return
+
+    # Whatever happens inside, the earlier handler comes back.
     try:
         yield lambda: interrupted
     finally:

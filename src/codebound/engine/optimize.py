@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from codebound.engine.task import OptimizerPlan, Replaced
+from codebound.engine.task import OptimizerPlan, ReplacedRows
 from codebound.errors import InputError
 
 
@@ -82,7 +82,7 @@ class Optimizers:
             adam.step()
 
     @torch.no_grad()
-    def forget(self, replaced: Replaced) -> None:
+    def forget(self, replaced: ReplacedRows) -> None:
         """Zero the moments of rows that were replaced: they belonged to others."""
         for adam in self._adams.values():
             for moment in adam.state.get(replaced.parameter, {}).values():
@@ -103,6 +103,7 @@ class Optimizers:
             adam.load_state_dict(dict(states[name]))
 
     def _refuse_shared(self) -> None:
+        """Two optimizers that move one parameter would undo each other's steps."""
         every = [id(p) for name in self._plans for p in self.parameters(name)]
         if len(set(every)) < len(every):
             raise InputError(
@@ -111,6 +112,7 @@ class Optimizers:
 
 
 def _groups(plan: OptimizerPlan) -> list[dict[str, Any]]:
+    """The parameter groups of a plan, as `torch.optim` takes them."""
     return [
         {"params": list(g.parameters), "weight_decay": g.weight_decay, "lr": g.schedule.peak}
         for g in plan.groups
@@ -123,6 +125,7 @@ def mean_over_devices(parameters: Sequence[nn.Parameter], world_size: int) -> No
     In place of DistributedDataParallel, whose hooks expect one backward pass through one module: here several losses go
     through several modules.
     """
+    # One device has nothing to share.
     gradients = [p.grad for p in parameters if p.grad is not None]
     if world_size == 1 or not gradients:
         return

@@ -33,7 +33,7 @@ class Score(NamedTuple):
 
 
 class ParameterGroup(NamedTuple):
-    """Parameters that share a learning rate and a weight decay."""
+    """Parameters of one optimizer that share a learning rate and a weight decay."""
 
     parameters: Sequence[nn.Parameter]
     schedule: Schedule
@@ -55,7 +55,7 @@ class OptimizerPlan(NamedTuple):
 
 
 class StepLosses(NamedTuple):
-    """What a forward pass found.
+    """What a step's forward passes give the engine to learn from.
 
     Attributes:
         losses: a scalar for each optimizer by name: it follows the gradient of its own loss, with regard to its own
@@ -71,18 +71,26 @@ class StepLosses(NamedTuple):
     usable: Tensor | None = None
 
 
-class Replaced(NamedTuple):
-    """Rows of a parameter that no longer stand for what they did: optimizers and averages forget them."""
+class ReplacedRows(NamedTuple):
+    """Rows of a parameter that now hold something else, such as codewords that were moved to where data lie.
+
+    Optimizers forget their moments, and the running mean of the weights begins anew there.
+    """
 
     parameter: nn.Parameter
     rows: Tensor
 
 
 class AfterStep(NamedTuple):
-    """What moved besides what the optimizers move."""
+    """What `Task.after_step` moved itself, as no optimizer does: codebooks, say.
+
+    Attributes:
+        values: figures for the log.
+        replaced: rows whose past no longer counts.
+    """
 
     values: Mapping[str, float]
-    replaced: Sequence[Replaced] = ()
+    replaced: Sequence[ReplacedRows] = ()
 
 
 class Task(ABC, Generic[Batch]):

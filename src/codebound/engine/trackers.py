@@ -22,11 +22,14 @@ class Trackers:
     """
 
     def __init__(self, names: Sequence[str], folder: Path, settings: Mapping[str, Any]) -> None:
+        # Refuse unknown names before anything is sent.
         self._wandb: Any = None
         self._board: Any = None
         for name in names:
             if name not in KNOWN:
                 raise InputError(f"tracker {name!r} is unknown; accepted: {', '.join(KNOWN)}")
+
+        # An entry that a resumed run finds again by its id.
         if "wandb" in names:
             wandb = imported("wandb", "wandb", "--wandb")
             self._wandb = wandb.init(
@@ -37,17 +40,19 @@ class Trackers:
                 dir=folder,
                 config=dict(settings),
             )
+
+        # Event files in the run's own folder.
         if "tensorboard" in names:
             board = imported("torch.utils.tensorboard", "tensorboard", "--tensorboard")
             self._board = board.SummaryWriter(folder / "tensorboard")
 
     def log(self, step: int, values: Mapping[str, float | None]) -> None:
-        """Send a row."""
-        known = {name: value for name, value in values.items() if value is not None}
+        """Send a logged row to each tracker; figures that are not known are left out."""
+        figures = {name: value for name, value in values.items() if value is not None}
         if self._wandb is not None:
-            self._wandb.log(known, step=step)
+            self._wandb.log(figures, step=step)
         if self._board is not None:
-            for name, value in known.items():
+            for name, value in figures.items():
                 self._board.add_scalar(name, value, step)
 
     def close(self) -> None:

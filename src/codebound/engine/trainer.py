@@ -27,7 +27,7 @@ Batch = TypeVar("Batch")
 
 
 class StepResult(NamedTuple):
-    """What a step did."""
+    """What a step did: whether anything moved, and its figures for the log."""
 
     finite: bool  # otherwise nothing has moved
     values: dict[str, float]
@@ -51,18 +51,22 @@ class Trainer(Generic[Batch]):
     """
 
     def __init__(self, fabric: Fabric, task: Task[Batch], recipe: Recipe) -> None:
+        # A batch must divide evenly, or some items would weigh more than others.
         parts = fabric.world_size * recipe.accumulate
         if recipe.batch_size % parts:
             raise InputError(
                 f"batch_size={recipe.batch_size} is no multiple of {parts}, the {fabric.world_size} devices times "
                 f"accumulate={recipe.accumulate}"
             )
+
+        # Networks on their device, compiled if that is asked for.
         self.fabric, self.task, self.recipe = fabric, task, recipe
         for module in task.modules.values():
             module.to(fabric.device)
         for network in task.networks() if recipe.compile else ():
             network.compile()  # in place: the names in a checkpoint stay
-        # Optimizers are made of parameters on their device.
+
+        # What learns and what remembers: made after the move, since they hold the parameters themselves.
         self.optimizers = Optimizers(task.optimizers(), recipe.steps)
         self.average = WeightAverage({name: task.modules[name] for name in task.averaged}, recipe.average)
         self.progress = Progress(best=task.score.worst)
@@ -79,6 +83,7 @@ class Trainer(Generic[Batch]):
 
     def step(self) -> StepResult:
         """One update, or none where a loss, a gradient or what the task looks at is not finite."""
+        # Learning rates follow the step number alone.
         progress = self.progress
         rates = self.optimizers.set_rates(progress.step)
 
@@ -94,10 +99,12 @@ class Trainer(Generic[Batch]):
             all(bool(norm.isfinite()) for norm in norms.values()) and all(map(_usable, passes))
         )
         moved = self._move(passes) if finite else {}
+
+        # The count goes on in any case, so a bad batch is met once; a row of skipped steps is remembered.
         progress.step += 1
         progress.skipped += not finite
         progress.in_a_row = 0 if finite else progress.in_a_row + 1
-        return StepResult(finite, {**_mean_values(passes), **self._told(norms, rates), **moved})
+        return StepResult(finite, {**_mean_values(passes), **self._norms_and_rates(norms, rates), **moved})
 
     def averaged(self) -> AbstractContextManager[None]:
         """The averaged weights in the place of the present ones, for as long as the context lasts."""
@@ -105,6 +112,7 @@ class Trainer(Generic[Batch]):
 
     def evaluate(self) -> Mapping[str, float | None]:
         """The task's figures with averaged weights, equal on every device."""
+        # One device judges, the others wait for it.
         figures: Mapping[str, float | None] = {}
         if self.fabric.is_global_zero:
             with self.averaged(), torch.no_grad():
@@ -143,6 +151,7 @@ class Trainer(Generic[Batch]):
         Raises:
             InputError: the state of another kind of task, or of a version that came after this one.
         """
+        # Everything that a later step depends on is put back.
         state = self._upgraded(state)
         for name, module in self.task.modules.items():
             module.load_state_dict(state["modules"][name])
@@ -150,6 +159,8 @@ class Trainer(Generic[Batch]):
         self.average.load(state["average"])
         restore_random_state(state["random"])
         self.progress = Progress(**state["progress"])
+
+        # Batches that were read ahead are of another step.
         self.close()
 
     def close(self) -> None:
@@ -159,6 +170,7 @@ class Trainer(Generic[Batch]):
         self._stream = None
 
     def _next_batch(self) -> Batch:
+        """The whole batch of this step; the stream of batches is opened where training stands."""
         if self._stream is None:
             recipe = self.recipe
             self._stream = self.task.batches(recipe.seed, self.progress.step, recipe.batch_size)
@@ -179,6 +191,7 @@ class Trainer(Generic[Batch]):
             yield _each(batch, lambda tensor, i=i: tensor.chunk(count)[i])
 
     def _forward_backward(self, part: Batch) -> StepLosses:
+        """Losses of a part and their gradients, which are added to those of the parts before."""
         # Fabric's own bf16 would turn the float64 sums of the codebook's statistics into float32.
         with torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
             result = self.task.losses(part, self.progress.step)
@@ -187,8 +200,11 @@ class Trainer(Generic[Batch]):
 
     def _move(self, passes: list[StepLosses]) -> Mapping[str, float]:
         """Everything that moves in a step: optimizers, codebooks, averages."""
+        # Optimizers first, then what only the task can move.
         self.optimizers.step()
         after = self.task.after_step([result.record for result in passes])
+
+        # Rows that hold something else have no past: neither moments nor an average.
         for replaced in after.replaced:
             self.optimizers.forget(replaced)
         self.average.update(self.progress.step)
@@ -196,7 +212,7 @@ class Trainer(Generic[Batch]):
             self.average.replace(replaced)
         return after.values
 
-    def _told(self, norms: Mapping[str, Tensor], rates: Mapping[str, float]) -> dict[str, float]:
+    def _norms_and_rates(self, norms: Mapping[str, Tensor], rates: Mapping[str, float]) -> dict[str, float]:
         """Gradient norm and learning rate of each optimizer; its name is left out where it is the only one."""
         names = self.optimizers.names
         suffix = {name: "" if len(names) == 1 else f"_{name}" for name in names}
@@ -205,6 +221,8 @@ class Trainer(Generic[Batch]):
         }
 
     def _upgraded(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The state in the present version's form, or a refusal that names what it is of."""
+        # Neither a later version nor another kind of task can be taken up.
         version = state.get("version", 1)
         if version > VERSION:
             raise InputError(
@@ -213,6 +231,8 @@ class Trainer(Generic[Batch]):
         kind = state.get("kind", "tokenizer")
         if kind != self.task.kind:
             raise InputError(f"checkpoint of a {kind}; this is a training of a {self.task.kind}")
+
+        # The first version held one module and one optimizer, without names.
         if version > 1:
             return state
         return {
@@ -224,10 +244,12 @@ class Trainer(Generic[Batch]):
 
 
 def _each(batch: Any, change: Any) -> Any:
+    """A batch with every tensor of it changed."""
     return tuple(change(t) for t in batch) if isinstance(batch, tuple) else change(batch)
 
 
 def _usable(result: StepLosses) -> bool:
+    """Whether a pass may be learned from: its losses are finite, and the task has nothing against it."""
     finite = all(bool(loss.isfinite()) for loss in result.losses.values())
     return finite and (result.usable is None or bool(result.usable))
 

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torchmetrics.image import PeakSignalNoiseRatio
 
-from codebound.data.image_sets import ImageSet, Labelled
+from codebound.data.image_sets import ImageSet, LabelledPictures
 from codebound.errors import InputError
 from codebound.metrics import CodeUsage, EffnetDistance, Gap, likeness
 from codebound.metrics.likeness import SMALLEST_MS_SSIM, WINDOW
@@ -37,18 +37,23 @@ def held_out_figures(
     index entropy (Miller–Madow), per pixel. `gap_db` as in `metrics.Gap` at the nominal rate; None for codes whose
     reproduction is not near the latent (FSQ, LFQ, BSQ bend it), and where the latents have no density.
     """
+    # Measures that add up over batches, on the model's device; one process judges, so they are not joined.
     quantizer = tokenizer.quantizer
     sizes = quantizer.codebook_sizes
     device = next(tokenizer.parameters()).device
     usage = CodeUsage(sizes, sync_on_compute=False).to(device)
     gap = Gap(quantizer.dim, sizes, samples=samples, sync_on_compute=False).to(device)
     psnr = PeakSignalNoiseRatio(data_range=1.0, sync_on_compute=False).to(device)
+
+    # One pass: latents, their indices, what those decode to, and the pixels that a user would get.
     for batch in pictures.split(BATCH):
         z = tokenizer.latents(batch.to(device))
         indices = quantizer.encode(z)
         usage.update(indices)
         gap.update(z, quantizer.decode(indices.clamp_min(0)).to(z.dtype), mask=(indices >= 0).all(-1))
         psnr.update(reproduced(tokenizer, indices, batch), batch.to(device) / 255)
+
+    # Bits per pixel, from bits per token.
     counts = usage.counts.split(sizes)
     tokens_per_pixel = float(counts[0].sum()) / (pictures.shape[0] * math.prod(pictures.shape[2:]))
     return {
@@ -66,6 +71,7 @@ def similarity(tokenizer: ImageTokenizer, batches: Sequence[UInt8[Tensor, "b c _
 
     As `metrics.likeness` defines them. None where a picture is too small: 11 pixels for SSIM, 176 for MS-SSIM.
     """
+    # Each measure needs pictures of some size.
     device = next(tokenizer.parameters()).device
     least = min(min(batch.shape[2:]) for batch in batches)
     measures = {
@@ -73,6 +79,8 @@ def similarity(tokenizer: ImageTokenizer, batches: Sequence[UInt8[Tensor, "b c _
         "ssim": (likeness.ssim, WINDOW),
         "ms_ssim": (likeness.ms_ssim, SMALLEST_MS_SSIM),
     }
+
+    # Picture by picture, then the mean: a picture counts as one, whatever its size.
     values: dict[str, list[Tensor]] = {name: [] for name in measures}
     for batch in batches:
         again = reproduced(tokenizer, tokenizer.encode(batch.to(device)), batch)
@@ -104,17 +112,22 @@ def effnet_distance(tokenizer: ImageTokenizer, batches: Sequence[UInt8[Tensor, "
 
 
 def final_figures(tokenizer: ImageTokenizer, images: ImageSet, perceptual: bool = False) -> dict[str, Any]:
-    """All of them, by what they were measured on."""
+    """All figures of this file, by what they were measured on: `held_out`, `whole`, `probe_accuracy`."""
+    # What can be judged: the held-out pictures or crops, and whole photographs where there are some.
     parts = {"held_out": images.held_out.split(BATCH)}
     if images.whole:
         parts["whole"] = tuple(picture.unsqueeze(0) for picture in images.whole)
-    found: dict[str, Any] = {name: similarity(tokenizer, batches) for name, batches in parts.items()}
-    found["held_out"] |= held_out_figures(tokenizer, images.held_out)  # its PSNR is of all pixels together
+
+    # Similarity for each of them; rate, use of the codes and the gap to the limit for the first.
+    figures: dict[str, Any] = {name: similarity(tokenizer, batches) for name, batches in parts.items()}
+    figures["held_out"] |= held_out_figures(tokenizer, images.held_out)  # its PSNR is of all pixels together
+
+    # What needs an extra package, or classes.
     if perceptual:
         for name, batches in parts.items():
-            found[name]["effnet_distance"] = effnet_distance(tokenizer, batches)
+            figures[name]["effnet_distance"] = effnet_distance(tokenizer, batches)
     accuracy = probe_accuracy(tokenizer, images)
-    return found | ({} if accuracy is None else {"probe_accuracy": accuracy})
+    return figures | ({} if accuracy is None else {"probe_accuracy": accuracy})
 
 
 def reproduced(tokenizer: ImageTokenizer, indices: Tensor, pictures: Tensor) -> Tensor:
@@ -122,7 +135,8 @@ def reproduced(tokenizer: ImageTokenizer, indices: Tensor, pictures: Tensor) -> 
     return to_uint8(tokenizer.decode(indices, size=(pictures.shape[2], pictures.shape[3]))) / 255
 
 
-def _features(tokenizer: ImageTokenizer, part: Labelled) -> tuple[Tensor, Tensor]:
+def _features(tokenizer: ImageTokenizer, part: LabelledPictures) -> tuple[Tensor, Tensor]:
+    """What a probe learns from: a picture's codewords one after the other, and its class."""
     images, labels = (tensor[:PROBE_PICTURES] for tensor in part)
     device = next(tokenizer.parameters()).device
     codes = [
@@ -133,14 +147,15 @@ def _features(tokenizer: ImageTokenizer, part: Labelled) -> tuple[Tensor, Tensor
 
 
 def _gap(tokenizer: ImageTokenizer, gap: Gap) -> Figures:
+    """Distances to the limit with their interval; None for codes that have none, or where it is not known."""
     names = ("gap_db", "gap_db_low", "gap_db_high", "gaussian_reference_db")
     if any(isinstance(module, ScalarQuantizer) for module in tokenizer.quantizer.modules()):
         return dict.fromkeys(names)
     try:
-        found = gap.compute()
+        figures = gap.compute()
     except InputError:  # too few latents, or none that vary in all directions: a limit is not known
         return dict.fromkeys(names)
-    return {name: float(found[name]) for name in names}
+    return {name: float(figures[name]) for name in names}
 
 
 @torch.no_grad()

@@ -67,12 +67,12 @@ class CodeUsage(Metric):
         return {name: torch.stack([column[name] for column in columns]) for name in columns[0]}
 
     def _figures(self, counts: Tensor) -> dict[str, Tensor]:
-        found, tokens = usage(counts, self.dead_below), counts.sum().double()
+        statistics, tokens = usage(counts, self.dead_below), counts.sum().double()
         figures = {
             "usage": used(counts),
-            "perplexity": found.perplexity,
-            "entropy_bits": found.entropy_bits,
-            "dead": found.dead,
+            "perplexity": statistics.perplexity,
+            "entropy_bits": statistics.entropy_bits,
+            "dead": statistics.dead,
         }
         nothing = tokens == 0
         return {k: torch.where(nothing, torch.nan, v) for k, v in figures.items()} | {"tokens": tokens}

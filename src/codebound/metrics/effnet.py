@@ -55,11 +55,11 @@ class EffnetDistance(nn.Module):
 
     def _features(self, pictures: Tensor) -> list[Tensor]:
         """Before each halving and at the end, of unit length along the channels."""
-        network, found = self.network, []
+        network, features = self.network, []
         z = (pictures.expand(-1, 3, -1, -1) * 255 - 127) / 128  # as the network was trained
         z = network._swish(network._bn0(network._conv_stem(z)))
         for block in network._blocks:
             before, z = z, block(z)
             if z.shape[2] < before.shape[2]:
-                found.append(before)
-        return [nn.functional.normalize(f, dim=1) for f in [*found, z]]
+                features.append(before)
+        return [nn.functional.normalize(f, dim=1) for f in [*features, z]]

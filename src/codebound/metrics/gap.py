@@ -112,8 +112,8 @@ class Gap(Metric):
         self.tokens += len(rows)
         self.first += rows.sum(0)
         self.second += rows.T @ rows
-        kept = torch.cat([_keys(rows).unsqueeze(1), rows], dim=1)
-        self.sample = _smallest(torch.cat([self.sample, kept]).unsqueeze(0), self.samples)
+        keyed_rows = torch.cat([_keys(rows).unsqueeze(1), rows], dim=1)
+        self.sample = _smallest(torch.cat([self.sample, keyed_rows]).unsqueeze(0), self.samples)
 
     def compute(self) -> dict[str, Tensor]:
         """The figures by name."""
@@ -121,8 +121,8 @@ class Gap(Metric):
         if tokens < 1:
             raise InputError("Gap has seen no finite, unmasked latent")
         distortion, rate = float(self.error) / tokens, self._rate_bits()
-        kept = self.sample[self.sample[:, 0].isfinite(), 1:]
-        entropy = differential_entropy(kept.cpu().numpy(), max_samples=self.samples)
+        sample = self.sample[self.sample[:, 0].isfinite(), 1:]
+        entropy = differential_entropy(sample.cpu().numpy(), max_samples=self.samples)
         low, shannon, high = (
             bounds.shannon_lower_bound(bits, self.dim, rate)
             for bits in (entropy.low, entropy.bits, entropy.high)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from codebound.errors import InputError
 
-DEAD = 1e-4  # mission row A6: dead is a codeword with less than this share of the vectors
+DEAD = 1e-4  # a codeword with less than this share of the vectors counts as dead
 
 
 class Usage(NamedTuple):

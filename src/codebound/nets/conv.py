@@ -85,7 +85,7 @@ def pad_to_multiple(x: Float[Tensor, "b c h w"], multiple: int) -> Float[Tensor,
 
 
 def _widths(width: int, stride: int) -> list[int]:
-    """Of the halvings, fine to coarse."""
+    """Channels after each halving of the sides, fine to coarse; the last one has the full width."""
     halvings = int(math.log2(stride))
     return [max(width >> (halvings - 1 - i), 8) if i < halvings - 1 else width for i in range(halvings)]
 

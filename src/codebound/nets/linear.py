@@ -15,7 +15,7 @@ class PCA(nn.Module):
     """A fixed encoder and decoder with tied weights: z = Uᵀ(x − μ), x̂ = μ + U z.
 
     For a Gaussian source and squared error the principal axes are the best linear encoder at any codebook size,
-    so a study of codebooks can hold the encoder still (mission row A2). Both maps are buffers: nothing trains.
+    so a study of codebooks can hold the encoder still. Both maps are buffers: nothing trains.
 
     Args:
         axes: U, `[d, k]`, orthonormal columns.
@@ -93,7 +93,7 @@ def retract(w: Float[Tensor, "*m d k"], retraction: str = "polar") -> Float[Tens
 class Stiefel(nn.Module):
     """A trained encoder and decoder with tied, orthonormal weights: z = Wᵀ(x − μ), x̂ = μ + W z, WᵀW = I.
 
-    The optimizer steps in the surrounding space; `retract_` afterwards brings W back to the manifold (mission row C2):
+    The optimizer steps in the surrounding space; `retract_` afterwards brings W back to the manifold:
 
     ```
     optimizer.step()

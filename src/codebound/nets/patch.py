@@ -52,7 +52,7 @@ class LinearDecoder(nn.ConvTranspose2d):
         _begin(self, block_basis(channels, size, dim))
 
 
-class WithLinear(nn.Module):
+class LinearBypass(nn.Module):
     """network(x) + linear(x); the network's last layer is set to zero, so that it begins with the linear part alone."""
 
     def __init__(self, network: nn.Sequential, linear: nn.Module) -> None:

@@ -30,8 +30,10 @@ BUCKETS = 1 << 12  # contexts that are kept apart
 class Expert(Protocol):
     """Predicts digit `place` of the indices at some positions, then is shown them."""
 
-    def rows(self, place: int, seen: Int64[np.ndarray, "n s"], prefix: Int64[np.ndarray, " n"]) -> list[Rows]:
-        """One or more opinions. `seen`: neighbours as `field.slots`; `prefix`: the digit before, or 0."""
+    def rows(
+        self, place: int, neighbours: Int64[np.ndarray, "n s"], prefix: Int64[np.ndarray, " n"]
+    ) -> list[Rows]:
+        """One or more opinions. `neighbours`: as `field.slots`; `prefix`: the digit before, or 0."""
         ...
 
     def learn(self, place: int, digits: Int64[np.ndarray, " n"]) -> None:
@@ -53,10 +55,10 @@ class Mixture:
         self._rows: list[Rows] = []
 
     def frequencies(
-        self, place: int, seen: Int64[np.ndarray, "n s"], prefix: Int64[np.ndarray, " n"]
+        self, place: int, neighbours: Int64[np.ndarray, "n s"], prefix: Int64[np.ndarray, " n"]
     ) -> Int64[np.ndarray, "n a"]:
         """Frequencies of the digit's values at each position."""
-        self._rows = [row for expert in self._experts for row in expert.rows(place, seen, prefix)]
+        self._rows = [row for expert in self._experts for row in expert.rows(place, neighbours, prefix)]
         weights = exp2(np.broadcast_to(self._losses[place], len(self._rows))) >> 8
         total = weights[0] * self._rows[0]
         for weight, row in zip(weights[1:], self._rows[1:], strict=True):
@@ -84,7 +86,9 @@ class Counts:
         self._tables = [_table(sizes[0] if place else 1, size) for place, size in enumerate(sizes)]
         self._prefix = np.zeros(0, dtype=np.int64)
 
-    def rows(self, place: int, seen: Int64[np.ndarray, "n s"], prefix: Int64[np.ndarray, " n"]) -> list[Rows]:
+    def rows(
+        self, place: int, neighbours: Int64[np.ndarray, "n s"], prefix: Int64[np.ndarray, " n"]
+    ) -> list[Rows]:
         self._prefix = prefix
         return [frequencies(1 + GAIN * self._tables[place][prefix].astype(np.int64))]
 
@@ -106,11 +110,13 @@ class Contexts:
         self._tables = [[_table(BUCKETS, size) for _ in range(3)] for size in alphabets(codebook_size)]
         self._keys: list[Int64[np.ndarray, " n"]] = []
 
-    def rows(self, place: int, seen: Int64[np.ndarray, "n s"], prefix: Int64[np.ndarray, " n"]) -> list[Rows]:
-        first, second = seen[:, self._pair[0]], seen[:, self._pair[1]]
+    def rows(
+        self, place: int, neighbours: Int64[np.ndarray, "n s"], prefix: Int64[np.ndarray, " n"]
+    ) -> list[Rows]:
+        first, second = neighbours[:, self._pair[0]], neighbours[:, self._pair[1]]
         contexts = (first, second, first * (1 << 17) + second)
         self._keys = [_bucket(context + (prefix << 34)) for context in contexts]
-        (base,) = self._counts.rows(place, seen, prefix)
+        (base,) = self._counts.rows(place, neighbours, prefix)
         one, other = (self._opinion(place, which, base) for which in (0, 1))
         return [base, one, other, self._opinion(place, 2, (one + other) >> 1)]
 

@@ -29,10 +29,10 @@ def slots(level: int) -> list[Slot]:
 
     Levels are coded one after the other, so a lower one is known on all sides.
     """
-    seen = [Slot(level, *offset) for offset in _CAUSAL]
+    neighbours = [Slot(level, *offset) for offset in _CAUSAL]
     if level:
-        seen += [Slot(level - 1, *offset) for offset in _AROUND]
-    return seen + [Slot(lower, 0, 0) for lower in range(level - 2, -1, -1)]
+        neighbours += [Slot(level - 1, *offset) for offset in _AROUND]
+    return neighbours + [Slot(lower, 0, 0) for lower in range(level - 2, -1, -1)]
 
 
 class Field:
@@ -44,6 +44,7 @@ class Field:
     """
 
     def __init__(self, indices: Int64[np.ndarray, "h w q"], codebook_sizes: Sequence[int]) -> None:
+        # One flat array for each level, with a margin, so that a neighbour is always at a fixed distance.
         self.height, self.width, levels = indices.shape
         self.sizes = tuple(codebook_sizes)
         self.stride = self.width + 2 * MARGIN
@@ -52,6 +53,8 @@ class Field:
             padded = np.full((self.height + 2 * MARGIN, self.stride), self.sizes[level], dtype=np.int64)
             padded[MARGIN:-MARGIN, MARGIN:-MARGIN] = indices[..., level]
             self._levels.append(padded.reshape(-1))
+
+        # Those distances, and the level that each neighbour is of.
         self._steps = [
             [(slot.level, slot.down * self.stride + slot.right) for slot in slots(level)]
             for level in range(levels)
@@ -59,6 +62,7 @@ class Field:
 
     def diagonals(self) -> Iterator[Int64[np.ndarray, " n"]]:
         """Positions (row i, column j) by j + 2i, on one diagonal from the top: none sees another of its own."""
+        # All positions of a step see only earlier steps, so they can be coded together.
         for step in range(self.width + 2 * (self.height - 1)):
             first = max(0, (step - self.width + 2) // 2)
             rows = np.arange(first, min(self.height - 1, step // 2) + 1)

@@ -61,37 +61,42 @@ def fit_prior(
     Raises:
         InputError: no grid, or indices that don't fit the sizes.
     """
+    # One network for each digit of each level.
     sizes = tuple(codebook_sizes)
     _check(grids, sizes)
-    wanted = [
+    places = [
         (level, place) for level, size in enumerate(sizes) for place in range(len(digits.alphabets(size)))
     ]
+
+    # Each is trained in float on all positions, then rounded to integers.
     networks: list[list[Network]] = [[] for _ in sizes]
-    for done, (level, place) in enumerate(wanted):
+    for done, (level, place) in enumerate(places):
         if progress is not None:
-            progress(done, len(wanted))
+            progress(done, len(places))
         rows, values = positions(grids, sizes, level, place)
         model = _train(rows, values, Inputs(sizes, level, place), settings)
         networks[level].append(quantize(model, rows, sizes, level, place))
     if progress is not None:
-        progress(len(wanted), len(wanted))
+        progress(len(places), len(places))
     return GridPrior(sizes, tuple(tuple(of_level) for of_level in networks))
 
 
 def cross_entropy(prior: GridPrior, grids: Sequence[Int[np.ndarray, "_ _ q"]]) -> Float64[np.ndarray, " q"]:
     """−log2 of the probability that the integer networks alone give, in bits per index, of each level."""
+    # Some positions at a time, as the networks' activations are large.
     _check(grids, prior.codebook_sizes)
     bits = np.zeros(len(prior.codebook_sizes))
     for level, networks in enumerate(prior.networks):
         for grid in grids:
             field = Field(grid.astype(np.int64), prior.codebook_sizes)
             for at in np.array_split(field.rows(), -(-field.height * field.width // _ROWS)):
-                seen = field.seen(level, at)
+                # Digit by digit, each predicted knowing the one before; frequencies are out of 2^16.
+                neighbours = field.seen(level, at)
                 prefix = np.zeros(len(at), dtype=np.int64)
-                found = digits.split(field.read(level, at), prior.codebook_sizes[level])
-                for network, digit in zip(networks, found, strict=True):
-                    given = network.frequencies(seen, prefix)[np.arange(len(at)), digit]
-                    bits[level] += 16 * len(at) - np.log2(given).sum()
+                digit_values = digits.split(field.read(level, at), prior.codebook_sizes[level])
+                for network, digit in zip(networks, digit_values, strict=True):
+                    chances = network.frequencies(neighbours, prefix)[np.arange(len(at)), digit]
+                    bits[level] += 16 * len(at) - np.log2(chances).sum()
                     prefix = digit
     return bits / sum(grid.shape[0] * grid.shape[1] for grid in grids)
 
@@ -104,10 +109,10 @@ def positions(
     for grid in grids:
         field = Field(grid.astype(np.int64), sizes)
         at = field.rows()
-        found = digits.split(field.read(level, at), sizes[level])
-        prefix = found[0] if place else np.zeros(len(at), dtype=np.int64)
+        digit_values = digits.split(field.read(level, at), sizes[level])
+        prefix = digit_values[0] if place else np.zeros(len(at), dtype=np.int64)
         rows.append(inputs.rows_of(field.seen(level, at), prefix))
-        values.append(found[place])
+        values.append(digit_values[place])
     return torch.from_numpy(np.concatenate(rows)), torch.from_numpy(np.concatenate(values))
 
 
@@ -133,14 +138,20 @@ class FloatNetwork(nn.Module):
 def _train(
     rows: Int64[Tensor, "n c"], values: Int64[Tensor, " n"], inputs: Inputs, settings: FitSettings
 ) -> FloatNetwork:
+    """A network that predicts the digits `values` from the neighbours that `rows` stand for."""
+    # Weights and draws from the seed alone, the caller's generator left as it is.
     generator = torch.Generator().manual_seed(settings.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = FloatNetwork(inputs, settings.width, settings.hidden)
+
+    # The integer network must hold its sums exactly.
     if inputs.count * settings.width > WIDEST:
         raise InputError(
             f"width is {settings.width}; at most {WIDEST // inputs.count} for a network with {inputs.count} inputs"
         )
+
+    # AdamW with a one-cycle rate, on positions drawn from all grids alike.
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=settings.weight_decay)
     rate = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.learning_rate, total_steps=settings.steps + 1, pct_start=0.1
@@ -160,11 +171,14 @@ def quantize(
     model: FloatNetwork, rows: Int64[Tensor, "n c"], sizes: tuple[int, ...], level: int, place: int
 ) -> Network:
     """The integer network nearest to a trained one: int8 per output unit, activations over their range in `rows`."""
+    # The steps of each layer's activations, from the largest that occurs; logits are in 1/256 bit.
     some = rows[torch.linspace(0, len(rows) - 1, min(_CALIBRATION, len(rows))).long()]
     units = [float(activation.max().clamp_min(1e-6)) / HIGHEST for activation in model.hidden(some)]
     table = model.embedding.weight.double().numpy()
     step = max(np.abs(table).max(), 1e-6) / 127
     steps = [step, *units, math.log(2) / 256]
+
+    # Each layer in units of its inputs' step, its outputs in that of the next.
     layers = [
         _quantized(layer, *steps[i : i + 2])
         for i, layer in enumerate((model.first, model.second, model.last))

@@ -24,7 +24,7 @@ WEIGHTS, DESCRIPTION = "prior.safetensors", "prior.json"
 
 @dataclass(frozen=True, eq=False)
 class GridPrior:
-    """What indices follow others in the grids of one tokenizer.
+    """How likely each index is beside the indices around it, in the grids of one tokenizer.
 
     Args:
         codebook_sizes: one per level.
@@ -36,14 +36,14 @@ class GridPrior:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Every array by name, in a fixed order."""
-        found = {}
+        arrays = {}
         for level, networks in enumerate(self.networks):
             for place, network in enumerate(networks):
-                found[f"{level}.{place}.embedding"] = network.embedding
+                arrays[f"{level}.{place}.embedding"] = network.embedding
                 for number, layer in enumerate(network.layers):
                     for name in ("weight", "bias", "factor"):
-                        found[f"{level}.{place}.{number}.{name}"] = getattr(layer, name)
-        return found
+                        arrays[f"{level}.{place}.{number}.{name}"] = getattr(layer, name)
+        return arrays
 
     def first(self, levels: int) -> GridPrior:
         """The prior of the first `levels` levels alone."""
@@ -71,16 +71,21 @@ def load_prior(folder: str | Path) -> GridPrior:
     Raises:
         InputError: there is none, it is of another format, or its arrays are not those it was saved with.
     """
+    # The description first: it says what the arrays must be.
     description = _description(Path(folder) / DESCRIPTION)
     try:
         arrays = load((Path(folder) / WEIGHTS).read_bytes())
     except (OSError, SafetensorError) as error:
         raise InputError(f"{Path(folder) / WEIGHTS} can't be read as a prior: {error}") from None
+
+    # Networks check the shapes of their arrays.
     sizes = tuple(description["codebook_sizes"])
     try:
         prior = GridPrior(sizes, tuple(_level(arrays, sizes, level) for level in range(len(sizes))))
     except KeyError as error:
         raise InputError(f"{Path(folder) / WEIGHTS} has no array {error}") from None
+
+    # A prior that differs in one bit decodes to other indices.
     if prior.digest().hex() != description["sha256"]:
         raise InputError(
             f"{folder} is damaged: the SHA-256 of the prior's arrays is not the one it was saved with"
@@ -89,20 +94,22 @@ def load_prior(folder: str | Path) -> GridPrior:
 
 
 def _description(path: Path) -> dict[str, Any]:
+    """What stands in `prior.json`, of the accepted format and with codebook sizes that can be."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        description = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} can't be read as a prior's description: {error}") from None
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise InputError(f"{path} describes no prior of format {FORMAT}, the one accepted")
-    sizes = found.get("codebook_sizes")
+    sizes = description.get("codebook_sizes")
     whole = isinstance(sizes, list) and sizes and all(isinstance(s, int) and 2 <= s <= 65_536 for s in sizes)
     if not whole:
         raise InputError(f"{path} has codebook_sizes {sizes!r}; a list of 2 … 65536 is accepted")
-    return found
+    return description
 
 
 def _level(arrays: dict[str, np.ndarray], sizes: Sequence[int], level: int) -> tuple[Network, ...]:
+    """The networks of a level, one per digit."""
     networks = []
     for place in range(len(alphabets(sizes[level]))):
         name = f"{level}.{place}"
@@ -119,6 +126,7 @@ _DTYPES = {"weight": ("int8", 2), "bias": ("int32", 1), "factor": ("int32", 1), 
 
 
 def _typed(arrays: dict[str, np.ndarray], name: str) -> np.ndarray:
+    """An array by name, refused unless it has the type that its kind must have."""
     dtype, dims = _DTYPES[name.rsplit(".", 1)[1]]
     array = arrays[name]
     if array.dtype != dtype or array.ndim != dims:

@@ -72,24 +72,27 @@ class Network:
     layers: tuple[Layer, Layer, Layer]
 
     def __post_init__(self) -> None:
+        # Each layer must take what the one before gives, from the embeddings to the digit's values.
         inputs = Inputs(self.codebook_sizes, self.level, self.place)
         rows, width = self.embedding.shape
-        wanted = [inputs.count * width, *(len(layer.bias) for layer in self.layers)]
-        found = [layer.weight.shape[1] for layer in self.layers]
-        if rows != inputs.rows or found != wanted[:3] or wanted[3] != inputs.alphabet:
+        expected_widths = [inputs.count * width, *(len(layer.bias) for layer in self.layers)]
+        widths = [layer.weight.shape[1] for layer in self.layers]
+        if rows != inputs.rows or widths != expected_widths[:3] or expected_widths[3] != inputs.alphabet:
             raise InputError(
                 f"the prior's network for level {self.level}, digit {self.place} doesn't fit codebook sizes "
                 f"{self.codebook_sizes}: embedding {self.embedding.shape}, layers "
                 f"{[layer.weight.shape for layer in self.layers]}"
             )
+
+        # What every prediction needs again, in the float64 that holds whole numbers exactly.
         object.__setattr__(self, "_inputs", inputs)
         object.__setattr__(self, "_exact", self.embedding.astype(np.float64))
 
     def frequencies(
-        self, seen: Int64[np.ndarray, "n s"], prefix: Int64[np.ndarray, " n"]
+        self, neighbours: Int64[np.ndarray, "n s"], prefix: Int64[np.ndarray, " n"]
     ) -> Int64[np.ndarray, "n a"]:
         """Frequencies of the digit's values; see `experts.Expert.rows`."""
-        rows: np.ndarray = self._inputs.rows_of(seen, prefix)  # pyright: ignore[reportAttributeAccessIssue]
+        rows: np.ndarray = self._inputs.rows_of(neighbours, prefix)  # pyright: ignore[reportAttributeAccessIssue]
         x: np.ndarray = self._exact[rows].reshape(len(rows), -1)  # pyright: ignore[reportAttributeAccessIssue]
         for layer in self.layers[:2]:
             x = np.clip(layer(x), 0, HIGHEST).astype(np.float64)
@@ -108,6 +111,7 @@ class Inputs:
     """
 
     def __init__(self, codebook_sizes: Sequence[int], level: int, place: int) -> None:
+        # A block of rows for each digit of each level that can be seen.
         self._sizes = tuple(codebook_sizes)
         self._slots = slots(level)
         own = digits.alphabets(self._sizes[level])
@@ -117,22 +121,29 @@ class Inputs:
             for digit, size in enumerate(digits.alphabets(self._sizes[source])):
                 self._starts[source, digit] = self.rows
                 self.rows += size + 1
+
+        # A second digit also sees the first one.
         self._prefix = self.rows if place else None
         self.rows += own[0] if place else 0
+
+        # How many embeddings a position has, and how many values its digit.
         self.count = sum(len(digits.alphabets(self._sizes[slot.level])) for slot in self._slots) + (place > 0)
         self.alphabet = own[place]
 
     def rows_of(
-        self, seen: Int64[np.ndarray, "n s"], prefix: Int64[np.ndarray, " n"]
+        self, neighbours: Int64[np.ndarray, "n s"], prefix: Int64[np.ndarray, " n"]
     ) -> Int64[np.ndarray, "n c"]:
         """Row numbers, `count` per position."""
+        # A neighbour outside the grid has the codebook size in place of an index, and a row of its own.
         columns = []
-        for slot, indices in zip(self._slots, seen.T, strict=True):
+        for slot, indices in zip(self._slots, neighbours.T, strict=True):
             size = self._sizes[slot.level]
             values = digits.split(indices, size)
             for digit, (value, alphabet) in enumerate(zip(values, digits.alphabets(size), strict=True)):
                 start = self._starts[slot.level, digit]
                 columns.append(start + np.where(indices == size, alphabet, value))
+
+        # The digit before comes last.
         if self._prefix is not None:
             columns.append(self._prefix + prefix)
         return np.stack(columns, axis=-1)
@@ -145,9 +156,9 @@ class Networks:
         self._networks = networks
 
     def rows(
-        self, place: int, seen: Int64[np.ndarray, "n s"], prefix: Int64[np.ndarray, " n"]
+        self, place: int, neighbours: Int64[np.ndarray, "n s"], prefix: Int64[np.ndarray, " n"]
     ) -> list[Int64[np.ndarray, "n a"]]:
-        return [self._networks[place].frequencies(seen, prefix)]
+        return [self._networks[place].frequencies(neighbours, prefix)]
 
     def learn(self, place: int, digits: Int64[np.ndarray, " n"]) -> None:
         """Nothing: the networks are fixed."""

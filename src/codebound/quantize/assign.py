@@ -200,6 +200,7 @@ def _soft_sums(
     slope: Float[Tensor, ""],
 ) -> tuple[Float[Tensor, " K"], Float[Tensor, "K D"]]:
     """Counts and sums under q_ij ∝ exp(prior_j − slope·|z_i − c_j|²), float64."""
+    # A column of ones beside z: one product gives sums and counts together.
     present = valid.unsqueeze(-1)
     z = z.where(present, 0.0)
     moments = torch.cat([z, present.to(z)], dim=-1)
@@ -221,6 +222,7 @@ def _positive(name: str, value: float | int) -> None:
 
 
 def _chunks(x: Tensor, codewords: Tensor) -> tuple[Tensor, ...]:
+    """Tokens in parts so small that the scores of all codewords fit in `CHUNK` numbers."""
     return x.split(max(1, CHUNK // codewords.shape[0]))
 
 
@@ -230,6 +232,7 @@ def _scores(z: Tensor, codewords: Tensor) -> Tensor:
 
 
 def _gumbel_max(z: Tensor, codewords: Tensor, scale: float, salt: Tensor) -> Tensor:
+    """A draw from softmax(−|z − c|²/scale) for each token: the largest of the logits with Gumbel noise on them."""
     # Centred, for the scores' rounding; the keys are of the tokens as they came.
     centre = codewords.mean(0)
     keys, codes = token_keys(z, salt), codewords - centre

@@ -15,10 +15,10 @@ from codebound.quantize.compose import quantizers
 class AutoUpdate:
     """What `auto_update` returns: the last reports, and the way to end it."""
 
-    def __init__(self, found: Mapping[str, Quantizer], optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, by_name: Mapping[str, Quantizer], optimizer: torch.optim.Optimizer) -> None:
         self.reports: dict[str, UpdateReport] = {}
-        self._quantizers = dict(found)
-        self._pending: dict[str, list[Quantized]] = {name: [] for name in found}
+        self._quantizers = dict(by_name)
+        self._pending: dict[str, list[Quantized]] = {name: [] for name in by_name}
         self._handles: list[Any] = [
             module.register_forward_hook(self._keeper(name)) for name, module in self._quantizers.items()
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from codebound.quantize.sketch import Sketch
 
 
 class CodeStats(NamedTuple):
-    """The statistic of one codebook over one batch: all that Lloyd, EMA and the codebook loss consume.
+    """What an update needs to know of a batch, for one codebook: Lloyd, EMA and the codebook loss all consume it.
 
     `counts` and `sums` are float64, so that adding up ranks or accumulation steps is exact enough to be
     rounded once and not depend on how the batch was divided.
@@ -130,10 +131,13 @@ class Quantizer(nn.Module, ABC):
 
     def check_results(self, results: tuple[Quantized, ...]) -> None:
         """Refuse results that can't be of this quantizer's training forwards, before anything moves."""
+        # In eval nothing is counted.
         if not results or not all(r.stats for r in results):
             raise InputError(
                 "update_ needs the results of forwards in training mode; in eval they carry no statistic"
             )
+
+        # Statistics of another quantizer would have other codebook sizes.
         for result in results:
             sizes = tuple(stat.counts.shape[0] for stat in result.stats)
             # None: a place without a codebook, or in eval. One: too many codes to be told apart.
@@ -156,3 +160,17 @@ class Quantizer(nn.Module, ABC):
                 f"mask must be a bool tensor of shape {list(indices.shape[:-1])}, as indices without "
                 f"their last axis; got {mask.dtype} {list(mask.shape)}"
             )
+
+
+def token_rows(z: Tensor, mask: Tensor | None, longest: float = math.inf) -> tuple[Tensor, Tensor, Tensor]:
+    """`z` as rows of float32 (float64 stays), zero where not valid; which are valid, and which finite.
+
+    A token longer than `longest` counts as not finite.
+    """
+    flat = z.reshape(-1, z.shape[-1])
+    finite = flat.isfinite().all(-1)
+    if longest < math.inf:
+        finite = finite & (flat.detach().float().square().sum(-1) <= longest**2)
+    valid = finite if mask is None else finite & mask.reshape(-1)
+    flat = torch.where(valid.unsqueeze(-1), flat, 0.0)
+    return flat if flat.dtype == torch.float64 else flat.float(), valid, finite

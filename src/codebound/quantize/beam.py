@@ -35,6 +35,7 @@ def beam_search(
 
 
 def _chunked(books: list[Tensor], z: Tensor, width: int, depths: Tensor) -> Tensor:
+    """`_search` on so many rows at a time that memory stays bounded."""
     largest = max(max(book.shape[0] for book in books), width * z.shape[1])
     size = max(1, CHUNK // (width * largest))
     parts = zip(z.split(size), depths.split(size), strict=True)
@@ -56,22 +57,29 @@ def _(books: list[Tensor], z: Tensor, width: int, depths: Tensor) -> Tensor:
 
 
 def _search(books: Sequence[Tensor], z: Tensor, width: int, depths: Tensor) -> Tensor:
+    """`beam_search` of rows that are all finite and fit in memory at once."""
+    # Each row begins with one partial sum, the empty one: what is left of it, and its indices so far.
     n, dim = z.shape
     left = z.unsqueeze(1)  # [n, beam, D]
     paths = depths.new_zeros(n, 1, 0)
     best = depths.new_full((n, len(books)), -1)
     for q, codewords in enumerate(books):
+        # Every partial sum of the beam is continued by its few nearest codewords.
         few = min(width, codewords.shape[0])
-        found = _nearest_few(left.reshape(-1, dim), codewords, few).view(n, left.shape[1], few)
+        candidates = _nearest_few(left.reshape(-1, dim), codewords, few).view(n, left.shape[1], few)
         # The first place is the greedy sum's; it goes on with the exact search's codeword, and always stays.
-        found[:, 0, 0] = search.nearest(left[:, 0], codewords)
-        rest = (left.unsqueeze(2) - codewords[found]).flatten(1, 2)
+        candidates[:, 0, 0] = search.nearest(left[:, 0], codewords)
+
+        # The best of all continuations stay.
+        rest = (left.unsqueeze(2) - codewords[candidates]).flatten(1, 2)
         error = rest.square().sum(-1)
         ranked = error.clone()
-        ranked[:, 0] = -1.0
-        kept = ranked.topk(min(width, ranked.shape[1]), largest=False).indices
-        grown = torch.cat([paths.repeat_interleave(few, 1), found.flatten(1).unsqueeze(-1)], dim=-1)
-        left, paths, error = _take(rest, kept), _take(grown, kept), error.gather(1, kept)
+        ranked[:, 0] = -1.0  # the greedy sum
+        places = ranked.topk(min(width, ranked.shape[1]), largest=False).indices
+        grown = torch.cat([paths.repeat_interleave(few, 1), candidates.flatten(1).unsqueeze(-1)], dim=-1)
+        left, paths, error = _take(rest, places), _take(grown, places), error.gather(1, places)
+
+        # Rows whose depth ends here take the best sum of this stage.
         winner = _take(paths, error.argmin(1, keepdim=True)).squeeze(1)
         so_far = torch.nn.functional.pad(winner, (0, len(books) - q - 1), value=-1)
         best = torch.where((depths == q + 1).unsqueeze(-1), so_far, best)

@@ -46,6 +46,7 @@ class BinaryQuantizer(ScalarQuantizer):
         temperature: float,
         group_bits: int,
     ) -> None:
+        # Refuse what is out of range, by name.
         _between("bits", bits, MAX_BITS)
         _between("group_bits", group_bits, MAX_GROUP_BITS)
         for name, value in (("scale", scale), ("temperature", temperature)):
@@ -59,15 +60,19 @@ class BinaryQuantizer(ScalarQuantizer):
         for name, value in weights.items():
             if not (value >= 0 and math.isfinite(value)):
                 raise InputError(f"{name} must be at least 0; got {value}")
+
+        # The losses by name; the codebook's entropy has a negative weight, as it is to be raised.
         super().__init__(
             bits,
             2**bits,
             {
                 "commitment": commitment_weight,
                 "entropy_sample": entropy_weight,
-                "entropy_codebook": -entropy_weight * diversity,  # to be raised
+                "entropy_codebook": -entropy_weight * diversity,
             },
         )
+
+        # The arguments, by their own names: a description is read off them.
         self.bits, self.scale = bits, scale
         self.entropy_weight, self.diversity = entropy_weight, diversity
         self.commitment_weight = commitment_weight
@@ -92,9 +97,12 @@ class BinaryQuantizer(ScalarQuantizer):
         return (2 * bits - 1).to(torch.float32) * self.scale
 
     def _losses(self, soft: Tensor, codewords: Tensor, valid: Tensor) -> dict[str, Tensor]:
+        # Means over valid tokens.
         weights = valid.to(soft.dtype) / valid.sum().clamp_min(1)
         squares = torch.where(valid.unsqueeze(-1), soft - codewords, 0.0).square()
         losses = {"commitment": (squares.sum(-1) * weights).sum()}
+
+        # Entropies regularise training, and cost time: none in eval or where they have no weight.
         if self.training:
             logits = self._logits(soft)
             if self.loss_weights["entropy_sample"]:

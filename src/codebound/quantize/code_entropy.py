@@ -76,11 +76,13 @@ def _products_backward(weighted: Tensor, logits: Tensor) -> Tensor:
 
 
 def _chunks(logits: Tensor) -> range:
+    """Where parts of the tokens begin, each so small that its probabilities stay in the cache."""
     budget = CUDA_CHUNK if logits.is_cuda else CHUNK
     return range(0, logits.shape[0], max(1, budget >> -(-logits.shape[1] // 2)))
 
 
 def _mean(logits: Tensor, weights: Tensor) -> Tensor:
+    """Mean probability of each code, [2^h, 2^l]: bits are independent, so half of them give rows, half columns."""
     high = -(-logits.shape[1] // 2)
     mean = logits.new_zeros(2**high, 2 ** (logits.shape[1] - high))
     rows = _chunks(logits)
@@ -92,6 +94,7 @@ def _mean(logits: Tensor, weights: Tensor) -> Tensor:
 
 
 def _mean_backward(gradient: Tensor, logits: Tensor, weights: Tensor) -> Tensor:
+    """The gradient of `_mean` by the logits; probabilities are computed again, part by part."""
     high = -(-logits.shape[1] // 2)
     result = torch.empty_like(logits, memory_format=torch.contiguous_format)
     rows = _chunks(logits)

@@ -42,6 +42,8 @@ class Codebook(nn.Module):
         form: Form = Table(),  # noqa: B008
     ) -> None:
         super().__init__()
+
+        # The table: a parameter where an optimizer moves it.
         self.form = form
         generator = torch.Generator().manual_seed(seed)
         table = torch.randn(codebook_size, dim, generator=generator)
@@ -49,8 +51,12 @@ class Codebook(nn.Module):
             self.table = nn.Parameter(table)
         else:
             self.register_buffer("table", table)
+
+        # Of the form `Linear` the map is what trains.
         if isinstance(form, Linear):
             self.map = nn.Parameter(torch.eye(dim))
+
+        # What is remembered beside it; buffers, so that all of it is saved and moved with the module.
         state = CodebookState.fresh(table)
         self.register_buffer("counts", state.counts)
         self.register_buffer("sums", state.sums)
@@ -86,12 +92,15 @@ class Codebook(nn.Module):
         Raises:
             InputError: another shape, or codewords that are not finite.
         """
+        # Refuse what would spoil the state.
         if codewords.shape != self.table.shape:
             raise InputError(
                 f"codewords must have shape {list(self.table.shape)}; got {list(codewords.shape)}"
             )
         if not bool(codewords.isfinite().all()):
             raise InputError("codewords must be finite; got NaN or Inf")
+
+        # New codewords have no past: masses of one token, and nothing counted.
         self.write_(CodebookState.fresh(codewords.detach().to(self.table)))
         if isinstance(self.form, Linear):
             self.map.copy_(torch.eye(self.map.shape[0]))

@@ -33,21 +33,29 @@ class Composed(Quantizer):
 
     def __init__(self, places: Sequence[Quantizer], share: bool, name: str) -> None:
         super().__init__()
+
+        # Only quantizers can stand in a place.
         if not places:
             raise InputError(f"{name} must hold at least one quantizer")
         for place in places:
             if not isinstance(place, Quantizer):
                 raise InputError(f"{name} must be quantizers; got {type(place).__name__}")
+
+        # A module may stand in several places if that is meant.
         members = list(dict.fromkeys(places))
         if len(members) < len(places) and not share:
             # [VectorQuantizer(…)] * 8 is one codebook in eight places: often a slip.
             raise InputError(f"{name} hold the same module more than once: pass share=True if that is meant")
+
+        # A codebook inside two different members would be updated twice.
         inner = [module for member in members for module in member.modules() if module is not member]
         inner_codebooks = [module for module in [*members, *inner] if isinstance(module, Quantizer)]
         if len(set(inner_codebooks)) < len(inner_codebooks):
             raise InputError(
                 f"{name} share a module inside different quantizers; only whole {name} may be shared"
             )
+
+        # Each module once, and which of them stands in each place.
         self.members = nn.ModuleList(members)
         self.order = tuple(members.index(place) for place in places)
         self.share = share
@@ -70,6 +78,7 @@ class Composed(Quantizer):
         Raises:
             InputError: before `init_`, or for results of an eval forward.
         """
+        # Each module once, with the results of all its places.
         self.check_results(results)
         reports = []
         for i, member in enumerate(self.members):
@@ -78,6 +87,8 @@ class Composed(Quantizer):
             if not frozen:  # a member set to eval on purpose holds its codewords
                 assert isinstance(member, Quantizer)
                 reports.append(member.update_(*mine))
+
+        # One report for all codebooks.
         tokens, non_finite = _totals(results)
         return UpdateReport(
             tokens=tokens,
@@ -102,8 +113,11 @@ class Composed(Quantizer):
 
     def _joined(self, z_q: Tensor, results: Sequence[Quantized]) -> Quantized:
         """One result from those of the places; the losses' names get the place's number before them."""
+        # Losses by name, and their sum.
         losses = {f"{i}.{name}": value for i, r in enumerate(results) for name, value in r.losses.items()}
         loss = sum((r.loss for r in results[1:]), results[0].loss)
+
+        # A statistic for each index; a place without a codebook has an empty one.
         stats: list[CodeStats] = []
         if any(r.stats for r in results):
             for place, r in zip(self.places, results, strict=True):
@@ -187,17 +201,17 @@ def codebook_parameters(model: nn.Module) -> list[nn.Parameter]:
 
 def quantizers(model: nn.Module) -> dict[str, Quantizer]:
     """The outermost quantizers inside a model by their names (`""` if it is one itself), each module once."""
-    found: dict[str, Quantizer] = {}
+    outermost: dict[str, Quantizer] = {}
 
     def look(module: nn.Module, name: str) -> None:
         if not isinstance(module, Quantizer):
             for child_name, child in module.named_children():
                 look(child, f"{name}.{child_name}" if name else child_name)
-        elif all(module is not other for other in found.values()):
-            found[name] = module
+        elif all(module is not other for other in outermost.values()):
+            outermost[name] = module
 
     look(model, "")
-    return found
+    return outermost
 
 
 def as_rows(z: Float[Tensor, "*b D"]) -> Float[Tensor, "n D"]:
@@ -223,12 +237,15 @@ def _nothing(like: Tensor) -> CodeStats:
 
 def _totals(results: Sequence[Quantized]) -> tuple[int, int]:
     """Valid and non-finite tokens over all results and ranks; a shared codebook counts its tokens repeatedly."""
+    # Tokens of this rank, counted once, whatever the number of codebooks.
     if not results:
         return 0, 0
     device = results[0].indices.device
     tokens = torch.stack([(r.indices[..., :1] >= 0).sum() for r in results]).sum().double().reshape(1)
     bad = [torch.stack([s.non_finite for s in r.stats]).max() for r in results if r.stats]
     non_finite = torch.stack(bad).sum() if bad else torch.zeros((), dtype=torch.int64, device=device)
+
+    # The ranks' numbers are added the way statistics are: a one-cell statistic carries them.
     sketch = Sketch(torch.zeros(0, 1, device=device), torch.zeros(0, dtype=torch.int64, device=device))
     total = sync.joined(CodeStats(tokens, tokens.unsqueeze(-1), tokens, tokens.sum(), non_finite, sketch))
     return int(total.hits), int(total.non_finite)

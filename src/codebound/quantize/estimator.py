@@ -250,6 +250,8 @@ def soft_codeword(
 
 
 class _SoftCodeword(torch.autograd.Function):
+    """`soft_codeword` with a backward pass of its own, which computes the weights again instead of keeping them."""
+
     @staticmethod
     def forward(
         ctx: Any, z: Tensor, codewords: Tensor, keys: Tensor | None, scale: float, temperature: Tensor
@@ -276,6 +278,7 @@ class _SoftCodeword(torch.autograd.Function):
 
 
 def _weights(z: Tensor, codewords: Tensor, keys: Tensor | None, scale: float, temperature: Tensor):
+    """The softmax weights of all codewords for some tokens at a time, with the rows that they are of."""
     size = max(1, CHUNK // codewords.shape[0])
     centre = codewords.mean(0)
     c = codewords - centre
@@ -288,6 +291,7 @@ def _weights(z: Tensor, codewords: Tensor, keys: Tensor | None, scale: float, te
 
 
 def _softmax_jacobian(z: Tensor, choice: Choice, noise: Tensor, temperature: Tensor) -> Tensor:
+    """∂/∂z of Σ y_j c_j: 2/(scale·temperature) times the covariance of the codewords under y."""
     c = choice.codewords.to(z)
     logits = (-(z.unsqueeze(1) - c).square().sum(-1) / choice.scale + noise) / temperature
     y = logits.softmax(-1)

@@ -99,10 +99,13 @@ class KMeans:
             raise InputError(f"iterations must be at least 0; got {self.iterations}")
 
     def __call__(self, z: Tensor, codebook_size: int, generator: torch.Generator) -> Tensor:
+        # Latents of extreme size are brought to size 1 and the codewords back.
         _require_rows(z, codebook_size)
         size = z.abs().max()
         if size > 0 and not 1e-12 < float(size) < 1e12:  # squares must stay within float32
             return self(z / size, codebook_size, generator) * size
+
+        # Seeds, then Lloyd's algorithm from them.
         seed = {"k-means++": kmeans_plus_plus, "k-means||": kmeans_parallel, "sample": distinct_rows}[
             self.seeding
         ]
@@ -128,6 +131,7 @@ class RateDistortion:
         _one_of("rule", self.rule, ("isotropic", "water_filling", "finite"))
 
     def __call__(self, z: Tensor, codebook_size: int, generator: torch.Generator) -> Tensor:
+        # Every rule draws codewords from a Gaussian around the latents' mean; they differ in its covariance.
         fit = _fit(z)
         bits, dim = math.log2(codebook_size), z.shape[1]
         if self.rule == "isotropic":
@@ -173,24 +177,30 @@ class Lattice:
     kind: Literal["lattice"] = "lattice"
 
     def __call__(self, z: Tensor, codebook_size: int, generator: torch.Generator) -> Tensor:
+        # Samples of the fitted Gaussian in its principal axes, half of them to choose points, half to compare scales.
         fit = _fit(z)
         variances, axes = torch.linalg.eigh(fit.covariance)
         std = variances.clamp_min(0).sqrt().float().to(z.device)
         samples = _normal(z, self.samples_per_codeword * codebook_size, generator) * std
         half = samples[: len(samples) // 2]  # scales are compared on the other half
+
         # Scales around that at which K cells of the lattice fill the sphere: K^(−1/D) of the source's own.
         unit = float(std.square().mean().sqrt()) * codebook_size ** (-1.0 / z.shape[1])
         codes = [
             _popular(half, unit * scale, codebook_size) for scale in torch.logspace(-0.7, 0.8, 31).tolist()
         ]
+
+        # The E8 code of 256 points, where the sizes are its own.
         if z.shape[1] == 8 and codebook_size == 256:
             codes.append(e8_code().to(z.device) * std)
-        found = [code for code in codes if code is not None]
-        if not found:
+
+        # A scale may hit too few points; of the others the least distortion wins, turned back to the latents' axes.
+        candidates = [code for code in codes if code is not None]
+        if not candidates:
             raise InputError(
                 f"no scale of the lattice gives {codebook_size} points in {z.shape[1]} dimensions"
             )
-        best = min(found, key=lambda code: float(search.distortion(samples[len(half) :], code)))
+        best = min(candidates, key=lambda code: float(search.distortion(samples[len(half) :], code)))
         return best @ axes.float().to(z.device).T + fit.mean.float().to(z.device)
 
 
@@ -221,10 +231,13 @@ class Best:
 
     def choose(self, z: Tensor, codebook_size: int, generator: torch.Generator) -> Init:
         """The winner, not yet refitted."""
+        # A part of the batch is kept to judge by.
         shuffled = distinct_rows(z, z.shape[0], generator)
         test = max(1, round(self.held_out * z.shape[0]))
         fit_on = shuffled[test:]
         _require_rows(fit_on, codebook_size)
+
+        # Each candidate is fitted to the rest; one that can't do this size is out, not the end.
         scores, refusals = [], []
         for init in self.candidates:
             try:
@@ -234,6 +247,8 @@ class Best:
                 refusals.append(str(error))
             else:
                 scores.append(float(search.distortion(shuffled[:test], codewords)))
+
+        # The least distortion wins.
         if min(scores) == math.inf:
             raise InputError(f"no candidate can initialise {codebook_size} codewords: {'; '.join(refusals)}")
         return self.candidates[scores.index(min(scores))]
@@ -245,6 +260,8 @@ def _one_of(name: str, value: str, accepted: tuple[str, ...]) -> None:
 
 
 class _Fit(NamedTuple):
+    """The Gaussian that a batch of latents is taken for."""
+
     mean: Tensor  # float64 [D], on the CPU
     covariance: Tensor  # float64 [D, D], on the CPU
 
@@ -271,16 +288,19 @@ def _popular(samples: Tensor, scale: float, count: int) -> Tensor | None:
 
 
 def _gaussian(z: Tensor, count: int, generator: torch.Generator, mean: Tensor, covariance: Tensor) -> Tensor:
+    """`count` draws from a Gaussian, in the type and on the device of `z`."""
     variances, axes = torch.linalg.eigh(covariance)
     root = axes * variances.clamp_min(0).sqrt()
     return _normal(z, count, generator) @ root.T.to(z) + mean.to(z)
 
 
 def _normal(z: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """`count` vectors of standard normal numbers, drawn where the generator is and moved to `z`."""
     return torch.randn(count, z.shape[1], generator=generator, device=generator.device).to(z)
 
 
 def _uniform(z: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """`count` vectors of numbers from U[−1, 1]."""
     return torch.rand(count, z.shape[1], generator=generator, device=generator.device).to(z) * 2 - 1
 
 

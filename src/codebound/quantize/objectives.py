@@ -27,17 +27,20 @@ def assignment_entropy(
     Raises:
         InputError: no token, or a temperature that is not positive.
     """
+    # Refuse what has no entropy.
     if not temperature > 0:
         raise InputError(f"temperature must be positive; got {temperature}")
     tokens = z.reshape(-1, z.shape[-1])
     if tokens.shape[0] == 0:
         raise InputError(f"z must hold at least one token; its shape is {list(z.shape)}")
 
+    # The sums of a part of the tokens; what it needs is computed again in the backward pass.
     def chunk(part: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         logits = torch.addmm(-c.square().sum(-1), part, c.T, alpha=2.0) / temperature
         q = logits.softmax(-1)
         return torch.special.entr(q).sum(), q.sum(0)
 
+    # Entropies add up over tokens; assignments are averaged before their entropy is taken.
     each, mean = tokens.new_zeros(()), tokens.new_zeros(codewords.shape[0])
     for part in tokens.split(max(1, CHUNK // codewords.shape[0])):
         entropy, share = checkpoint(chunk, part, codewords, use_reentrant=False)  # pyright: ignore

@@ -61,15 +61,20 @@ class Residual(Composed):
         share: bool = False,
         seed: int = 0,
     ) -> None:
+        # Stages quantize vectors of one size.
         super().__init__(stages, share, "stages")
         self.dim = stages[0].dim
         if any(stage.dim != self.dim for stage in stages):
             raise InputError(f"stages must have the same dim; got {[stage.dim for stage in stages]}")
+
+        # Dropout leaves out the later stages of the outermost residual quantizer alone.
         if not 0.0 <= depth_dropout <= 1.0:
             raise InputError(f"depth_dropout must be in [0, 1]; got {depth_dropout}")
         inner = [module for stage in stages for module in stage.modules()]
         if any(isinstance(module, Residual) and module.depth_dropout > 0 for module in inner):
             raise InputError("depth_dropout belongs to the outer Residual; a stage has some of its own")
+
+        # An estimator on the total must be one that a sum of codewords can have.
         trained = any(isinstance(module, Projected) and not module.frozen for module in inner)
         if trained and estimator is not None:
             raise InputError(
@@ -80,6 +85,8 @@ class Residual(Composed):
             raise InputError(
                 f"estimator={estimator} needs one codebook's logits; a sum of codewords has none"
             )
+
+        # Step and salt decide what dropout draws, so both are part of the state.
         _check_beam(beam_width, self.places)
         self.depth_dropout, self.beam_width = float(depth_dropout), beam_width
         self.estimator, self.seed = estimator, seed
@@ -100,9 +107,12 @@ class Residual(Composed):
     ) -> Quantized:
         self.check_input(z, mask)
         with torch.autocast(z.device.type, enabled=False):
+            # Each stage quantizes what the ones before it left.
             tokens, flat = as_rows(z), None if mask is None else mask.reshape(-1)
             salt = self._salt(generator)
             results, total = self._stagewise(tokens, flat, self._depths(z, flat, salt), generator)
+
+            # One estimator for the sum: in eval it gives the gradient, and the value is the sum exactly.
             valid = (results[0].indices >= 0).all(-1, keepdim=True)
             z_q = total.to(tokens.dtype)
             if self.estimator is not None:
@@ -110,6 +120,8 @@ class Residual(Composed):
                 z_q = self.estimator(clean, z_q, _choice(z_q, salt))
                 z_q = z_q if self.training else total.detach().to(z_q) + (z_q - z_q.detach())
             z_q = torch.where(valid, z_q, 0.0).view(z.shape).to(z.dtype)
+
+        # One result, with the stages' losses and statistics.
         joined = self._joined(z_q, results)
         return joined._replace(indices=joined.indices.view(*z.shape[:-1], len(self.codebook_sizes)))
 
@@ -122,18 +134,20 @@ class Residual(Composed):
         Raises:
             InputError: a depth that there is not.
         """
+        # Any number of stages gives a code, of a lower rate where they are fewer.
         self.check_input(z, None)
         depth = len(self.stages) if depth is None else depth
         if not 1 <= depth <= len(self.stages):
             raise InputError(f"depth must be in 1 … {len(self.stages)}; got {depth}")
         with torch.autocast(z.device.type, enabled=False):
-            residual, found = as_rows(z), []
+            # A beam searches all stages together; otherwise the nearest, stage by stage.
+            residual, indices = as_rows(z), []
             if self.beam_width > 1:
                 return self._beam(residual, None, depth).view(*z.shape[:-1], depth)
             for stage in self.stages[:depth]:
-                found.append(stage.encode(residual))
-                residual = residual - _codewords(stage, found[-1]).to(residual)
-        return torch.cat(found, dim=-1).view(*z.shape[:-1], self._slots()[depth - 1].stop)
+                indices.append(stage.encode(residual))
+                residual = residual - _codewords(stage, indices[-1]).to(residual)
+        return torch.cat(indices, dim=-1).view(*z.shape[:-1], self._slots()[depth - 1].stop)
 
     def decode(
         self, indices: Int64[Tensor, "*b q"], *, mask: Bool[Tensor, "*b"] | None = None
@@ -154,15 +168,18 @@ class Residual(Composed):
 
         A module in several places is initialised on the first one's residuals, then again on those of all.
         """
+        # Stage by stage: initialise, subtract, go on with what is left.
         self.check_input(z, None)
         residual = as_rows(z)
-        seen: list[list[Tensor]] = [[] for _ in self.members]
+        residuals: list[list[Tensor]] = [[] for _ in self.members]
         for stage, member in zip(self.stages, self.order, strict=True):
-            if not seen[member]:
+            if not residuals[member]:
                 stage.init_(residual, generator=generator)
-            seen[member].append(residual)
+            residuals[member].append(residual)
             residual = residual - _codewords(stage, stage.encode(residual)).to(residual)
-        for member, inputs in zip(self.members, seen, strict=True):
+
+        # A module in several places begins again from what it will see in all of them.
+        for member, inputs in zip(self.members, residuals, strict=True):
             if len(inputs) > 1:
                 assert isinstance(member, Quantizer)
                 member.init_(token_major(inputs), generator=generator)
@@ -195,6 +212,7 @@ class Residual(Composed):
         generator: torch.Generator | None,
     ) -> tuple[list[Quantized], Tensor]:
         """The stages' results and the sum of their codewords (of their reproductions, without an estimator)."""
+        # A beam has chosen all indices beforehand; else each stage chooses its own.
         residual, results, parts = tokens, [], []
         path = self._beam(tokens, depths) if self.beam_width > 1 else None
         for q, stage in enumerate(self.stages):
@@ -205,6 +223,8 @@ class Residual(Composed):
             else:
                 assert isinstance(stage, VectorQuantizer)
                 results.append(stage.quantize_as(residual, path[:, q : q + 1], mask=active))
+
+            # What is left for the next stage: with a gradient only where the stages have their own estimators.
             if self.estimator is None:
                 parts.append(results[-1].z_q)
                 residual = residual - parts[-1]
@@ -214,24 +234,31 @@ class Residual(Composed):
         return results, _sum(parts)
 
     def _beam(self, tokens: Tensor, depths: Tensor | None, stages: int | None = None) -> Tensor:
+        """Indices of the best sums that a beam search finds, `[n, stages]`."""
         beamed = [stage for stage in self.stages[:stages] if isinstance(stage, VectorQuantizer)]
         return beam_search(beamed, tokens, self.beam_width, depths)
 
     def _depths(self, z: Tensor, mask: Tensor | None, salt: Tensor) -> Tensor | None:
         """How many stages each row of `z` uses; None for all."""
+        # In eval, and without dropout, all stages.
         if not (self.training and self.depth_dropout > 0):
             return None
+
+        # A number for each row, the same on recomputation and however the batch was divided.
         rows = as_rows(z)
         keys = token_keys(rows, salt)
         if z.ndim > 2:  # one draw for all valid tokens of a sample
             valid = rows.isfinite().all(-1) if mask is None else rows.isfinite().all(-1) & mask
             per_sample = torch.where(valid, keys, 0).view(z.shape[0], math.prod(z.shape[1:-1])).sum(-1)
             keys = mix(per_sample).repeat_interleave(math.prod(z.shape[1:-1]))
+
+        # The first draw says whether stages are left out, the second how many stay.
         draws, stages = uniform(keys, 2), len(self.stages)
         cut = 1 + (draws[:, 1] * stages).long()
         return torch.where(draws[:, 0] < self.depth_dropout, cut, stages)
 
     def _salt(self, generator: torch.Generator | None) -> Tensor:
+        """Where this step's noise begins: a number for each (seed, step), and for a draw where one is asked for."""
         salt = mix(self.salt ^ self.step)
         if generator is None:
             return salt

@@ -18,13 +18,17 @@ from codebound.errors import InputError
 from codebound.quantize.update import CodebookState
 
 
-class Revived(NamedTuple):
+class RevivalResult(NamedTuple):
+    """The state after a window, and the rows of the codewords that were moved in it."""
+
     state: CodebookState
     rows: Int64[Tensor, " r"]
 
 
 @dataclass(frozen=True)
-class _Windowed:
+class _RevivalWindow:
+    """When a codeword counts as dead: what `Resample` and `Split` share."""
+
     threshold: float = 0.03
     window: float = 50.0
     candidates: int = 1024  # codewords replaced per window at most, and tokens of one batch kept for them
@@ -58,12 +62,12 @@ class Never:
         window_counts: Float[Tensor, " K"],
         tokens: Float[Tensor, "r D"],
         generator: torch.Generator,
-    ) -> Revived:
-        return Revived(state, torch.empty(0, dtype=torch.int64, device=window_counts.device))
+    ) -> RevivalResult:
+        return RevivalResult(state, torch.empty(0, dtype=torch.int64, device=window_counts.device))
 
 
 @dataclass(frozen=True)
-class Resample(_Windowed):
+class Resample(_RevivalWindow):
     """A dead codeword moves to a token of the batch, with the mean mass of a codeword."""
 
     kind: Literal["resample"] = "resample"
@@ -74,14 +78,15 @@ class Resample(_Windowed):
         window_counts: Float[Tensor, " K"],
         tokens: Float[Tensor, "r D"],
         generator: torch.Generator,
-    ) -> Revived:
+    ) -> RevivalResult:
+        # The emptiest codewords take the tokens of the sketch, as far as these go.
         rows = self.dead(window_counts)[: tokens.shape[0]]
         codewords = tokens[: rows.shape[0]].to(state.codewords.dtype)
-        return Revived(state.replace(rows, codewords, state.counts.mean().expand(rows.shape[0])), rows)
+        return RevivalResult(state.replace(rows, codewords, state.counts.mean().expand(rows.shape[0])), rows)
 
 
 @dataclass(frozen=True)
-class Split(_Windowed):
+class Split(_RevivalWindow):
     """A dead codeword moves beside one of the busiest, which shares its mass (Linde, Buzo & Gray 1980).
 
     `spread` is the length of the step, relative to the codewords' root-mean-square deviation.
@@ -96,19 +101,24 @@ class Split(_Windowed):
         window_counts: Float[Tensor, " K"],
         tokens: Float[Tensor, "r D"],
         generator: torch.Generator,
-    ) -> Revived:
+    ) -> RevivalResult:
+        # As many of the dead as there are living ones to split; the busiest are split first.
         share = window_counts.sum() / window_counts.shape[0]
         alive = int((window_counts >= self.threshold * share).sum())
         rows = self.dead(window_counts)[:alive]  # each beside a codeword of its own, none of them dead
         busy = window_counts.argsort(descending=True, stable=True)[: rows.shape[0]]
+
+        # A small step away from the busy codeword, on the scale on which used codewords differ.
         c = state.codewords
         used = c[window_counts > 0]
         scale = (used - used.mean(0)).square().mean().sqrt() if used.shape[0] > 1 else c.abs().mean() + 1e-3
         # On the CPU, then moved: a generator's stream must not depend on the device or the rank.
         step = torch.randn(rows.shape[0], c.shape[1], generator=generator).to(c) * scale * self.spread
+
+        # The two share the mass and stand on both sides of where the busy one was.
         half = state.counts[busy] / 2
         state = state.replace(busy, c[busy] - step, half).replace(rows, c[busy] + step, half)
-        return Revived(state, torch.cat([rows, busy]))
+        return RevivalResult(state, torch.cat([rows, busy]))
 
 
 Revival = Never | Resample | Split

@@ -15,9 +15,8 @@ from torch import Tensor
 
 from codebound.errors import InputError
 from codebound.quantize import sync
-from codebound.quantize.base import CodeStats, Quantized, Quantizer, UpdateReport
+from codebound.quantize.base import CodeStats, Quantized, Quantizer, UpdateReport, token_rows
 from codebound.quantize.sketch import Sketch
-from codebound.quantize.vector import _tokens
 
 TRACKED_CODES = 2**18  # up to here codes are counted one by one, and can be listed
 WINDOW = 50.0  # tokens per code, as in `Resample`
@@ -97,13 +96,17 @@ class ScalarQuantizer(Quantizer):
     ) -> Quantized:
         self.check_input(z, mask)
         with torch.autocast(z.device.type, enabled=False):
-            tokens, valid, finite = _tokens(z, mask)
+            # Indices, and the codewords that they stand for.
+            tokens, valid, finite = token_rows(z, mask)
             soft, indices = self._quantize(tokens, self.training, generator)
             chosen = self._codewords(indices).to(tokens.dtype)
+
             # soft − sg(soft) is zero exactly: the value is the codeword's, the gradient soft's.
             z_q = torch.where(valid.unsqueeze(-1), chosen + (soft - soft.detach()), 0.0)
             losses = self._losses(soft, chosen, valid)
             loss = sum((self.loss_weights[name] * value for name, value in losses.items()), z_q.new_zeros(()))
+
+        # In training also what an update reports: hits, error, tokens that were left out.
         indices = torch.where(valid, indices, -1)
         stats: tuple[CodeStats, ...] = ()
         if self.training:
@@ -115,17 +118,19 @@ class ScalarQuantizer(Quantizer):
     def encode(self, z: Float[Tensor, "*b D"]) -> Int64[Tensor, "*b 1"]:
         self.check_input(z, None)
         with torch.autocast(z.device.type, enabled=False):
-            tokens, valid, _ = _tokens(z.detach(), None)
+            tokens, valid, _ = token_rows(z.detach(), None)
             _, indices = self._quantize(tokens, False, None)
         return torch.where(valid, indices, -1).view(*z.shape[:-1], 1)
 
     def decode(
         self, indices: Int64[Tensor, "*b 1"], *, mask: Bool[Tensor, "*b"] | None = None
     ) -> Float[Tensor, "*b D"]:
+        # Masked tokens have no index of their own: any valid one stands in.
         self.check_indices(indices, mask)
         flat = indices.squeeze(-1).to(torch.int64)
         if mask is not None:
             flat = torch.where(mask, flat, 0)
+
         # A compiled graph has no place for a data-dependent error.
         check = flat.numel() > 0 and not torch.compiler.is_compiling()
         if check and not bool(((flat >= 0) & (flat < self.codebook_size)).all()):
@@ -133,6 +138,8 @@ class ScalarQuantizer(Quantizer):
                 f"indices must be in 0 … {self.codebook_size - 1} (−1 only where mask is False); "
                 f"got {int(flat.min())} … {int(flat.max())}"
             )
+
+        # Codewords are computed from their indices.
         z_q = self._codewords(flat.reshape(-1)).view(*flat.shape, self.dim)
         return z_q if mask is None else torch.where(mask.unsqueeze(-1), z_q, 0.0)
 
@@ -147,15 +154,20 @@ class ScalarQuantizer(Quantizer):
         Raises:
             InputError: for results of an eval forward.
         """
+        # The joined batch of all results and ranks, counted into the window.
         self.check_results(results)
         stats = sync.joined(CodeStats.merge(tuple(r.stats[0] for r in results)))
         self.window_counts += stats.hits.to(torch.int64)
         tokens = self.window_counts.sum()
+
+        # Shares of the codewords; not known where they are too many to be counted one by one.
         share = self.window_counts.double() / tokens.clamp_min(1)
         usage, perplexity = math.nan, math.nan
         if self.codebook_size <= TRACKED_CODES:
             usage = float((share > 0).double().mean())
             perplexity = float(torch.special.entr(share).sum().exp())
+
+        # A window that is full begins anew, after it was reported.
         if float(tokens) >= WINDOW * self.codebook_size:
             self.window_counts.zero_()
         return UpdateReport(
@@ -167,6 +179,7 @@ class ScalarQuantizer(Quantizer):
         )
 
     def _stats(self, indices: Tensor, squared_error: Tensor, non_finite: Tensor) -> CodeStats:
+        """What an update reports of a batch: hits of each code, or of all together where they are too many."""
         valid = (indices >= 0).to(torch.float64)
         cell = indices.clamp_min(0) if self.codebook_size <= TRACKED_CODES else torch.zeros_like(indices)
         hits = valid.new_zeros(self.window_counts.shape[0]).index_add(0, cell, valid)
@@ -222,6 +235,7 @@ class FSQ(ScalarQuantizer):
 
     def bound(self, z: Float[Tensor, "*b D"]) -> Float[Tensor, "*b D"]:
         """b(z), before rounding: an interval of length (L − 1)(1 + ε) in each coordinate."""
+        # For an even number of levels the interval is moved by half a step, so that z = 0 still gives b = 0.
         levels = self._levels.to(z.dtype)
         half = (levels - 1) * (1 + self.EPSILON) / 2
         offset = torch.where(levels % 2 == 0, 0.5, 0.0).to(z.dtype)

@@ -24,16 +24,21 @@ def kmeans_plus_plus(
     weights: Float[Tensor, " n"] | None = None,
 ) -> Float[Tensor, "count D"]:
     """Each point is drawn in proportion to its squared distance to the chosen (Arthur & Vassilvitskii 2007)."""
+    # All random numbers at once: the stream does not depend on what is chosen.
     weights = z.new_ones(z.shape[0], dtype=torch.float64) if weights is None else weights.double()
     uniform = torch.rand(count, generator=generator, dtype=torch.float64, device=generator.device).to(
         z.device
     )
+
+    # `gap` is each row's squared distance to the nearest row chosen so far.
     gap = torch.full_like(weights, torch.inf)
     chosen = []
     for u in uniform:
         mass = weights if not chosen else gap * weights
         if not bool(mass.sum() > 0):  # fewer distinct rows than asked for
             mass = weights
+
+        # A row is drawn with the probability of its share of the mass.
         cumulative = mass.cumsum(0)
         chosen.append(
             int(torch.searchsorted(cumulative, u * cumulative[-1], right=True).clamp_max(len(z) - 1))
@@ -53,6 +58,7 @@ def kmeans_parallel(
 
     O(rounds) passes over the data instead of `count`, for codebooks too large for k-means++.
     """
+    # Each round draws rows far from those already chosen, about `oversampling` · count of them.
     n = z.shape[0]
     chosen = distinct_rows(z, 1, generator)
     for _ in range(rounds):
@@ -62,8 +68,12 @@ def kmeans_parallel(
         odds = (oversampling * count) * gap / gap.sum()
         draw = torch.rand(n, generator=generator, dtype=torch.float64, device=generator.device).to(z.device)
         chosen = torch.cat([chosen, z[draw < odds]])
+
+    # Too few: plain rows fill up.
     if chosen.shape[0] <= count:
         more = distinct_rows(z, count - chosen.shape[0], generator)
         return torch.cat([chosen, more])
+
+    # Too many: k-means++ among them, each weighing as many rows as are nearest to it.
     popularity = torch.bincount(search.nearest(z, chosen), minlength=chosen.shape[0]).double()
     return kmeans_plus_plus(chosen, count, generator, popularity)

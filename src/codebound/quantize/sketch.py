@@ -48,6 +48,7 @@ class Sketch(NamedTuple):
 
 
 def _smallest(vectors: Tensor, keys: Tensor, size: int) -> Sketch:
+    """The `size` smallest different keys with their vectors: each key gets the place of its rank, equal ones none."""
     if keys.shape[0] == 0:
         return Sketch(vectors, keys)
     # All keys are sorted: a few smallest would not do, as they may be many times the same token.

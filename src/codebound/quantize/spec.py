@@ -48,7 +48,7 @@ _Init = (
 )
 
 
-class _Best(BaseModel):
+class _BestSpec(BaseModel):
     """`init.Best`, whose candidates are a protocol and no union that could be read back."""
 
     model_config = ConfigDict(extra="forbid", from_attributes=True)
@@ -66,7 +66,7 @@ CHOICES: dict[str, Any] = {
     "update": Annotated[Update, Field(discriminator="kind")],
     "revival": Annotated[Revival, Field(discriminator="kind")],
     "form": Annotated[Form, Field(discriminator="kind")],
-    "init": Annotated[_Init | _Best, Field(discriminator="kind")],
+    "init": Annotated[_Init | _BestSpec, Field(discriminator="kind")],
     "loss_weights": dict[str, float],
 }
 
@@ -86,11 +86,13 @@ _LEAF_SPECS = {kind: _leaf(kind, leaf) for kind, leaf in LEAVES.items()}
 
 
 class _Spec(BaseModel):
+    """A description with a `kind`, of which `build` makes the quantizer."""
+
     model_config = _CONFIG
 
 
-class _Placed(_Spec):
-    """`order` says which of the described modules stands in each place: shared ones are described once."""
+class _PlacesSpec(_Spec):
+    """Quantizers in places; `order` says which one stands where, as shared ones are described once."""
 
     order: tuple[int, ...] | None = None
 
@@ -105,7 +107,9 @@ class _Placed(_Spec):
         return self.order is not None and len(set(self.order)) < len(self.order)
 
 
-class _ResidualSpec(_Placed):
+class _ResidualSpec(_PlacesSpec):
+    """The description of a `Residual`."""
+
     kind: Literal["residual"]
     stages: tuple[AnySpec, ...]
     depth_dropout: float = 0.0
@@ -124,7 +128,9 @@ class _ResidualSpec(_Placed):
         )
 
 
-class _ProductSpec(_Placed):
+class _ProductSpec(_PlacesSpec):
+    """The description of a `Product`."""
+
     kind: Literal["product"]
     parts: tuple[AnySpec, ...]
 
@@ -133,6 +139,8 @@ class _ProductSpec(_Placed):
 
 
 class _ProjectedSpec(_Spec):
+    """The description of a `Projected`."""
+
     kind: Literal["projected"]
     inner: AnySpec
     dim: int
@@ -147,6 +155,8 @@ class _ProjectedSpec(_Spec):
 
 
 class _ScaledSpec(_Spec):
+    """The description of a `Scaled`."""
+
     kind: Literal["scaled"]
     inner: AnySpec
     scale: float | tuple[float, ...]
@@ -204,12 +214,15 @@ def load(path: str | Path) -> Quantizer:
     Raises:
         InputError: no such file, not a file of `save`, or a state that does not fit its description.
     """
+    # Description and tensors from one file.
     try:
         with safe_open(path, framework="pt") as file:
             spec = (file.metadata() or {}).get(METADATA)
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path} can't be read as a safetensors file: {error}") from None
+
+    # The description is a user's input like any other: whatever is wrong with it is said.
     if spec is None:
         raise InputError(f"{path} holds no quantizer: {METADATA!r} is not in its metadata")
     try:
@@ -218,6 +231,8 @@ def load(path: str | Path) -> Quantizer:
         raise InputError(f"{METADATA!r} in the metadata of {path} is not JSON: {error}") from None
     if not isinstance(described, dict):
         raise InputError(f"{METADATA!r} in the metadata of {path} is no description: {described!r}")
+
+    # Build what it describes, then fill in the state.
     quantizer = from_spec(described)
     try:
         quantizer.load_state_dict(state)
@@ -228,11 +243,14 @@ def load(path: str | Path) -> Quantizer:
 
 def _values(quantizer: Quantizer) -> dict[str, Any]:
     """The fields of the description, quantizers inside it described too."""
+    # Exact classes only: a subclass may do something else.
     kind = type(quantizer)
     for name, leaf in LEAVES.items():
         if kind is leaf:
             arguments = list(inspect.signature(leaf.__init__).parameters)[1:]
             return {"kind": name, **{a: _plain(getattr(quantizer, a)) for a in arguments}}
+
+    # Compositions describe each member once, with the order where one stands in several places.
     if isinstance(quantizer, Residual | Product) and kind in (Residual, Product):
         members = [_values(member) for member in quantizer.members if isinstance(member, Quantizer)]
         order = quantizer.order if len(members) < len(quantizer.order) else None
@@ -241,6 +259,8 @@ def _values(quantizer: Quantizer) -> dict[str, Any]:
         names = ("depth_dropout", "beam_width", "estimator", "seed")
         values = {name: getattr(quantizer, name) for name in names}
         return {"kind": "residual", "stages": members, "order": order, **values}
+
+    # Wrappers describe the quantizer inside.
     if kind is Projected and isinstance(quantizer, Projected):
         names = ("dim", "normalise", "orthogonal", "frozen", "seed")
         values = {name: getattr(quantizer, name) for name in names}
@@ -269,6 +289,6 @@ def _build(spec: Any) -> Quantizer:
     """The quantizer of a validated description."""
     if isinstance(spec, _ResidualSpec | _ProductSpec | _ProjectedSpec | _ScaledSpec):
         return spec.build()
-    given = {name: getattr(spec, name) for name in spec.model_fields_set if name != "kind"}
-    arguments = {name: v.build() if isinstance(v, _Best) else v for name, v in given.items()}
+    fields = {name: getattr(spec, name) for name in spec.model_fields_set if name != "kind"}
+    arguments = {name: v.build() if isinstance(v, _BestSpec) else v for name, v in fields.items()}
     return LEAVES[spec.kind](**arguments)

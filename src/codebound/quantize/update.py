@@ -72,9 +72,12 @@ class EMA:
         sums: Float[Tensor, "*m K D"],
         memory: Memory | None = None,
     ) -> CodebookState:
+        # The running sums, in float64: n of tokens, m of vectors.
         old = state.codewords
         n = state.counts.double().mul(self.decay).add(counts, alpha=1 - self.decay)
         m = state.sums.double().mul(self.decay).add(sums, alpha=1 - self.decay)
+
+        # Smoothed masses keep the division safe; codewords whose mass has decayed stay where they are.
         total, k = n.sum(-1, keepdim=True), n.shape[-1]
         smoothed = (n + self.smoothing) * (total / (total + k * self.smoothing).clamp_min(1e-300))
         moved = (m / smoothed.clamp_min(1e-300).unsqueeze(-1)).to(old.dtype)
@@ -145,12 +148,17 @@ class BlahutArimoto:
         sums: Float[Tensor, "K D"],
         memory: Memory | None = None,
     ) -> CodebookState:
+        # After annealing it is plain EMA.
         if memory is None or not bool(memory.annealing):
             return EMA(self.hard_decay).step(state, counts, sums)
+
+        # While it anneals, codewords that have merged are shaken apart.
         soft = EMA(self.decay).step(state, counts, sums)
         rows, dim = soft.codewords.shape
         keys = mix(mix(memory.salt) ^ torch.arange(rows, device=memory.salt.device))
         shake = normal(keys, dim) * (self.jitter * (memory.distortion / dim).sqrt())
+
+        # Sums follow the codewords, so that the next mean is taken from where they are.
         codewords = soft.codewords + shake.to(soft.codewords)
         return CodebookState(codewords, soft.counts, codewords * soft.counts.unsqueeze(-1))
 
@@ -163,7 +171,7 @@ def codebook_gradient(
 ) -> Float[Tensor, "*m K D"]:
     """Gradient of the codebook loss mean‖sg(z) − c‖² in closed form: 2(N_j c_j − m_j)/B.
 
-    What autograd finds for `Gradient`, without the graph: the laboratory trains many runs at once with it.
+    What autograd finds for `Gradient`, without the graph: the studies train many runs at once with it.
     """
     batch = counts.sum(-1, keepdim=True).clamp_min(1.0).unsqueeze(-1)
     return ((counts.unsqueeze(-1) * codewords - sums) * (2.0 / batch)).to(codewords.dtype)

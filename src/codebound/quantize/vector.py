@@ -14,7 +14,7 @@ from codebound.quantize import assign as assigns
 from codebound.quantize import estimator as estimators
 from codebound.quantize import sync
 from codebound.quantize.assign import Assign, Nearest
-from codebound.quantize.base import CodeStats, Quantized, Quantizer, UpdateReport
+from codebound.quantize.base import CodeStats, Quantized, Quantizer, UpdateReport, token_rows
 from codebound.quantize.codebook import Codebook
 from codebound.quantize.estimator import Choice, Estimator, StraightThrough
 from codebound.quantize.form import Form, Linear, Table
@@ -64,6 +64,8 @@ class VectorQuantizer(Quantizer):
         seed: int = 0,
     ) -> None:
         super().__init__()
+
+        # Sizes that a codebook can have.
         if not (isinstance(dim, int) and isinstance(codebook_size, int) and isinstance(seed, int)):
             raise InputError(
                 f"dim, codebook_size and seed must be int; got {dim!r}, {codebook_size!r}, {seed!r}"
@@ -74,18 +76,28 @@ class VectorQuantizer(Quantizer):
             raise InputError(
                 f"codebook_size must be at least 2 (one codeword carries 0 bits); got {codebook_size}"
             )
+
+        # Weights must be of losses that exist.
         if unknown := set(loss_weights) - set(LOSSES):
             raise InputError(f"loss_weights knows {sorted(LOSSES)}; got {sorted(unknown)}")
+
+        # By default dead codewords are revived wherever one can be moved alone.
         if revival is None:
             alone = not isinstance(update, Frozen) and not isinstance(form, Linear)
             revival = Resample() if alone else Never()
+
+        # A negative weight would reward what the loss is to punish.
         for name, weight in loss_weights.items():
             if not (math.isfinite(weight) and weight >= 0):
                 raise InputError(f"loss_weights[{name!r}] must be finite and not negative; got {weight}")
+
+        # Choices of the right kinds that fit together.
         _check_choices(
             assign=assign, estimator=estimator, update=update, revival=revival, init=init, form=form
         )
         _check_together(assign, estimator, update, revival, form)
+
+        # The arguments by their own names: a description is read off them.
         self.dim, self.codebook_sizes = dim, (codebook_size,)
         self.assign, self.estimator, self.update = assign, estimator, update
         self.revival, self.init = revival, init
@@ -129,31 +141,39 @@ class VectorQuantizer(Quantizer):
         self.check_indices(indices, mask)
         if indices.shape[:-1] != z.shape[:-1]:
             raise InputError(f"indices must have shape {[*z.shape[:-1], 1]}, as z; got {list(indices.shape)}")
-        self._check_range(indices, _tokens(z, mask, LONGEST)[1].view(z.shape[:-1]))
+        self._check_range(indices, token_rows(z, mask, LONGEST)[1].view(z.shape[:-1]))
         return self._quantized(z, mask, None, indices)
 
     def _quantized(
-        self, z: Tensor, mask: Tensor | None, generator: torch.Generator | None, given: Tensor | None
+        self, z: Tensor, mask: Tensor | None, generator: torch.Generator | None, fixed_indices: Tensor | None
     ) -> Quantized:
+        """The result of a forward: codewords chosen here, or those of `fixed_indices`."""
         with torch.autocast(z.device.type, enabled=False):
-            tokens, valid, finite = _tokens(z, mask, LONGEST)
+            # Each token's codeword, chosen here or elsewhere.
+            tokens, valid, finite = token_rows(z, mask, LONGEST)
             codewords, memory = self.codebook.codewords(), self._memory(generator)
             choose = self.assign if self.training else self.assign.encode
-            free = given is None
-            indices = choose(tokens, codewords, memory) if free else given.reshape(-1).clamp_min(0)
+            free = fixed_indices is None
+            indices = choose(tokens, codewords, memory) if free else fixed_indices.reshape(-1).clamp_min(0)
             chosen = codewords.index_select(0, indices).to(tokens.dtype)
             indices = torch.where(valid, indices, -1)
             z_q = chosen.detach()
+
+            # The gradient's way: in training the estimator decides the value, too.
             # In eval an estimator is worth its cost only to latents that want a gradient.
             if self.training or tokens.requires_grad:
                 estimate = self.estimator(tokens, chosen, self._choice(codewords, memory))
                 z_q = estimate if self.training else z_q + (estimate - estimate.detach())
+
+            # Tokens that are masked or not finite have no part in anything.
             z_q = torch.where(valid.unsqueeze(-1), z_q, 0.0)
             squares = torch.where(valid, (tokens - chosen.detach()).square().sum(-1), 0.0)
             losses = self._losses(squares, tokens, chosen, valid)
             loss = sum(
                 (self.loss_weights[name] * value for name, value in losses.items()), tokens.new_zeros(())
             )
+
+        # What an update needs to know of this batch.
         present = finite if mask is None else finite | ~mask.reshape(-1)
         stats = ()
         if self.training:
@@ -164,7 +184,7 @@ class VectorQuantizer(Quantizer):
 
     def encode(self, z: Float[Tensor, "*b D"]) -> Int64[Tensor, "*b 1"]:
         self.check_input(z, None)
-        tokens, valid, _ = _tokens(z.detach(), None, LONGEST)
+        tokens, valid, _ = token_rows(z.detach(), None, LONGEST)
         indices = self.assign.encode(tokens, self.codebook.codewords(), self._memory(None))
         return torch.where(valid, indices, -1).view(*z.shape[:-1], 1)
 
@@ -200,7 +220,7 @@ class VectorQuantizer(Quantizer):
             InputError: no finite token, or fewer tokens than `init` needs.
         """
         self.check_input(z, None)
-        tokens, valid, _ = _tokens(z, None, LONGEST)
+        tokens, valid, _ = token_rows(z, None, LONGEST)
         tokens = sync.joined_rows(tokens[valid].float())
         if tokens.shape[0] == 0:
             raise InputError("z holds no finite token to initialise a codebook from")
@@ -216,20 +236,27 @@ class VectorQuantizer(Quantizer):
         Raises:
             InputError: before `init_`, or for results of an eval forward.
         """
+        # Refuse results that this codebook can't have given.
         if not bool(self.codebook.initialised):
             raise InputError("update_ before init_: call init_(z) with a batch of latents first")
         self.check_results(results)
         if wrong := [r for r in results if r.stats[0].sums.shape[1] != self.dim]:
             raise InputError(f"results are of dim={wrong[0].stats[0].sums.shape[1]}; this has dim={self.dim}")
+
+        # One statistic for all results and all ranks: every rank takes the same step.
         stats = sync.joined(CodeStats.merge(tuple(r.stats[0] for r in results)))
         book, memory = self.codebook, self._memory(None)
         slope, critical = self._slopes(memory)
         tokens = stats.hits.sum()
+
+        # Codewords move; running distortion and usage window take the batch in.
         if not bool(book.frozen):
             book.write_(self.update.step(book.state(), stats.counts, stats.sums, memory))
         if bool(tokens > 0):
             book.observe_((stats.squared_error / tokens).to(book.distortion))
         book.window_counts += stats.hits
+
+        # Figures first, as revival at the end of a window empties it.
         used = book.window_counts / book.window_counts.sum().clamp_min(1.0)
         revived = self._revive(stats.sketch)
         book.step += 1
@@ -259,6 +286,7 @@ class VectorQuantizer(Quantizer):
         return self.estimator.jacobian(z, chosen, self._choice(codewords, memory))
 
     def _memory(self, generator: torch.Generator | None) -> Memory:
+        """What the choices may read of the codebook; a generator puts other noise in the place of the step's own."""
         memory = self.codebook.memory()
         if generator is not None:
             fresh = torch.randint(2**62, (), generator=generator, device=generator.device)
@@ -272,6 +300,7 @@ class VectorQuantizer(Quantizer):
         return Choice(codewords, memory, scale)
 
     def _slopes(self, memory: Memory) -> tuple[float | None, float | None]:
+        """The slope of an assignment that anneals, and the one under which all its codewords merge; else None."""
         if not (isinstance(self.assign, assigns.Soft) and bool(memory.annealing & (memory.distortion > 0))):
             return None, None
         # The latents' covariance is that of the codewords by mass, and about distortion/D in every direction.
@@ -283,14 +312,20 @@ class VectorQuantizer(Quantizer):
         return float(self.assign.slope(memory, self.dim)), 1.0 / (2.0 * largest)
 
     def _revive(self, sketch: Sketch) -> Int64[Tensor, " r"]:
+        """The rows of codewords that were moved, with tokens from the sketch; none until a window is full."""
+        # Only at the end of a window, counted in tokens and not in batches.
         book = self.codebook
         none = torch.empty(0, dtype=torch.int64, device=book.step.device)
         if float(book.window_counts.sum()) < self.revival.window * self.codebook_size:
             return none
+
+        # A new window begins; frozen codewords stay whatever it says.
         window = book.window_counts.clone()
         book.window_counts.zero_()
         if bool(book.frozen):
             return none
+
+        # Every rank draws the same and writes the same state.
         generator = torch.Generator().manual_seed(int(book.step_salt()))
         revived = self.revival.revive(book.state(), window, sketch.filled(), generator)
         book.write_(revived.state)
@@ -314,6 +349,7 @@ class VectorQuantizer(Quantizer):
         squared_error: Tensor,
         non_finite: Tensor,
     ) -> CodeStats:
+        """What an update needs to know of a batch; hits count hard choices, also where the assignment is soft."""
         counts, sums = self.assign.statistics(z, codewords, indices, memory)
         hits = counts
         if isinstance(self.assign, assigns.Soft):
@@ -342,6 +378,7 @@ def _check_together(
     assign: Assign, estimator: Estimator, update: Update, revival: Revival, form: Form
 ) -> None:
     """Refuse choices that need each other and aren't together."""
+    # Two halves of one method.
     pairs = [
         ("assign=Gumbel", assign, assigns.Gumbel, "estimator=Gumbel", estimator, estimators.Gumbel),
         ("assign=Soft", assign, assigns.Soft, "update=BlahutArimoto", update, BlahutArimoto),
@@ -349,6 +386,8 @@ def _check_together(
     for one, a, kind_a, other, b, kind_b in pairs:
         if isinstance(a, kind_a) != isinstance(b, kind_b):
             raise InputError(f"{one} and {other} need each other; got {a} with {b}")
+
+    # Where codewords must not or can't be moved one by one, none is revived.
     if isinstance(update, Frozen) and not isinstance(revival, Never):
         raise InputError(f"update=Frozen() needs revival=Never(): revival moves codewords; got {revival}")
     if isinstance(form, Linear) and not (update.trains and isinstance(revival, Never)):
@@ -356,17 +395,3 @@ def _check_together(
             f"form=Linear() needs update=Gradient() and revival=Never(): no codeword can be moved alone; "
             f"got {update} with {revival}"
         )
-
-
-def _tokens(z: Tensor, mask: Tensor | None, longest: float = math.inf) -> tuple[Tensor, Tensor, Tensor]:
-    """`z` as rows of float32 (float64 stays), zero where not valid; which are valid, and which finite.
-
-    A token longer than `longest` counts as not finite.
-    """
-    flat = z.reshape(-1, z.shape[-1])
-    finite = flat.isfinite().all(-1)
-    if longest < math.inf:
-        finite = finite & (flat.detach().float().square().sum(-1) <= longest**2)
-    valid = finite if mask is None else finite & mask.reshape(-1)
-    flat = torch.where(valid.unsqueeze(-1), flat, 0.0)
-    return flat if flat.dtype == torch.float64 else flat.float(), valid, finite

@@ -27,9 +27,11 @@ class Wrapped(Quantizer):
         self.codebook_sizes = inner.codebook_sizes
 
     def _into(self, rows: Float[Tensor, "n D"]) -> Float[Tensor, "n d"]:
+        """Vectors as the inner quantizer sees them."""
         raise NotImplementedError
 
     def _back(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n D"]:
+        """Its reproductions as vectors of the outer space."""
         raise NotImplementedError
 
     def codebook_parameters(self) -> list[nn.Parameter]:
@@ -43,6 +45,7 @@ class Wrapped(Quantizer):
         mask: Bool[Tensor, "*b"] | None = None,
         generator: torch.Generator | None = None,
     ) -> Quantized:
+        # The inner quantizer sees rows in its own space; its reproductions come back through the second map.
         self.check_input(z, mask)
         flat = None if mask is None else mask.reshape(-1)
         with torch.autocast(z.device.type, enabled=False):
@@ -128,16 +131,21 @@ class Projected(Wrapped):
         frozen: bool = False,
         seed: int = 0,
     ) -> None:
+        # The arguments by their own names: a description is read off them.
         if dim < 1:
             raise InputError(f"dim must be at least 1; got {dim}")
         super().__init__(inner, dim)
         self.normalise, self.orthogonal, self.frozen, self.seed = normalise, orthogonal, frozen, seed
+
+        # An orthonormal basis; frozen maps are it and its transpose.
         generator = torch.Generator().manual_seed(seed)
         shapes = {"weight_in": (inner.dim, dim), "weight_out": (dim, inner.dim)}
         basis = _orthonormal(inner.dim, dim, generator)
         if frozen:
             self.register_buffer("weight_in", basis)
             return
+
+        # Otherwise two trained maps, from the basis or as `nn.Linear` begins.
         for name, (rows, columns) in shapes.items():
             bound = 1 / math.sqrt(columns)
             weight = torch.empty(rows, columns).uniform_(-bound, bound, generator=generator)

@@ -1,7 +1,8 @@
 """The claims ledger: a number that somebody gave, the measurement that tests it, and the verdict.
 
-A claim is data (YAML beside its study), with its source: where the number comes from. Its expectation is a range [low, high] for one measured quantity
-("about x" means x ± 10 % unless the claim gives a range). With the 95 % interval over seeds of that quantity:
+A claim is data (YAML beside its study), with its source: where the number comes from. Its expectation is a range
+[low, high] for one measured quantity ("about x" means x ± 10 % unless the claim gives a range). With the 95 % interval
+over seeds of that quantity:
 
     CONFIRMED               the interval lies wholly inside the range
     REFUTED                 wholly outside

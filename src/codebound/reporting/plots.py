@@ -171,12 +171,11 @@ def darken(figure: Figure) -> None:
         if isinstance(artist, Text):
             artist.set_color(_dark(artist.get_color()))
         elif isinstance(artist, Line2D):
-            # All are read before any is set: a marker may take its colour from the line's.
-            line, face, edge = (
-                _dark(colour)
-                for colour in (artist.get_color(), artist.get_markerfacecolor(), artist.get_markeredgecolor())
-            )
-            artist.set(color=line, markerfacecolor=face, markeredgecolor=edge)
+            # A marker's colours may follow the line's: read all three before one is changed.
+            line, face, edge = artist.get_color(), artist.get_markerfacecolor(), artist.get_markeredgecolor()
+            artist.set_color(_dark(line))
+            artist.set_markerfacecolor(_dark(face))
+            artist.set_markeredgecolor(_dark(edge))
         elif isinstance(artist, Collection):
             if artist.get_array() is None:  # mapped values keep their colour map
                 artist.set_facecolor([_dark(colour) for colour in artist.get_facecolor()])

@@ -142,27 +142,44 @@ def curves(
     *,
     over: str,
     series: str,
+    panel: str = "",
+    titles: Mapping[Any, str] | None = None,
     looks: Mapping[Any, Look] | None = None,
     limits: Mapping[str, Sequence[Limit]] | None = None,
+    bands: Sequence[Any] | None = None,
     log_after: int = 0,
     ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> Figure:
-    """A panel for each metric, against the factor `over` (the step): means over the repeats with their 95 % band.
+    """Metrics against the factor `over` (the step): means over the repeats with their 95 % band.
 
-    `log_after`: a logarithmic axis from this step on, where the start matters. `ranges` are those shown, by metric.
+    A panel for each metric, or for each level of the factor `panel` under its title. `bands` are the levels of `series`
+    that get a band; all of them unless given. `log_after`: a logarithmic axis from this step on, where the start
+    matters. `ranges` are those shown, by metric.
     """
     shown = looks_of(table.levels(series), looks)
-    figure, lines = plots.new_figure(PANEL[0] * len(metrics), 4.6), []
-    for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False).flat, metrics, strict=True):
-        plots.style(axes, table.metric[metric].label, over.replace("_", " "), table.metric[metric].unit)
+    parts = [(metric, level) for metric in metrics for level in (table.levels(panel) if panel else [None])]
+    columns = min(len(parts), 3) if panel else len(parts)
+    rows = math.ceil(len(parts) / columns)
+    size = (3.9 * columns, 2.6 * rows + 0.7) if panel else (PANEL[0] * columns, 4.6)
+    figure, lines = plots.new_figure(*size), []
+    grid = figure.subplots(rows, columns, squeeze=False).flat
+    for axes in list(grid)[len(parts) :]:
+        axes.set_axis_off()
+    for axes, (metric, level) in zip(figure.axes, parts, strict=False):
+        title = (titles or {}).get(level, str(level)) if panel else table.metric[metric].label
+        plots.style(axes, title, over.replace("_", " "), table.metric[metric].unit)
         points = wide(table, metric)
-        for level, look in shown.items():
-            own = pd.DataFrame(points.loc[points[series] == level])
+        if panel:
+            points = pd.DataFrame(points.loc[points[panel] == level])
+        for arm, look in shown.items():
+            own = pd.DataFrame(points.loc[points[series] == arm])
             by_step = own.pivot_table(index=table.repeats, columns=over, values=metric, dropna=False)
             if by_step.size:
                 line = {"color": look.colour, "label": look.name, "linestyle": look.dashes, "linewidth": 1.5}
-                steps, runs = by_step.columns.to_numpy(dtype=float), by_step.to_numpy(dtype=float)
-                plots.band(axes, steps, runs, line, table.overlap)
+                values = by_step.to_numpy(dtype=float)
+                if bands is not None and arm not in bands:
+                    values = values.mean(0, keepdims=True)
+                plots.band(axes, by_step.columns.to_numpy(dtype=float), values, line, table.overlap)
         lines += [plots.limit_line(axes, limit, "horizontal") for limit in (limits or {}).get(metric, ())]
         if log_after:
             plots.step_axis(axes, max(table.levels(over)), log_after)

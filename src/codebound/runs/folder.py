@@ -41,6 +41,7 @@ class RunFolder(Generic[S]):
             InputError: the folder can't be written, holds something else, or a run with other settings (the
                 differences are named).
         """
+        # The folder must be there and writable before anything is computed for it.
         identity = {**(inputs or {}), **_versions()}
         folder = cls(path, settings)
         try:
@@ -49,6 +50,8 @@ class RunFolder(Generic[S]):
             raise InputError(f"--out {path} can't be made: {error.strerror}") from None
         if not os.access(path, os.W_OK | os.X_OK):
             raise InputError(f"--out {path} is not writable")
+
+        # An earlier run is taken up if it is the same one; its half-written files are swept away.
         if (path / "config.yaml").exists():
             folder._check_same(study, identity)
             sweep(path)
@@ -58,6 +61,7 @@ class RunFolder(Generic[S]):
         return folder
 
     def _describe(self, study: str, identity: Mapping[str, str]) -> None:
+        """Write what the run is, unless that stands there already."""
         path, text = self.path / "config.yaml", config.to_yaml(self.settings)
         if path.exists() and path.read_text(encoding="utf-8") == text:
             return
@@ -66,9 +70,13 @@ class RunFolder(Generic[S]):
         write_text(path, text)
 
     def _check_same(self, study: str, identity: Mapping[str, str]) -> None:
+        """Refuse to go on with a run whose numbers would be others; the differences are named."""
+        # Another study's folder is never written to.
         earlier = read_study(self.path)
         if earlier["study"] != study:
             raise InputError(f"--out {self.path} holds a run of study {earlier['study']!r}, not {study!r}")
+
+        # All that decides the numbers must be equal: settings, data, versions.
         before = config.from_yaml(type(self.settings), self.path / "config.yaml")
         changed = config.differences(before, self.settings, but=self.settings.CHOOSES)
         changed += [
@@ -110,6 +118,7 @@ def read_study(path: Path) -> dict[str, Any]:
 
 
 def _provenance(study: str, settings: config.Settings, identity: Mapping[str, str]) -> dict[str, Any]:
+    """Where a run's numbers come from: settings, data, versions, machine, command."""
     return {
         "study": study,
         "fingerprint": config.fingerprint(settings),

@@ -30,11 +30,11 @@ ROWS = (
 
 def rows(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str], str]]:
     """Label, one cell a run, limit; figures that no run has are left out."""
-    found = []
+    table = []
     for path, label, form, limit in ROWS:
         if any(look_up(run, path) is not None for run in runs):
-            found.append((label, [_cell(run, path, form) for run in runs], _limit(limit, runs)))
-    return found
+            table.append((label, [_cell(run, path, form) for run in runs], _limit(limit, runs)))
+    return table
 
 
 def look_up(run: Any, path: Sequence[str]) -> float | None:

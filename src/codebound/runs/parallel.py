@@ -76,9 +76,12 @@ def finish(
         progress: called with (finished, all) cells, at first and after each.
         alone: cells that nothing else of ours may run beside; they come last, in this process.
     """
+    # What is finished stays; the caller hears at once how much that is.
     missing = [cell for cell in cells if not folder.finished(name(cell))]
     done = len(cells) - len(missing)
     progress(done, len(cells))
+
+    # Cells that time something run alone, after all others.
     together = [cell for cell in missing if not alone(cell)]
     single = [cell for cell in missing if alone(cell)]
     for group in (
@@ -97,11 +100,13 @@ def _name(backend: Backend) -> str | None:
 
 @contextmanager
 def _cluster(backend: Backend, jobs: int) -> Iterator[Any]:
+    """joblib's backend connected to its workers for as long as the block lasts."""
     if backend == "loky":
         yield
     elif backend == "dask":
         import distributed  # pyright: ignore[reportMissingImports]
 
+        # The cluster that the environment names, or a local one of one thread a process.
         address = distributed.config.get("scheduler-address", None)  # pyright: ignore
         local = {} if address else {"n_workers": None if jobs < 0 else jobs, "threads_per_worker": 1}
         with (

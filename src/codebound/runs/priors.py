@@ -49,6 +49,7 @@ def fit(folder: Path, settings: FitSettings, progress: Callable[[int, int], None
     Raises:
         InputError: as `runs.tokenizer.load_model`; the run's pictures are no longer there.
     """
+    # The run's model, and the pictures that it was trained on.
     tokenizer, run_settings = load_model(folder), load_settings(folder, Settings)
     images = open_images(run_settings.data, settings_module.picture_request(run_settings))
     sizes = tuple(tokenizer.quantizer.codebook_sizes)
@@ -65,13 +66,18 @@ def fit(folder: Path, settings: FitSettings, progress: Callable[[int, int], None
             progress=lambda done, of: progress(before * of + done, rounds * of),
         )
 
+    # First round: the nearest codewords of every picture.
     prior = fitted((tiles.encode(tokenizer, picture) for picture in pictures()), 0)
+
+    # Second round, where an encoder can choose: what it would choose, weighing errors with the first prior.
     tradeoff = None
     if books is not None:
         sample = itertools.islice(pictures(), 0, MEASURED * SYMMETRIES, SYMMETRIES)
         tradeoff = measure((tiles.latents(tokenizer, picture) for picture in sample), tokenizer, prior)
         prior = fitted(_chosen(tokenizer, pictures(), books, prior, tradeoff), 1)
         tradeoff.save(folder / "model")
+
+    # Keep it beside the model, and say in the card what it saves on pictures that neither has seen.
     prior.save(folder / "model")
     model = Model(tokenizer, prior, tradeoff)
     rows = ladder(model, _held_out(model, images))
@@ -83,15 +89,18 @@ def measure(
     latents: Iterable[Float[np.ndarray, "_ _ D"]], tokenizer: ImageTokenizer, prior: GridPrior
 ) -> Tradeoff:
     """What each level's nearest codewords bring and cost."""
+    # The error that is left after each level, and the indices of each picture.
     books = codebooks(tokenizer.quantizer)
     assert books is not None
     errors, grids = np.zeros(len(books)), []
-    for found in latents:
-        grids.append(tokenizer.quantizer.encode(torch.from_numpy(found)).numpy())
-        residual = found.astype(np.float64)
+    for picture_latents in latents:
+        grids.append(tokenizer.quantizer.encode(torch.from_numpy(picture_latents)).numpy())
+        residual = picture_latents.astype(np.float64)
         for level, book in enumerate(books):
             residual -= book[grids[-1][..., level]]
             errors[level] += np.square(residual).sum()
+
+    # Both per token; a logarithm and a quotient are taken of them, so none may be zero.
     tokens = sum(grid.shape[0] * grid.shape[1] for grid in grids)
     distortions, bits = np.maximum(errors / tokens, _NONE), np.maximum(cross_entropy(prior, grids), _NONE)
     return Tradeoff(tuple(distortions.tolist()), tuple(bits.tolist()))
@@ -128,22 +137,26 @@ def _pictures(
     for number, picture in enumerate(images.pictures()):
         if number == PICTURES:
             return
+
+        # Whatever is drawn for a picture depends on its number alone.
         rng = np.random.default_rng(number)
         large = max(picture.shape[:2]) >= FEWEST * tokenizer.stride
-        if (
-            large or max(images.size) < FEWEST * tokenizer.stride
-        ):  # a set of small pictures has nothing larger
+
+        # Small pictures count only where the set has nothing larger.
+        if large or max(images.size) < FEWEST * tokenizer.stride:
             for turned in _symmetries(picture) if large else (picture,):
                 yield recolour(turned, rng) if rng.random() < recoloured else turned
 
 
 def _symmetries(picture: UInt8[np.ndarray, "h w c"]) -> Iterator[UInt8[np.ndarray, "_ _ c"]]:
+    """The picture and its mirror image, each in four orientations."""
     for mirrored in (picture, picture[:, ::-1]):
         for quarters in range(4):
             yield np.ascontiguousarray(np.rot90(mirrored, quarters))
 
 
 def _held_out(model: Model, images: ImageSet) -> list[Int64[np.ndarray, "h w q"]]:
+    """Index grids of pictures that neither tokenizer nor prior has seen, as `codebound compress` chooses them."""
     pictures = images.whole or tuple(images.held_out[:64])
     levels = model.qualities[-1]
     return [choose_indices(picture.permute(1, 2, 0).numpy(), model, levels) for picture in pictures]
@@ -151,7 +164,7 @@ def _held_out(model: Model, images: ImageSet) -> list[Int64[np.ndarray, "h w q"]
 
 def _describe(path: Path, settings: FitSettings, images: ImageSet, rows: list[dict[str, Any]]) -> None:
     """A section of the model card; an earlier one is replaced."""
-    kept = path.read_text(encoding="utf-8").partition("\n## Prior\n")[0]
+    card = path.read_text(encoding="utf-8").partition("\n## Prior\n")[0]
     head = " | ".join(rows[0])
     lines = [" | ".join(str(value) for value in row.values()) for row in rows]
     section = f"""
@@ -164,4 +177,4 @@ quality (the figures above are of the nearest codewords), beside what else they 
 | {head} |
 |{"---|" * len(rows[0])}
 """ + "".join(f"| {line} |\n" for line in lines)
-    write_text(path, kept + section)
+    write_text(path, card + section)

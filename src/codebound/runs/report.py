@@ -43,9 +43,12 @@ def load(folders: Sequence[Path]) -> list[RunData]:
 
 def write(folders: Sequence[Path], path: Path | None = None) -> Path:
     """Write the page: `report.html` in the folder of a single run, `runs.html` beside the first of several."""
+    # One run has its page in its folder, several beside the first one.
     runs = load(folders)
     if path is None:
         path = folders[0] / "report.html" if len(runs) == 1 else folders[0].parent / "runs.html"
+
+    # All figures and pictures go into the page itself, so that it can be sent alone.
     drawn = {
         "curves": figures.curves(runs),
         "shares": figures.code_shares(runs),
@@ -53,6 +56,8 @@ def write(folders: Sequence[Path], path: Path | None = None) -> Path:
     }
     pictures = {name: page.embed_bytes(plots.picture(figure).png, "png") for name, figure in drawn.items()}
     samples = [(run.name, page.embed(run.folder / "samples.png")) for run in runs]
+
+    # Fill the template.
     text = page.render(
         "runs/report.html.j2",
         runs=runs,
@@ -67,6 +72,7 @@ def write(folders: Sequence[Path], path: Path | None = None) -> Path:
 
 
 def _load(folder: Path) -> RunData:
+    """What a report shows of a run; `InputError` where it is not finished."""
     study = check_run(folder)
     try:
         final = json.loads((folder / "final_metrics.json").read_text(encoding="utf-8"))

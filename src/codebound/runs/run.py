@@ -50,7 +50,7 @@ def train(
 
     Raises:
         InputError: settings that don't fit together or the data, a folder in use, too little disk space.
-        Diverged, Interrupted: as `engine.loop.fit`.
+        DivergenceError, TrainingInterrupt: as `engine.loop.fit`.
     """
     fabric = launch(options.device, options.devices)
     check_precision(settings.precision, fabric.device)
@@ -137,11 +137,15 @@ def run_states(root: Path) -> Iterator[RunState]:
 
 
 def _state(folder: Path) -> RunState:
+    """What a folder says of itself; one that can't be read is listed with the reason."""
     try:
+        # A study counts its finished cells.
         study = read_study(folder)["study"]
         if study != STUDY:
             cells = len(list((folder / "cells").glob("*.json")))
             return RunState(folder, study, f"finished cells: {cells}", "")
+
+        # A training is finished with its final figures, else it stands where its log ends.
         kind = kind_of(folder)
         if (folder / FINAL).exists():
             figures = json.loads((folder / FINAL).read_text(encoding="utf-8"))
@@ -176,9 +180,12 @@ def _open(folder: Path, settings: LoopSettings, identity: Any, trainer: Trainer[
 
 def _check_disk(folder: Path, settings: LoopSettings, trainer: Trainer[Any]) -> None:
     """Before anything is written: weights, their average and two moments in each checkpoint, and the model."""
+    # What the weights take, and how many copies there will be at a time.
     states = [module.state_dict().values() for module in trainer.task.modules.values()]
     weights = sum(t.numel() * t.element_size() for tensors in states for t in tensors)
     needed = (settings.keep + 2) * 4 * weights + SPARE
+
+    # The folder may not exist yet: ask the nearest one above it that does.
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
     if free < needed:

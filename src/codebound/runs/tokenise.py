@@ -95,11 +95,13 @@ def tokenise(
         InputError: no model or no such set, a folder that holds something else (the differences are named), or what
             `parallel.check` refuses.
     """
+    # The model, and the pictures with its number of channels.
     parallel.check(jobs, backend)
     path = model_folder(source)
     model = load_model(path)
     request = (request or PictureRequest())._replace(channels=model.tokenizer.channels)
     parts = _parts(settings.data, request)
+
     # The folder says what its shards are of, so that another model's are never put beside them.
     identity = {
         "model": model.digest().hex(),
@@ -107,6 +109,8 @@ def tokenise(
         "test pictures": parts.test.digest(),
     }
     RunFolder.open(folder, STUDY, settings, identity)
+
+    # Only shards that are not there are written, by as many processes as were asked for.
     shards = _shards(parts, settings.shard_size)
     missing = [shard for shard in shards if not shard.path(folder).exists()]
     work = _Work(folder.absolute(), path.absolute(), identity["model"], settings.long_side)
@@ -116,6 +120,8 @@ def tokenise(
         parallel.each(write, missing, jobs=jobs, backend=cast(parallel.Backend, backend)), start=1
     ):
         progress(len(shards) - len(missing) + done, len(shards))
+
+    # Figures and card come from the files themselves, whoever wrote them.
     return _finish(folder, shards, model, settings)
 
 
@@ -154,12 +160,15 @@ def run_request(source: str) -> PictureRequest | None:
 
 def write_shard(work: _Work, shard: Shard) -> None:
     """Write one file, whole or not at all; pictures that can't be read have no row and are listed in its metadata."""
+    # What the rows are made with, and what their columns are.
     tokenizer = _tokenizer(work.model, work.digest)
     sizes = list(tokenizer.quantizer.codebook_sizes)
     unreadable: list[str] = []
     columns = schema(shard.files.labelled, shard.files.label_names)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums of floats depend on how they are divided
+
+    # Row by row into a temporary file; the metadata come last, when it is known which pictures could be read.
     try:
         with (
             replacing(shard.path(work.folder)) as temporary,
@@ -179,12 +188,15 @@ def _row_groups(
     """The rows of the pictures, some at a time; the keys of pictures that can't be read are added to `unreadable`."""
     rows: list[dict[str, Any]] = []
     for number in range(len(files)):
+        # A picture that can't be read has no row; its key is kept for the card.
         try:
             with files.open(number) as image:
                 pixels = whole_image(image, files.title(number), long_side, tokenizer.channels)
         except InputError:
             unreadable.append(files.key(number))
             continue
+
+        # A row: the indices flattened, and the shape that makes them a grid again.
         indices = tiles.encode(tokenizer, pixels)
         row: dict[str, Any] = {
             "key": files.key(number),
@@ -196,6 +208,8 @@ def _row_groups(
         if files.labelled:
             row["label"] = files.label(number)
         rows.append(row)
+
+        # A full group is handed over, so that memory stays bounded.
         if len(rows) == ROW_GROUP:
             yield rows
             rows = []
@@ -215,6 +229,7 @@ def _shards(parts: Parts, size: int) -> list[Shard]:
 
 def _finish(folder: Path, shards: list[Shard], model: Model, settings: TokeniseSettings) -> dict[str, Split]:
     """Read back what the shards say of themselves, and write the card if it is not there."""
+    # Count rows, bytes and unreadable pictures of each split from the shards' own metadata.
     splits: dict[str, Split] = {}
     for shard in shards:
         path = shard.path(folder)
@@ -232,9 +247,13 @@ def _finish(folder: Path, shards: list[Shard], model: Model, settings: TokeniseS
             before.bytes + path.stat().st_size,
             (*before.unreadable, *unreadable),
         )
+
+    # Say once which pictures have no row.
     if lost := [key for split in splits.values() for key in split.unreadable]:
         more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
         warnings.warn(f"can't be read and have no row: {', '.join(lost[:5])}{more}", stacklevel=3)
+
+    # The card is written anew only where it would differ.
     files = shards[0].files
     text = card(
         folder.name, settings.data, settings.long_side, model, splits, (files.labelled, files.label_names)

@@ -36,9 +36,11 @@ class Split(NamedTuple):
 def features(labelled: bool, label_names: Sequence[str]) -> dict[str, Any]:
     """The columns, as `datasets.Features.from_dict` reads them."""
 
+    # A column of plain numbers or text, in the words of `datasets`.
     def value(dtype: str) -> dict[str, Any]:
         return {"dtype": dtype, "_type": "Value"}
 
+    # A class has names where the set gives them.
     label = {"names": list(label_names), "_type": "ClassLabel"} if label_names else value("int64")
     return {
         "key": value("string"),
@@ -95,6 +97,7 @@ def card(
 
 def _header(splits: Mapping[str, Split], labelled: bool, names: Sequence[str]) -> dict[str, Any]:
     """Which files are which split, and what their columns are."""
+    # One pattern of files for each split.
     size = sum(part.bytes for part in splits.values())
     files = [{"split": split, "path": f"data/{split}-*"} for split in splits]
     return {

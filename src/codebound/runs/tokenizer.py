@@ -40,13 +40,19 @@ class TokenizerRun(RunKind[Settings]):
         return "-".join([kind, str(settings.codebook_size), *([data] if data != "photos" else [])])
 
     def prepare(self, settings: Settings) -> Preparation:
+        """Pictures, an untrained tokenizer, and the task of training it on them."""
+        # The data come first: they decide the number of steps, and refuse what does not fit.
         images = open_images(settings.data, settings_module.picture_request(settings))
         recipe = settings_module.recipe(settings, images)
+
+        # Weights depend on the seed alone.
         torch.manual_seed(settings.seed)
         tokenizer = settings_module.tokenizer(settings, images, recipe.steps)
         return Preparation(TokenizerTask(tokenizer, images, settings), recipe, {"data": images.digest})
 
     def finish(self, folder: Path, task: TokenizerTask, skipped: int, step: int) -> dict[str, Any]:
+        """Judge the trained tokenizer and write model, code counts and sample pictures; returns the figures."""
+        # Judge by pictures that training never saw.
         model, images = task.tokenizer, task.images
         result = {
             "step": step,
@@ -55,6 +61,8 @@ class TokenizerRun(RunKind[Settings]):
             "codebook_sizes": list(model.quantizer.codebook_sizes),
             **evaluation.final_figures(model, images),
         }
+
+        # The model with these figures in its card, how often each code is used, and some pictures.
         model.save_pretrained(folder / "model", card=_card(images, result))
         counts = evaluation.code_counts(model, images.held_out)
         write_text(folder / "code_counts.json", json.dumps(counts) + "\n")
@@ -62,6 +70,12 @@ class TokenizerRun(RunKind[Settings]):
         return result
 
     def evaluate(self, folder: Path, options: EvaluationOptions) -> dict[str, Any]:
+        """The final figures of a finished run anew, also on other pictures.
+
+        Raises:
+            InputError: pictures of other channels than the tokenizer's.
+        """
+        # The run's own pictures or those the user names, in the tokenizer's colours.
         model, settings = load_model(folder), load_settings(folder, Settings)
         request = settings_module.picture_request(settings)._replace(channels=model.channels)
         images = open_images(options.data or settings.data, request)
@@ -69,18 +83,23 @@ class TokenizerRun(RunKind[Settings]):
             raise InputError(
                 f"data={options.data}: pictures of {images.channels} channels; the run's tokenizer has {model.channels}"
             )
+
+        # The same figures as at the end of training.
         model = model.to(launch(options.device).device)
         sizes = {"codebook_sizes": list(model.quantizer.codebook_sizes)}
         return {"data": images.note, **sizes, **evaluation.final_figures(model, images, options.perceptual)}
 
     def report(self, folders: Sequence[Path], page: Path | None) -> Path:
+        """One page for all of these runs."""
         return report.write(folders, page)
 
     def table(self, figures: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+        """A row for each figure that a run has, beside the limit that it can't pass."""
         rows = labels.rows(list(figures.values()))
         return [["held out", *figures, "limit"], *([label, *cells, limit] for label, cells, limit in rows)]
 
     def score(self, figures: Mapping[str, Any]) -> str:
+        """PSNR on held-out pictures, in dB."""
         psnr = labels.look_up(figures, ("held_out", "psnr"))
         return f"{labels.written(psnr, '{:.2f}')} dB"
 
@@ -99,6 +118,7 @@ def load_model(folder: Path) -> ImageTokenizer:
 
 
 def _card(images: ImageSet, result: Mapping[str, Any]) -> str:
+    """The text of a model card: how the model was trained, and a table of its figures."""
     rows = [
         f"| {name} | {number(value)} |"
         for name, value in result["held_out"].items()

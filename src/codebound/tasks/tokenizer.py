@@ -19,7 +19,7 @@ from codebound.engine.task import (
     Figures,
     OptimizerPlan,
     ParameterGroup,
-    Replaced,
+    ReplacedRows,
     Score,
     StepLosses,
     Task,
@@ -77,14 +77,18 @@ class TokenizerTask(Task[Tensor]):
         self.modules: Mapping[str, nn.Module] = {"tokenizer": self.tokenizer}
 
     def networks(self) -> Sequence[nn.Module]:
+        """Encoder and decoder; the quantizer between them is not compiled."""
         return self.tokenizer.encoder, self.tokenizer.decoder
 
     def optimizers(self) -> Mapping[str, OptimizerPlan]:
         """Weights, which decay; biases, which don't; codewords, with a learning rate of their own."""
+        # Codewords that an optimizer moves have a rate of their own; all other parameters are the networks'.
         settings = self.settings
         codewords = codebook_parameters(self.tokenizer)
         own = {id(parameter) for parameter in codewords}
         rest = [parameter for parameter in self.tokenizer.parameters() if id(parameter) not in own]
+
+        # Two schedules, and weight decay for matrices and kernels alone.
         networks = Schedule(peak=settings.lr, warmup=settings.warmup)
         codebooks = Schedule(peak=settings.codebook_lr, warmup=settings.codebook_warmup)
         groups = [
@@ -95,6 +99,7 @@ class TokenizerTask(Task[Tensor]):
         return {"tokenizer": OptimizerPlan([g for g in groups if g.parameters], BETAS, settings.clip)}
 
     def batches(self, seed: int, first_step: int, size: int) -> BatchStream[Tensor]:
+        """The batches of the set of pictures, some of the pictures in other colours."""
         stream = self.images.batches(seed, first_step, size)
         if not self.settings.recolour:
             return stream
@@ -104,11 +109,14 @@ class TokenizerTask(Task[Tensor]):
 
     def initialise(self, batches: Iterator[Tensor], devices: int) -> None:
         """Codebooks begin from the latents of as many pictures as `init_tokens` needs, joined over the devices."""
+        # How many latents the largest codebook needs, at least.
         quantizer = self.tokenizer.quantizer
         largest = max(
             (leaf.codebook_size for leaf in leaves(quantizer) if isinstance(leaf, VectorQuantizer)), default=0
         )
         missing = max(self.settings.init_tokens, TOKENS_TO_START * largest)
+
+        # Encode batches until there are as many, counting what the other devices encode meanwhile.
         latents: list[Tensor] = []
         while missing > 0:
             latents.append(self.tokenizer.latents(next(batches)))
@@ -116,6 +124,7 @@ class TokenizerTask(Task[Tensor]):
         quantizer.init_(torch.cat(latents))
 
     def losses(self, batch: Tensor, step: int) -> StepLosses:
+        """Encode, quantize and decode; fit to learn from only where every latent has an index."""
         result = self.tokenizer(self.tokenizer.to_network(batch))
         first = result.quantized.indices[..., 0]  # depth dropout leaves out later stages, and gives them −1
         return StepLosses(
@@ -129,7 +138,7 @@ class TokenizerTask(Task[Tensor]):
         """Codebooks move; codewords that were revived are no continuation of those that they replace."""
         report = self.tokenizer.quantizer.update_(*records)
         replaced = [
-            Replaced(leaf.codebook.table, rows)
+            ReplacedRows(leaf.codebook.table, rows)
             for leaf, rows in zip(leaves(self.tokenizer.quantizer), report.revived, strict=True)
             if isinstance(leaf, VectorQuantizer)
             and isinstance(leaf.codebook.table, nn.Parameter)
@@ -138,6 +147,7 @@ class TokenizerTask(Task[Tensor]):
         return AfterStep(_values(report), replaced)
 
     def evaluate(self) -> Figures:
+        """Figures of the held-out pictures, from fewer latents than the final ones: it must not take long."""
         return held_out_figures(self.tokenizer, self.images.held_out, QUICK_SAMPLES)
 
 
@@ -147,6 +157,7 @@ def leaves(quantizer: Quantizer) -> list[Quantizer]:
 
 
 def _values(report: UpdateReport) -> dict[str, float]:
+    """The figures of an update for the log, means over the codebooks."""
     usage, perplexity = report.window_usage, report.window_perplexity
     values = {
         "window_usage": sum(usage) / len(usage),

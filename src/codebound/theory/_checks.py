@@ -9,11 +9,11 @@ from codebound.errors import InputError
 
 def number(name: str, value: Any, *, above: float | int = -math.inf, least: float | int = -math.inf) -> float:
     """`value` as a float, or InputError unless it is a finite number, > `above` and >= `least`."""
-    found = _as_float(value)
-    if not math.isfinite(found) or found <= above or found < least:
+    real = _as_float(value)
+    if not math.isfinite(real) or real <= above or real < least:
         bound = f"> {above:g}" if above > -math.inf else f">= {least:g}" if least > -math.inf else "finite"
         raise InputError(f"{name} is {value}; a finite number {bound} is accepted")
-    return found
+    return real
 
 
 def count(name: str, value: Any, *, least: int = 1) -> int:

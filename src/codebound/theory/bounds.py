@@ -99,17 +99,17 @@ def best_known(dim: int, codebook_size: int, variance: float | int = 1.0) -> Bes
     """
     dim, size = count("dim", dim), count("codebook_size", codebook_size)
     variance = number("variance", variance, above=0.0)
-    found: BestKnown | None
+    best: BestKnown | None
     if size == 1:
-        found = BestKnown(float(dim), "the mean (exact)")
+        best = BestKnown(float(dim), "the mean (exact)")
     elif dim == 1:
         if size > 4096:  # as far as lloyd_max goes
             return None
-        found = BestKnown(lloyd_max(size).distortion, "Lloyd-Max (exact)")
+        best = BestKnown(lloyd_max(size).distortion, "Lloyd-Max (exact)")
     elif size == 2:
-        found = BestKnown(dim - 2 / math.pi, "+-sqrt(2/pi) e_1 (exact: Flury 1990)")
+        best = BestKnown(dim - 2 / math.pi, "+-sqrt(2/pi) e_1 (exact: Flury 1990)")
     elif (dim, size) == (2, 4):
-        found = BestKnown(2 * (1 - 2 / math.pi), "(+-sqrt(2/pi), +-sqrt(2/pi)), a product code")
+        best = BestKnown(2 * (1 - 2 / math.pi), "(+-sqrt(2/pi), +-sqrt(2/pi)), a product code")
     else:
-        found = _FOUND.get((dim, size))
-    return found and BestKnown(found.distortion * variance, found.code)
+        best = _FOUND.get((dim, size))
+    return best and BestKnown(best.distortion * variance, best.code)

@@ -104,13 +104,13 @@ def best_codeword_variance(dim: int, codebook_size: int, source_variance: float 
     if codebook_size == 1 or source_variance == 0:
         return BestVariance(0.0, dim * source_variance)
     nominal = reproduction_variance(1.0, math.log2(codebook_size), dim)
-    found = optimize.minimize_scalar(
+    optimum = optimize.minimize_scalar(
         lambda variance: random_codebook_distortion(dim, codebook_size, variance),
         bounds=(0.0, 1.5 * (1 + 2 / dim)),
         method="bounded",
         options={"xatol": 1e-4 * nominal},
     )
-    return BestVariance(float(found.x) * source_variance, float(found.fun) * source_variance)
+    return BestVariance(float(optimum.x) * source_variance, float(optimum.fun) * source_variance)
 
 
 def _subset_minimum_weights(pool: int, subset: int) -> np.ndarray:
@@ -243,11 +243,11 @@ def expected_dead_codes_gamma(codebook_size: int, samples: int, perplexity: floa
     if deficit < 1e-9:  # equal cells: the limit a → ∞
         return codebook_size * math.exp(-samples / codebook_size)
     # ψ(a+1) − ln a falls from ∞ to 0, as about 1/(2a).
-    found = optimize.root_scalar(
+    solution = optimize.root_scalar(
         lambda u: float(special.digamma(math.exp(u) + 1)) - u - deficit,
         bracket=(-deficit - 2, -math.log(deficit) + 5),
     )
-    a = math.exp(found.root)
+    a = math.exp(solution.root)
     return codebook_size * (1 + samples / (codebook_size * a)) ** -a
 
 
@@ -276,10 +276,10 @@ def best_codeword_covariance(
         scale, threshold = np.exp(point[0]), level * max(float(point[1]), 0.0)
         return scale * np.maximum(variances - threshold, 0.0)
 
-    found = optimize.minimize(
+    optimum = optimize.minimize(
         lambda point: _expected_minimum(sources, pool * np.sqrt(codeword_variances(point)), codebook_size),
         x0=(0.0, 0.8),
         method="Nelder-Mead",
         options={"xatol": 5e-3, "fatol": 1e-4 * level, "maxiter": 80},
     )
-    return (axes * codeword_variances(found.x)) @ axes.T
+    return (axes * codeword_variances(optimum.x)) @ axes.T

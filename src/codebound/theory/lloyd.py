@@ -203,13 +203,13 @@ def lloyd(
     converged = torch.zeros_like(history[0], dtype=torch.bool)
     while len(history) <= iterations and not bool(converged.all()):
         candidate = _iterate(z, codebook, cells, empty)
-        found = _Cells.of(z, candidate)
-        distortion = found.distortion(z, candidate, energy)
+        candidate_cells = _Cells.of(z, candidate)
+        distortion = candidate_cells.distortion(z, candidate, energy)
         before = history[-1]
         # At the fixed point rounding can raise the distortion in its last digit: then the old codebook stays.
         better = distortion < before
         codebook = _where(better, candidate, codebook)
-        cells = _Cells(*(_where(better, *pair) for pair in zip(found, cells, strict=True)))
+        cells = _Cells(*(_where(better, *pair) for pair in zip(candidate_cells, cells, strict=True)))
         history.append(torch.where(better, distortion, before))
         converged = before - history[-1] <= tolerance * before
     return LloydResult(codebook, history[-1], len(history) - 1, converged, torch.stack(history))

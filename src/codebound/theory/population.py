@@ -173,8 +173,8 @@ def passage_time(
     np.add.at(step, (rows, place), weight * (1 - share))
     np.add.at(step, (rows, place + 1), weight * share)
     times = np.linalg.solve(np.eye(grid) - step, np.ones(grid))
-    found = float(np.interp(x0, nodes, times))
-    return found if 0 < found < 1e12 else math.inf
+    mean_time = float(np.interp(x0, nodes, times))
+    return mean_time if 0 < mean_time < 1e12 else math.inf
 
 
 @dataclass(frozen=True)

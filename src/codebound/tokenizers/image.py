@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from codebound.errors import InputError
 from codebound.nets.conv import ConvDecoder, ConvEncoder, pad_to_multiple
-from codebound.nets.patch import LinearDecoder, LinearEncoder, WithLinear
+from codebound.nets.patch import LinearBypass, LinearDecoder, LinearEncoder
 from codebound.quantize import spec
 from codebound.quantize.base import Quantized, Quantizer
 from codebound.quantize.layout import channel_first, channel_first_decode
@@ -81,9 +81,9 @@ class ImageTokenizer(nn.Module):
         encoder = ConvEncoder(channels, quantizer.dim, width=width, depth=depth, stride=stride)
         decoder = ConvDecoder(channels, quantizer.dim, width=width, depth=depth, stride=stride)
         patches = (channels, quantizer.dim, stride)
-        self.encoder = WithLinear(encoder, LinearEncoder(*patches)) if linear else encoder
+        self.encoder = LinearBypass(encoder, LinearEncoder(*patches)) if linear else encoder
         self.quantizer = quantizer
-        self.decoder = WithLinear(decoder, LinearDecoder(*patches)) if linear else decoder
+        self.decoder = LinearBypass(decoder, LinearDecoder(*patches)) if linear else decoder
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Reconstruction:
         """x in [−1, 1] (`to_network`), its sides multiples of the stride."""
@@ -174,9 +174,11 @@ class ImageTokenizer(nn.Module):
             InputError: a quantizer from outside the package.
         """
         names = ("channels", "width", "depth", "stride")
-        found = {name: getattr(self, name) for name in names} | {"quantizer": spec.to_spec(self.quantizer)}
+        description = {name: getattr(self, name) for name in names} | {
+            "quantizer": spec.to_spec(self.quantizer)
+        }
         # Files name their model by a hash over this: what came later is only written where it is used.
-        return found | {"linear": True} if self.linear else found
+        return description | {"linear": True} if self.linear else description
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> ImageTokenizer:
@@ -186,13 +188,13 @@ class ImageTokenizer(nn.Module):
             InputError: an unknown field, a missing one, or a value that is not accepted.
         """
         try:
-            found = _Config(**config)
+            description = _Config(**config)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise InputError(f"config: {where} is not accepted: {first['msg']}") from None
-        sizes = found.model_dump(exclude={"quantizer"})
-        return cls(spec.from_spec(found.quantizer), **sizes)
+        sizes = description.model_dump(exclude={"quantizer"})
+        return cls(spec.from_spec(description.quantizer), **sizes)
 
     def save_pretrained(self, folder: str | Path, *, card: str = "") -> None:
         """Write `config.json`, `model.safetensors`, `README.md` (the model card) and `manifest.json` (SHA-256).

@@ -22,7 +22,7 @@ class Reconstruction(NamedTuple):
 
 
 class LinearVQVAE(nn.Module):
-    """x → linear → quantizer → its transpose → x̂ (mission rows A2, A4 and C2).
+    """x → linear → quantizer → its transpose → x̂: the smallest model in which a codebook trains.
 
     ```
     x [d] ──Uᵀ(x − μ)──▶ z [k] ──quantizer──▶ z_q [k] ──μ + U z_q──▶ x̂ [d]

@@ -89,9 +89,9 @@ def verify(folder: Path) -> None:
     for name, expected in sums.items():
         if Path(name).name != name or not (folder / name).is_file():
             raise InputError(f"{folder} is not a whole model: {name} is missing")
-        if (found := sha256(folder / name)) != expected:
+        if (digest := sha256(folder / name)) != expected:
             raise DamagedModel(
-                f"{folder / name} is damaged or was changed: its SHA-256 is {found[:12]}…, the manifest's "
+                f"{folder / name} is damaged or was changed: its SHA-256 is {digest[:12]}…, the manifest's "
                 f"{str(expected)[:12]}…"
             )
 
@@ -112,14 +112,14 @@ def sha256(path: Path) -> str:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        description = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path.parent} is no model: it has no {path.name}") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DamagedModel(f"{path} can't be read: {error}") from None
-    if not isinstance(found, dict):
+    if not isinstance(description, dict):
         raise DamagedModel(f"{path} holds no description")
-    return found
+    return description
 
 
 def _download(name: str, revision: str | None) -> Path:
@@ -128,11 +128,11 @@ def _download(name: str, revision: str | None) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        found = snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS, CARD, MANIFEST])
+        folder = snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS, CARD, MANIFEST])
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{name!r} is no folder, and the hub does not give it: {reason}") from None
-    return Path(found)
+    return Path(folder)
 
 
 def _card(name: str, kind: str, config: Mapping[str, Any], text: str) -> str:

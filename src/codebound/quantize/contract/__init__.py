@@ -18,7 +18,7 @@ from torch import Tensor
 from codebound.errors import InputError
 from codebound.quantize.base import Quantizer
 from codebound.quantize.contract import forward, layout, machinery, update
-from codebound.quantize.contract.case import Case, Check, ContractError, Skipped
+from codebound.quantize.contract.case import Case, Check, ContractError, SkipCheck
 
 __all__ = ["CHECKS", "ContractError", "ContractReport", "check_quantizer", "check_two_ranks"]
 
@@ -87,6 +87,7 @@ def check_quantizer(
         ContractError: at least one check failed; the message lists all that did.
         InputError: an unknown check, or `quantizer` is not one.
     """
+    # Run every check, also after one failed: all that is wrong is said at once.
     chosen = _chosen(checks)
     case = _case(quantizer, z, exact, seed)
     passed, skipped, failed = [], {}, []
@@ -94,13 +95,15 @@ def check_quantizer(
         name = check.__name__
         try:
             check(case)
-        except Skipped as reason:
+        except SkipCheck as reason:
             skipped[name] = str(reason)
         except Exception as error:
             said = str(error) if type(error) is AssertionError else f"{type(error).__name__}: {error}"
             failed.append(f"{name}: {said}")
         else:
             passed.append(name)
+
+    # The message lists the failures, the report what passed and what does not apply.
     if failed:
         kind = type(case.original).__name__
         raise ContractError(f"{kind} breaks {len(failed)} of {len(chosen)} checks\n  " + "\n  ".join(failed))
@@ -127,10 +130,10 @@ def check_two_ranks(
 def _chosen(checks: Iterable[str] | None) -> tuple[Check, ...]:
     if checks is None:
         return CHECKS
-    wanted, known = list(checks), [check.__name__ for check in CHECKS]
-    if unknown := sorted(set(wanted) - set(known)):
+    names, known = list(checks), [check.__name__ for check in CHECKS]
+    if unknown := sorted(set(names) - set(known)):
         raise InputError(f"checks names {unknown}; known are {known}")
-    return tuple(check for check in CHECKS if check.__name__ in wanted)
+    return tuple(check for check in CHECKS if check.__name__ in names)
 
 
 def _case(quantizer: Quantizer | Callable[[], Quantizer], z: Tensor | None, exact: bool, seed: int) -> Case:

@@ -19,7 +19,7 @@ class ContractError(AssertionError):
     """A quantizer breaks its contract; the message lists every check that failed."""
 
 
-class Skipped(Exception):
+class SkipCheck(Exception):
     """A check does not apply to this quantizer; the message says why."""
 
 
@@ -58,13 +58,16 @@ class Case:
 
     def batches(self, count: int, tokens: int = 60) -> list[Tensor]:
         """Batches that shrink, so that codewords move and some fall out of use, with equal tokens in each."""
+        # Rows of the latents with a little noise, each batch narrower than the one before.
         generator = torch.Generator().manual_seed(self.seed + 1)
         rows = torch.randint(len(self.latents), (count, tokens), generator=generator)
         noise = torch.randn(count, tokens, self.original.dim, generator=generator) * 0.1
         widths = [1.0 / (1 + step) for step in range(count)]
         batches = [(self.latents[rows[i]] + noise[i]) * width for i, width in enumerate(widths)]
+
+        # Some tokens are equal, as padding is that nobody masked.
         for batch in batches:
-            batch[tokens // 3 : tokens // 2] = 0.0  # as padding that nobody masked
+            batch[tokens // 3 : tokens // 2] = 0.0
         return batches
 
     @cached_property
@@ -75,12 +78,12 @@ class Case:
     def need_deterministic(self) -> None:
         """Skip a check that compares two training forwards where each draws its own indices."""
         quantizer = self.ready(training=True)
-        found = []
+        draws = []
         for seed in (1, 2):
             torch.manual_seed(seed)
-            found.append(quantizer(self.z).indices)
-        if not torch.equal(*found):
-            raise Skipped("indices are random in training")
+            draws.append(quantizer(self.z).indices)
+        if not torch.equal(*draws):
+            raise SkipCheck("indices are random in training")
 
 
 Check = Callable[[Case], None]
@@ -92,22 +95,29 @@ def expect(condition: bool, message: str) -> None:
         raise AssertionError(message)
 
 
-def expect_equal(got: Tensor, wanted: Tensor, what: str, exact: bool = True) -> None:
+def expect_equal(actual: Tensor, expected: Tensor, what: str, exact: bool = True) -> None:
     """Same shape, type and values: bit for bit, or within rounding."""
-    expect(got.shape == wanted.shape, f"{what}: expected shape {list(wanted.shape)}; got {list(got.shape)}")
-    expect(got.dtype == wanted.dtype, f"{what}: expected {wanted.dtype}; got {got.dtype}")
-    if _same(got, wanted, exact):
+    # Shape and type first, as values of other shapes can't be compared.
+    expect(
+        actual.shape == expected.shape,
+        f"{what}: expected shape {list(expected.shape)}; got {list(actual.shape)}",
+    )
+    expect(actual.dtype == expected.dtype, f"{what}: expected {expected.dtype}; got {actual.dtype}")
+    if _same(actual, expected, exact):
         return
-    wrong = int((got != wanted).sum())
-    where = (got != wanted).nonzero()[0].tolist()
+
+    # How many values differ, and where the first one is.
+    wrong = int((actual != expected).sum())
+    where = (actual != expected).nonzero()[0].tolist()
     raise AssertionError(
-        f"{what}: {wrong} of {got.numel()} values differ; the first, at {where}, should be "
-        f"{wanted[tuple(where)].item()} and is {got[tuple(where)].item()}"
+        f"{what}: {wrong} of {actual.numel()} values differ; the first, at {where}, should be "
+        f"{expected[tuple(where)].item()} and is {actual[tuple(where)].item()}"
     )
 
 
 def expect_error(kind: type[Exception], naming: str, call: Callable[[], object], what: str) -> None:
     """`call` raises `kind`, and the message contains the word `naming`."""
+    # The right error, with a message that names the argument.
     try:
         result = call()
     except kind as error:
@@ -116,6 +126,7 @@ def expect_error(kind: type[Exception], naming: str, call: Callable[[], object],
             f"{what}: the {kind.__name__} should name {naming!r}; it says {str(error)!r}",
         )
         return
+    # Another error or none is a failure that says what came instead.
     except Exception as error:
         raise AssertionError(
             f"{what}: expected {kind.__name__} naming {naming!r}; got {type(error).__name__}: {error}"
@@ -130,48 +141,50 @@ def state(quantizer: Quantizer) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in quantizer.state_dict().items()}
 
 
-def difference(got: Mapping[str, Tensor], wanted: Mapping[str, Tensor], exact: bool = True) -> str | None:
+def difference(
+    actual: Mapping[str, Tensor], expected: Mapping[str, Tensor], exact: bool = True
+) -> str | None:
     """The first entry in which two state dicts differ, in words; None if they don't."""
-    if got.keys() != wanted.keys():
-        return f"the entries {sorted(got.keys() ^ wanted.keys())} are in one only"
-    for name, tensor in wanted.items():
-        other = got[name]
+    if actual.keys() != expected.keys():
+        return f"the entries {sorted(actual.keys() ^ expected.keys())} are in one only"
+    for name, tensor in expected.items():
+        other = actual[name]
         if other.shape != tensor.shape or other.dtype != tensor.dtype or not _same(other, tensor, exact):
             return f"{name!r} differs"
     return None
 
 
 def expect_same_state(
-    got: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str, exact: bool = True
+    actual: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str, exact: bool = True
 ) -> None:
     """State dicts equal bit for bit, or within rounding."""
-    found = difference(got, wanted, exact)
-    expect(found is None, f"{what}: expected the same state; {found}")
+    problem = difference(actual, expected, exact)
+    expect(problem is None, f"{what}: expected the same state; {problem}")
 
 
 def expect_same_result(
-    got: Quantized, wanted: Quantized, what: str, exact: bool = True, stats: bool = True
+    actual: Quantized, expected: Quantized, what: str, exact: bool = True, stats: bool = True
 ) -> None:
     """The same reproductions, indices, losses and statistics; losses always within rounding only."""
-    expect_equal(got.indices, wanted.indices, f"{what}, indices")
-    expect_equal(got.z_q, wanted.z_q, f"{what}, z_q", exact)
-    expect_equal(got.loss, wanted.loss, f"{what}, loss", exact=False)
+    expect_equal(actual.indices, expected.indices, f"{what}, indices")
+    expect_equal(actual.z_q, expected.z_q, f"{what}, z_q", exact)
+    expect_equal(actual.loss, expected.loss, f"{what}, loss", exact=False)
     expect(
-        got.losses.keys() == wanted.losses.keys(),
-        f"{what}: expected losses {sorted(wanted.losses)}; got {sorted(got.losses)}",
+        actual.losses.keys() == expected.losses.keys(),
+        f"{what}: expected losses {sorted(expected.losses)}; got {sorted(actual.losses)}",
     )
-    for name, value in wanted.losses.items():
-        expect_equal(got.losses[name], value, f"{what}, losses[{name!r}]", exact=False)
+    for name, value in expected.losses.items():
+        expect_equal(actual.losses[name], value, f"{what}, losses[{name!r}]", exact=False)
     if stats:
-        expect_same_stats(got.stats, wanted.stats, what, exact)
+        expect_same_stats(actual.stats, expected.stats, what, exact)
 
 
 def expect_same_stats(
-    got: tuple[CodeStats, ...], wanted: tuple[CodeStats, ...], what: str, exact: bool = True
+    actual: tuple[CodeStats, ...], expected: tuple[CodeStats, ...], what: str, exact: bool = True
 ) -> None:
     """The same counts and sums; float64 sums may differ in the order of adding."""
-    expect(len(got) == len(wanted), f"{what}: expected {len(wanted)} statistics; got {len(got)}")
-    for i, (a, b) in enumerate(zip(got, wanted, strict=True)):
+    expect(len(actual) == len(expected), f"{what}: expected {len(expected)} statistics; got {len(actual)}")
+    for i, (a, b) in enumerate(zip(actual, expected, strict=True)):
         expect_equal(a.counts, b.counts, f"{what}, stats[{i}].counts")
         expect_equal(a.sums, b.sums, f"{what}, stats[{i}].sums", exact=False)
         expect_equal(a.hits, b.hits, f"{what}, stats[{i}].hits")
@@ -179,7 +192,7 @@ def expect_same_stats(
             expect_equal(a.sketch.keys, b.sketch.keys, f"{what}, stats[{i}].sketch.keys")
 
 
-def _same(got: Tensor, wanted: Tensor, exact: bool) -> bool:
-    if exact or not wanted.is_floating_point():
-        return torch.equal(got, wanted)
-    return torch.allclose(got.double(), wanted.double(), rtol=ROUNDING, atol=ROUNDING, equal_nan=True)
+def _same(actual: Tensor, expected: Tensor, exact: bool) -> bool:
+    if exact or not expected.is_floating_point():
+        return torch.equal(actual, expected)
+    return torch.allclose(actual.double(), expected.double(), rtol=ROUNDING, atol=ROUNDING, equal_nan=True)

@@ -8,7 +8,7 @@ from torch import Tensor
 from codebound.errors import InputError
 from codebound.quantize.contract.case import (
     Case,
-    Skipped,
+    SkipCheck,
     expect,
     expect_equal,
     expect_error,
@@ -35,13 +35,16 @@ def index_form(case: Case) -> None:
     quantizer = case.ready()
     depth = len(quantizer.codebook_sizes)
     for training in (False, True):
+        # Type and shape.
         indices = quantizer.train(training)(case.z).indices
         expect(indices.dtype == torch.int64, f"indices: expected int64; got {indices.dtype}")
-        wanted = [len(case.z), depth]
+        shape = [len(case.z), depth]
         expect(
-            list(indices.shape) == wanted,
-            f"indices: expected {wanted}, one per codebook in the last axis; got {list(indices.shape)}",
+            list(indices.shape) == shape,
+            f"indices: expected {shape}, one per codebook in the last axis; got {list(indices.shape)}",
         )
+
+        # Each index below the size of its codebook; in training a stage may be left out.
         sizes = torch.tensor(quantizer.codebook_sizes)
         low = torch.zeros_like(sizes)
         if training and any(getattr(module, "depth_dropout", 0.0) for module in quantizer.modules()):
@@ -56,13 +59,18 @@ def index_form(case: Case) -> None:
 
 def result_form(case: Case) -> None:
     """Statistics in training only; `loss` is a finite scalar, the weighted sum of the dict `losses`."""
+    # Statistics belong to training.
     quantizer = case.ready()
     stats = quantizer(case.z).stats
     expect(stats == (), f"stats: expected () in eval; got {len(stats)} entries")
+
+    # A finite scalar to be added to a user's loss.
     result = quantizer.train()(case.z)
     expect(isinstance(result.losses, dict), f"losses: expected a dict; got {type(result.losses).__name__}")
     expect(result.loss.shape == (), f"loss: expected a scalar; got shape {list(result.loss.shape)}")
     expect(bool(result.loss.isfinite()), f"loss: expected a finite value; got {result.loss.item()}")
+
+    # It is made of the terms that it names.
     weights = getattr(quantizer, "loss_weights", None)
     if weights is None and result.losses:
         return  # nothing says how the terms are weighted
@@ -78,6 +86,7 @@ def input_dtypes(case: Case) -> None:
         if training:
             case.need_deterministic()
         for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+            # Whatever the type of z, the result has it, and its gradient is finite.
             z = case.z.to(dtype, copy=True).requires_grad_()
             result = quantizer(z)
             expect(result.z_q.dtype == dtype, f"z_q for {dtype} z: expected {dtype}; got {result.z_q.dtype}")
@@ -86,6 +95,8 @@ def input_dtypes(case: Case) -> None:
             )
             gradient = _gradient(z, result.z_q.float().sum() + result.loss)
             expect(bool(gradient.isfinite().all()), f"{dtype} z: expected finite gradients")
+
+            # Half precision is a matter of the input alone: the search is in float32.
             if dtype.itemsize < 4:
                 expect_equal(result.indices, quantizer(z.detach().float()).indices, f"indices for {dtype} z")
 
@@ -96,33 +107,42 @@ def autocast(case: Case) -> None:
     for training in (False, True):
         if training:
             case.need_deterministic()
+
+        # What comes without autocast.
         quantizer = case.ready(training)
         leaf = z.clone().requires_grad_()
-        wanted = quantizer(leaf)
-        gradient = _gradient(leaf, wanted.z_q.square().sum() + wanted.loss)
+        expected = quantizer(leaf)
+        expected_gradient = _gradient(leaf, expected.z_q.square().sum() + expected.loss)
+
+        # The same under autocast to either half precision.
         for dtype in (torch.bfloat16, torch.float16):
             with torch.autocast("cpu", dtype=dtype):
-                got, encoded = quantizer(leaf), quantizer.encode(z)
+                actual, encoded = quantizer(leaf), quantizer.encode(z)
             what = f"under autocast to {dtype}, {'training' if training else 'eval'}"
-            expect_same_result(got, wanted, what, case.exact)
-            found = _gradient(leaf, got.z_q.square().sum() + got.loss)
-            expect_equal(found, gradient, f"gradient {what}", exact=False)
+            expect_same_result(actual, expected, what, case.exact)
+            actual_gradient = _gradient(leaf, actual.z_q.square().sum() + actual.loss)
+            expect_equal(actual_gradient, expected_gradient, f"gradient {what}", exact=False)
             if not training:
-                expect_equal(encoded, wanted.indices, f"encode {what}")
+                expect_equal(encoded, expected.indices, f"encode {what}")
 
 
 def mask_invariance(case: Case) -> None:
     """Masked tokens: index −1, z_q 0, no gradient; the rest is as if they were not there."""
     case.need_deterministic()
+
+    # What comes of the unmasked tokens alone.
     mask = torch.arange(len(case.z)) % 3 != 1
     quantizer = case.ready(training=True)
     alone = quantizer(case.z[mask])
     for filling in (1e4, float("nan")):
+        # The same batch with something harmful where it is masked: that leaves no trace.
         z = torch.where(mask.unsqueeze(-1), case.z, filling).requires_grad_()
         result = quantizer(z, mask=mask)
         what = f"a batch with masked tokens of {filling}"
         expect(bool((result.indices[~mask] == -1).all()), f"{what}: expected index −1 where masked")
         expect(bool((result.z_q[~mask] == 0).all()), f"{what}: expected z_q 0 where masked")
+
+        # The unmasked tokens are as they were alone, statistics included.
         valid = result._replace(indices=result.indices[mask], z_q=result.z_q[mask])
         expect_same_result(valid, alone, what, case.exact)
         for stat in result.stats:
@@ -130,6 +150,8 @@ def mask_invariance(case: Case) -> None:
                 int(stat.non_finite) == 0,
                 f"{what}: a masked token must not count as non-finite: {stat.non_finite}",
             )
+
+        # No gradient flows into what is masked.
         gradient = _gradient(z, result.z_q.sum() + result.loss)
         expect(bool((gradient[~mask] == 0).all()), f"{what}: expected no gradient where masked")
         expect(bool(gradient.isfinite().all()), f"{what}: expected finite gradients")
@@ -138,16 +160,22 @@ def mask_invariance(case: Case) -> None:
 def non_finite_tokens(case: Case) -> None:
     """NaN and Inf tokens: index −1, z_q 0, zero gradient, and the rest is as if they were not there."""
     case.need_deterministic()
+
+    # A batch with NaN and both infinities in one coordinate of a token each.
     bad = {3: float("nan"), 11: float("inf"), 20: float("-inf")}
     good = torch.ones(len(case.z), dtype=torch.bool)
     good[list(bad)] = False
     z = case.z.clone()
     for row, value in bad.items():
         z[row, row % z.shape[1]] = value
+
+    # What comes of the good tokens alone, and of all.
     quantizer = case.ready(training=True)
     alone = quantizer(case.z[good])
     leaf = z.clone().requires_grad_()
     result = quantizer(leaf)
+
+    # A bad token has no index and no reproduction.
     for row, value in bad.items():
         what = f"a token with {value}"
         expect(
@@ -155,22 +183,30 @@ def non_finite_tokens(case: Case) -> None:
             f"{what}: expected index −1; got {result.indices[row].tolist()}",
         )
         expect(bool((result.z_q[row] == 0).all()), f"{what}: expected z_q 0; got {result.z_q[row].tolist()}")
+
+    # The good ones are as they were alone.
     valid = result._replace(indices=result.indices[good], z_q=result.z_q[good])
     expect_same_result(valid, alone, "a batch with NaN and Inf tokens", case.exact)
+
+    # A bad token must not spoil the gradient of the others.
     gradient = _gradient(leaf, result.z_q.sum() + result.loss)
     expect(bool(gradient.isfinite().all()), "NaN and Inf tokens: expected finite gradients everywhere")
     expect(bool((gradient[~good] == 0).all()), "NaN and Inf tokens: expected zero gradient at them")
+
+    # Nor does it get an index in eval.
     encoded = quantizer.eval().encode(z)
     expect(bool((encoded[~good] == -1).all()), "encode of NaN and Inf tokens: expected −1")
 
 
 def empty_batch(case: Case) -> None:
     """No tokens, or only masked ones: right shapes, zero z_q, finite loss, and a harmless update."""
+    # A batch without a token, and one whose tokens are all masked.
     depth = len(case.original.codebook_sizes)
     nothing = case.z[:0]
     masked = torch.zeros(len(case.z), dtype=torch.bool)
     for z, mask, what in ((nothing, None, "empty batch"), (case.z, masked, "all-masked batch")):
         for training in (False, True):
+            # Shapes are right, values zero, and the loss is finite though there is nothing to average.
             quantizer = case.ready(training)
             leaf = z.clone().requires_grad_()
             result = quantizer(leaf, mask=mask)
@@ -179,6 +215,8 @@ def empty_batch(case: Case) -> None:
             expect(bool(result.loss.isfinite()), f"{what}: expected a finite loss; got {result.loss.item()}")
             gradient = _gradient(leaf, result.z_q.sum() + result.loss)
             expect(bool((gradient == 0).all()), f"{what}: expected zero gradients")
+
+            # An update with nothing leaves the state finite.
             if training:
                 report = quantizer.update_(result)
                 expect(report.tokens == 0, f"{what}: expected a report of 0 tokens; got {report.tokens}")
@@ -188,6 +226,7 @@ def empty_batch(case: Case) -> None:
 
 def decode_refuses_bad_indices(case: Case) -> None:
     """An index that is too large raises, and so does −1 unless its token is masked."""
+    # One index of a good batch is put out of range.
     quantizer = case.ready()
     good = quantizer.encode(case.z)
     for q, size in enumerate(quantizer.codebook_sizes):
@@ -197,6 +236,8 @@ def decode_refuses_bad_indices(case: Case) -> None:
             expect_error(
                 InputError, "indices", lambda i=indices: quantizer.decode(i), f"decode of index {bad}"
             )
+
+    # A masked token may have −1, and decodes to zero.
     mask = torch.arange(len(good)) != 2
     indices = torch.where(mask.unsqueeze(-1), good, -1)
     decoded = quantizer.decode(indices, mask=mask)
@@ -206,6 +247,7 @@ def decode_refuses_bad_indices(case: Case) -> None:
 
 def refuses_wrong_input(case: Case) -> None:
     """Wrong last size, integers, wrong masks and wrong indices: an InputError that names the argument."""
+    # A z of the wrong size or type, in every method that takes one.
     quantizer, z = case.ready(), case.z
     wide = torch.cat([z, z[:, :1]], dim=1)
     mask = torch.ones(len(z), dtype=torch.bool)
@@ -217,6 +259,8 @@ def refuses_wrong_input(case: Case) -> None:
         InputError, "mask", lambda: quantizer(z, mask=mask[1:]), "forward with a mask of the wrong shape"
     )
     expect_error(InputError, "mask", lambda: quantizer(z, mask=mask.float()), "forward with a float mask")
+
+    # Indices of the wrong type, number, or with a wrong mask.
     indices = quantizer.encode(z)
     expect_error(InputError, "indices", lambda: quantizer.decode(indices.float()), "decode of float indices")
     extra = torch.cat([indices, indices[:, :1]], dim=1)
@@ -231,12 +275,12 @@ def declared_jacobian(case: Case) -> None:
     quantizer = case.ready(training=True)
     declared = quantizer.declared_jacobian(case.z[:64].double())
     if declared is None:
-        raise Skipped("no Jacobian is declared")
+        raise SkipCheck("no Jacobian is declared")
     z = case.z[:64].double().requires_grad_()
     direction = torch.randn(z.shape, generator=torch.Generator().manual_seed(case.seed), dtype=torch.float64)
     gradient = _gradient(z, (quantizer(z).z_q * direction).sum())
-    wanted = (direction.unsqueeze(-2) @ declared.detach()).squeeze(-2)
-    worst = float((gradient - wanted).detach().abs().max() / wanted.abs().max().clamp_min(1.0))
+    expected = (direction.unsqueeze(-2) @ declared.detach()).squeeze(-2)
+    worst = float((gradient - expected).detach().abs().max() / expected.abs().max().clamp_min(1.0))
     expect(worst < 1e-5, f"∂z_q/∂z differs from the declared Jacobian by {worst:.1e} (relative)")
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from codebound.quantize.contract.case import (
     Case,
-    Skipped,
+    SkipCheck,
     difference,
     expect,
     expect_equal,
@@ -36,18 +36,24 @@ def compiles(case: Case) -> None:
     for training in (False, True):
         if training:
             case.need_deterministic()
+
+        # The whole forward must be one graph.
         quantizer = case.ready(training)
         torch._dynamo.reset()
         compiled = torch.compile(quantizer, fullgraph=True, backend="aot_eager")
+
+        # Eager and compiled runs on equal inputs give equal results.
         mask = torch.arange(len(case.z)) % 4 != 0
         leaves = [case.z.clone().requires_grad_() for _ in range(2)]
-        wanted, got = quantizer(leaves[0], mask=mask), compiled(leaves[1], mask=mask)
+        expected, actual = quantizer(leaves[0], mask=mask), compiled(leaves[1], mask=mask)
         what = f"compiled, {'training' if training else 'eval'}"
-        expect_same_result(got, wanted, what, case.exact)
-        total = wanted.z_q.sum() + wanted.loss
+        expect_same_result(actual, expected, what, case.exact)
+
+        # And equal gradients, where there are any.
+        total = expected.z_q.sum() + expected.loss
         if total.requires_grad:
             total.backward()
-            (got.z_q.sum() + got.loss).backward()
+            (actual.z_q.sum() + actual.loss).backward()
             for leaf, name in zip(leaves, ("eager", "compiled"), strict=True):
                 expect(leaf.grad is not None, f"{what}: no gradient in the {name} run")
             gradients: list[Tensor] = [leaf.grad for leaf in leaves if leaf.grad is not None]
@@ -77,13 +83,16 @@ def run_two_ranks(cases: Sequence[Case]) -> dict[int, str]:
     Plain subprocesses, not `multiprocessing`: nothing re-imports the caller's main module. The quantizers
     travel by cloudpickle, so that classes of a notebook or of a function pass too.
     """
+    # What the two processes need goes into a folder: the import path, and the cases as they are.
     if not dist.is_available():
-        raise Skipped("torch.distributed is not available")
+        raise SkipCheck("torch.distributed is not available")
     limit = TIMEOUT + 30.0 * len(cases)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         (path / "path.json").write_text(json.dumps(sys.path))
         (path / "cases.pkl").write_bytes(cloudpickle.dumps(list(cases)))
+
+        # Two processes of this Python, each told its rank.
         program = f"from {__name__} import _rank_main; _rank_main()"
         paths = os.pathsep.join(p for p in sys.path if p)
         # The loopback device: gloo's default is where the host's name points, which may be nowhere.
@@ -98,6 +107,8 @@ def run_two_ranks(cases: Sequence[Case]) -> dict[int, str]:
             )
             for rank in range(2)
         ]
+
+        # Wait for both; whatever happens, none of them is left behind.
         try:
             outputs = [process.communicate(timeout=limit)[0] for process in ranks]
         except subprocess.TimeoutExpired:
@@ -106,19 +117,25 @@ def run_two_ranks(cases: Sequence[Case]) -> dict[int, str]:
             for process in ranks:
                 process.kill()
                 process.wait()
+
+        # A rank that died says why; else each has written which cases failed in it.
         for rank, process in enumerate(ranks):
             if process.returncode != 0:
                 return dict.fromkeys(range(len(cases)), f"rank {rank} failed: {outputs[rank][-2000:]}")
-        found = [json.loads((path / f"rank{rank}.json").read_text()) for rank in range(2)]
-    return {int(i): message for part in found for i, message in part.items()}
+        failures = [json.loads((path / f"rank{rank}.json").read_text()) for rank in range(2)]
+    return {int(i): message for part in failures for i, message in part.items()}
 
 
 def _rank_main() -> None:
+    """What each of the two processes does; its failures go into a file of the folder that it is given."""
+    # Every case in this process alone: what the two together must come to. Quantizers are built before the group.
     folder, rank = Path(sys.argv[1]), int(sys.argv[2])
     sys.path[:] = json.loads((folder / "path.json").read_text())
     torch.set_num_threads(1)
     cases: list[Case] = cloudpickle.loads((folder / "cases.pkl").read_bytes())
     alone = [_run(case, None) for case in cases]
+
+    # Join the other rank.
     dist.init_process_group(
         "gloo",
         init_method=(folder / "store").as_uri(),
@@ -126,13 +143,15 @@ def _rank_main() -> None:
         world_size=2,
         timeout=timedelta(seconds=TIMEOUT / 2),
     )
+
+    # Each case again on this rank's part of the batches; the first step with another state is reported.
     failures = {}
-    for i, (case, wanted) in enumerate(zip(cases, alone, strict=True)):
-        for step, (got, one) in enumerate(zip(_run(case, rank), wanted, strict=True)):
-            found = difference(got, one, case.exact)
-            if found is not None and i not in failures:
+    for i, (case, expected) in enumerate(zip(cases, alone, strict=True)):
+        for step, (actual, one) in enumerate(zip(_run(case, rank), expected, strict=True)):
+            problem = difference(actual, one, case.exact)
+            if problem is not None and i not in failures:
                 when = "init_" if step == 0 else f"update {step}"
-                failures[i] = f"rank {rank} after {when}: expected the state of one process; {found}"
+                failures[i] = f"rank {rank} after {when}: expected the state of one process; {problem}"
     dist.destroy_process_group()
     (folder / f"rank{rank}.json").write_text(json.dumps(failures))
 
@@ -144,6 +163,7 @@ def _run(case: Case, rank: int | None) -> list[dict[str, Tensor]]:
         cut = 2 * len(batch) // 5
         return batch if rank is None else batch[:cut] if rank == 0 else batch[cut:]
 
+    # Initialise and train; the state is kept after every step.
     quantizer = case.fresh()
     torch.manual_seed(case.seed)
     quantizer.init_(part(case.latents))

@@ -15,7 +15,7 @@ from codebound.errors import InputError
 from codebound.quantize.base import Quantizer
 from codebound.quantize.contract.case import (
     Case,
-    Skipped,
+    SkipCheck,
     expect,
     expect_equal,
     expect_error,
@@ -26,6 +26,7 @@ from codebound.quantize.contract.case import (
 
 def forward_is_pure(case: Case) -> None:
     """A training forward changes no state: not alone, not before `init_`, not recomputed in a checkpoint."""
+    # Neither a forward nor an encode leaves a trace in the state.
     for quantizer, what in (
         (case.ready(True), "a training forward"),
         (case.fresh(), "a forward before init_"),
@@ -34,6 +35,8 @@ def forward_is_pure(case: Case) -> None:
         quantizer(case.z)
         quantizer.encode(case.z)
         expect_same_state(state(quantizer), before, what)
+
+    # Nor does a forward that a checkpoint runs a second time inside backward.
     quantizer = case.ready(training=True)
     before = state(quantizer)
 
@@ -41,6 +44,7 @@ def forward_is_pure(case: Case) -> None:
         result = quantizer(x)
         return result.z_q.square().sum() + result.loss
 
+    # The gradient is the same with and without the checkpoint.
     gradients = []
     for recompute in (True, False):
         z = case.z.clone().requires_grad_()
@@ -59,7 +63,7 @@ def forward_is_pure(case: Case) -> None:
 def init_before_update(case: Case) -> None:
     """`update_` before `init_` raises, where `init_` does anything; eval results are no update."""
     if not case.initialises:
-        raise Skipped("init_ changes nothing")
+        raise SkipCheck("init_ changes nothing")
     quantizer = case.fresh()
     result = quantizer(case.z)
     expect_error(InputError, "init_", lambda: quantizer.update_(result), "update_ before init_")
@@ -81,6 +85,7 @@ def init_is_deterministic(case: Case) -> None:
 
 def update_reports(case: Case) -> None:
     """The report counts valid and non-finite tokens, and NaN and Inf leave no trace in the state."""
+    # A batch with two bad tokens, and the same batch without them.
     case.need_deterministic()
     z = case.z.clone()
     z[3, 0], z[11, -1] = float("nan"), float("inf")
@@ -88,13 +93,17 @@ def update_reports(case: Case) -> None:
     quantizer, clean = case.ready(training=True), case.ready(training=True)
     result = quantizer(z)
     if not result.stats:
-        raise Skipped("no statistics: there is no codebook to update")
+        raise SkipCheck("no statistics: there is no codebook to update")
+
+    # The report counts them, and the state is that of the good tokens alone.
     report = quantizer.update_(result)
     clean.update_(clean(case.z[good]))
     expect(
         report.tokens == int(good.sum()), f"report.tokens: expected {int(good.sum())}; got {report.tokens}"
     )
     expect(report.non_finite == 2, f"report.non_finite: expected 2; got {report.non_finite}")
+
+    # A figure for each codebook.
     for name in ("revived", "window_usage", "window_perplexity"):
         length = len(getattr(report, name))
         expect(length >= 1, f"report.{name}: expected an entry per codebook; got {length}")
@@ -140,6 +149,7 @@ def safetensors_round_trip(case: Case) -> None:
 
 
 def _round_trip(case: Case, travel: Callable[[dict[str, Tensor]], dict[str, Tensor]], what: str) -> None:
+    """Train, send the state through `travel` into a fresh quantizer, and train both on: they must stay equal."""
     batches = case.batches(6)
     first, last = batches[:3], batches[3:]  # in the midst of a window
     quantizer = case.ready(training=True)

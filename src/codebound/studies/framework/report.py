@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 from rich.table import Table
 
 from codebound import reporting
+from codebound.errors import InputError
 from codebound.files import write_text
 from codebound.reporting import page, plots
 from codebound.reporting.tables import claims_table, terminal_table
@@ -36,7 +37,7 @@ def write(run: StudyRun[Any]) -> Path:
     Each file is written beside its place and renamed, so that a reader never sees half of one.
 
     Raises:
-        InputError: a cell that lacks something.
+        InputError: a cell that lacks something, or a picture that it left.
     """
     folder, content = run.folder, run.content
     run.table.write(folder)
@@ -99,6 +100,10 @@ def _embedded(folder: Path, figure: Illustration) -> EmbeddedFigure:
     dark = ""
     if isinstance(figure.picture, Path):
         path = figure.picture
+        if not path.exists():
+            raise InputError(
+                f"{path} is missing: delete the cell that left it and run the same command again"
+            )
     else:
         drawn = figure.picture()
         path = plots.save(drawn, folder / "figures" / f"{figure.name}.png")

@@ -18,15 +18,14 @@ from torch import Tensor
 from codebound import search
 from codebound.reporting import plots
 from codebound.studies.population.settings import Scenario
-from codebound.studies.population.simulation import Simulation
-from codebound.studies.population.sources import generator, source, starts
+from codebound.studies.population.simulation import Simulation, generator, source, starts
 
 WINDOW = 40  # tokens per codeword
 FRAMES, HOLD = 40, 6  # the last picture stays for HOLD frames
-STRIP = (0, 4, 14, FRAMES - 1)  # frames of the still picture
 HALF = 5.0  # of the side of the picture
 ALIVE, DYING, BORN, DEAD = range(4)
 COLOURS = ("#cfe3f3", "#f2b8b0", "#bfe3c4", "#e9ebee")
+EDGE = "#8f99a5"
 WORDS = ("hit in this window", "died: no hit any more", "returned: hit again", "dead: no hit, as before")
 SCENARIOS = tuple(
     Scenario(
@@ -67,7 +66,7 @@ def record(seed: int) -> Film:
         for _ in range(FRAMES):
             hits = sum(simulation.step()[0] for _ in range(steps))
             now = torch.as_tensor(hits) > 0
-            fates.append(_fate(before, now))
+            fates.append(torch.where(now, torch.where(before, ALIVE, BORN), torch.where(before, DYING, DEAD)))
             books.append(simulation.state.codewords[0].clone())
             before = now
     shape = (len(SCENARIOS), FRAMES)
@@ -76,12 +75,6 @@ def record(seed: int) -> Film:
         torch.stack(fates).unflatten(0, shape),
         draw(1500, generator(SCENARIOS[0], seed, "film points")),
     )
-
-
-def _fate(before: Tensor, now: Tensor) -> Tensor:
-    fate = torch.where(now, ALIVE, DEAD)
-    fate = torch.where(now & ~before, BORN, fate)
-    return torch.where(~now & before, DYING, fate)
 
 
 def write_gif(path: Path, film: Film) -> None:
@@ -97,24 +90,6 @@ def write_gif(path: Path, film: Film) -> None:
     small[0].save(
         path, format="GIF", save_all=True, append_images=small[1:], duration=250, loop=0, optimize=True
     )
-
-
-def write_strip(path: Path, film: Film) -> None:
-    """A few frames below each other's updates: rows SGD and EMA, columns windows."""
-    frames = [i for i in STRIP if i < film.fates.shape[1]]
-    figure = plots.new_figure(3.1 * len(frames), 7.4)
-    grid = figure.subplots(len(SCENARIOS), len(frames), squeeze=False)
-    for row, scenario in enumerate(SCENARIOS):
-        for column, frame in enumerate(frames):
-            _draw(grid[row][column], film, row, frame, f"{scenario.update.upper()}, window {frame + 1}")
-    figure.legend(handles=_legend(), loc="outside lower center", ncol=5, fontsize=9, frameon=False)
-    figure.suptitle(
-        "How codewords live and die: a 2-D source, its codewords and their cells, by window of training",
-        fontsize=11,
-        x=0.01,
-        ha="left",
-    )
-    plots.save(figure, path)
 
 
 def _picture(film: Film, frame: int) -> Image.Image:
@@ -135,31 +110,22 @@ def _draw(axes: Axes, film: Film, row: int, frame: int, title: str) -> None:
     side = np.linspace(-HALF, HALF, 280, dtype=np.float32)
     grid = torch.from_numpy(np.stack(np.meshgrid(side, side), -1))
     cells = search.nearest(grid, books, certify=False).numpy()
-    extent = (-HALF, HALF, -HALF, HALF)
-    axes.imshow(
-        fates.numpy()[cells], origin="lower", extent=extent, cmap=ListedColormap(COLOURS), vmin=0, vmax=3,
-        interpolation="nearest",
-    )  # fmt: skip
     edge = np.zeros(cells.shape, dtype=bool)
     edge[1:] |= cells[1:] != cells[:-1]
     edge[:, 1:] |= cells[:, 1:] != cells[:, :-1]
-    axes.imshow(
-        np.where(edge, 1.0, np.nan), origin="lower", extent=extent, cmap=ListedColormap(["#8f99a5"]), alpha=0.8,
-        interpolation="nearest",
-    )  # fmt: skip
+    place: dict[str, Any] = {"origin": "lower", "extent": (-HALF, HALF) * 2, "interpolation": "nearest"}
+    axes.imshow(fates.numpy()[cells], cmap=ListedColormap(COLOURS), vmin=0, vmax=3, **place)
+    axes.imshow(np.where(edge, 1.0, np.nan), cmap=ListedColormap([EDGE]), alpha=0.8, **place)
     axes.scatter(*film.points.T.numpy(), s=1.2, color="#5b6470", alpha=0.35, linewidths=0)
     dead = (fates == DEAD) | (fates == DYING)
     axes.scatter(*books[~dead].T.numpy(), s=16, color="#0b63a5", linewidths=0, zorder=3)
     axes.scatter(*books[dead].T.numpy(), s=20, color="#b3261e", marker="x", linewidths=1.3, zorder=3)
     axes.set(xlim=(-HALF, HALF), ylim=(-HALF, HALF), xticks=[], yticks=[])
-    axes.set_title(
-        f"{title}: {int(dead.sum())} of {len(dead)} dead", loc="left", fontsize=10, fontweight="bold", pad=5
-    )
+    words = f"{title}: {int(dead.sum())} of {len(dead)} dead"
+    axes.set_title(words, loc="left", fontsize=10, fontweight="bold", pad=5)
 
 
 def _legend() -> list[Line2D]:
-    cells = [
-        Line2D([], [], marker="s", ls="", color=colour, mec="#8f99a5", ms=9, label=word)
-        for colour, word in zip(COLOURS, WORDS, strict=True)
-    ]
+    look: dict[str, Any] = {"marker": "s", "ls": "", "mec": EDGE, "ms": 9}
+    cells = [Line2D([], [], color=c, label=word, **look) for c, word in zip(COLOURS, WORDS, strict=True)]
     return [*cells, Line2D([], [], marker=".", ls="", color="#5b6470", ms=5, label="the source")]

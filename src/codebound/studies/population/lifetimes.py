@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from codebound.reporting.long_table import finite
 from codebound.reporting.statistics import mean_interval
 from codebound.studies.population.settings import REVIVAL
 from codebound.theory.population import passage_time
@@ -28,23 +29,17 @@ def measure(seed: int) -> dict[str, Any]:
             for what, start in (("extinction", BATCH / SIZE), ("recovery", 0.0)):
                 times = _simulate(p, decay, threshold, start, rng)
                 theory = passage_time(p, BATCH, decay, threshold, start)
-                row = {"what": what, "decay": decay, "share": share, "theory": theory}
-                if theory == float("inf"):
-                    row["theory"] = None
+                row = {"what": what, "decay": decay, "share": share, "theory": finite(theory)}
                 rows.append(row | {"simulation": None if times is None else mean_interval(times).to_json()})
     return {"batch_size": BATCH, "codebook_size": SIZE, "threshold": threshold, "rows": rows}
 
 
-def _simulate(
-    p: float, decay: float, threshold: float, start: float, rng: np.random.Generator
-) -> np.ndarray | None:
-    """First crossing of each chain; None if one takes longer than `LONGEST`."""
-    mass, times = np.full(CHAINS, start), np.full(CHAINS, np.nan)
-    dying = start >= threshold
-    active = np.arange(CHAINS)
+def _simulate(p: float, decay: float, threshold: float, start: float, rng: np.random.Generator) -> Any:
+    """Steps to the first crossing of each chain; None if one takes longer than `LONGEST`."""
+    mass, times, active = np.full(CHAINS, start), np.full(CHAINS, np.nan), np.arange(CHAINS)
     for step in range(1, LONGEST + 1):
         mass = decay * mass + (1 - decay) * rng.binomial(BATCH, p, len(mass))
-        crossed = (mass < threshold) == dying
+        crossed = (mass < threshold) == (start >= threshold)
         times[active[crossed]] = step
         active, mass = active[~crossed], mass[~crossed]
         if not len(active):

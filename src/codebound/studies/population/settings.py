@@ -18,7 +18,7 @@ InitName = Literal["uniform", "normal", "xavier", "sample"]
 Role = Literal["held_out", "development", "revival", "sweep", "own"]
 
 REVIVAL = Resample()
-_HERE = files("codebound.studies.population")
+LIFETIMES, FILM = "lifetimes", "film"  # cells of every run beside its scenarios
 
 
 class Scenario(config.Settings):
@@ -46,9 +46,8 @@ class Scenario(config.Settings):
     @property
     def memory_hits(self) -> float:
         """Hits that a codeword of probability 1/K remembers: B/(K(1−γ)) for EMA, B/(2·lr) for SGD."""
-        if self.update == "ema":
-            return self.batch_size / (self.codebook_size * (1 - self.decay))
-        return self.batch_size / (2 * self.lr)
+        ema = self.update == "ema"
+        return self.batch_size / (self.codebook_size * (1 - self.decay) if ema else 2 * self.lr)
 
     @property
     def revive_below(self) -> float:
@@ -60,35 +59,23 @@ class Settings(config.Settings):
     """Which scenarios, for how long, how often."""
 
     sweep: bool = Field(False, description="also the sweep around two bases")
-    scenarios: tuple[Scenario, ...] = Field(
-        (), description="your own in place of the package's, each {name, update, codebook_size, ...}"
-    )
+    scenarios: tuple[Scenario, ...] = Field((), description="your own, {name, update, codebook_size, ...}")
     window: int = Field(50, ge=1, description="tokens per codeword; dead: no hit in it")
     windows: int = Field(20, ge=2, description="length of a run")
-    codewords: int = Field(
-        8192,
-        ge=16,
-        description="per held-out scenario: 8192 / K runs; half for development and revival, a quarter for the sweep",
-    )
+    codewords: int = Field(8192, ge=16, description="per held-out scenario: 8192 / K runs; fewer for others")
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
     def _names_differ(self) -> Settings:
-        names = [s.name for s in self.scenarios]
+        names = [*(scenario.name for scenario in self.scenarios), LIFETIMES, FILM]
         if len(set(names)) < len(names):
-            raise ValueError("scenarios must have different names")
-        if taken := {"lifetimes", "film"} & set(names):
-            raise ValueError(
-                f"no scenario can be named {taken.pop()}: a cell of that name belongs to every run"
-            )
+            raise ValueError(f"scenarios must have different names, none of them {LIFETIMES} or {FILM}")
         return self
 
     @property
     def all(self) -> list[Scenario]:
         """The scenarios to run, those that decide first."""
-        if self.scenarios:
-            return list(self.scenarios)
-        return package_scenarios(sweep=self.sweep)
+        return list(self.scenarios) or package_scenarios(sweep=self.sweep)
 
     def runs(self, scenario: Scenario) -> int:
         """How many codebooks are trained."""
@@ -103,11 +90,13 @@ class Settings(config.Settings):
 
 def package_scenarios(*, sweep: bool) -> list[Scenario]:
     """Held-out, development and revival settings, and those of the sweep."""
-    text = "\n".join(_HERE.joinpath(f"{n}.yaml").read_text("utf-8") for n in ("held_out", "development"))
-    raw: dict[str, Any] = yaml.safe_load(text)
+    here = files("codebound.studies.population")
+    raw: dict[str, Any] = {}
+    for name in ("held_out", "development"):
+        raw |= yaml.safe_load(here.joinpath(f"{name}.yaml").read_text("utf-8"))
     roles: tuple[Role, ...] = ("held_out", "development", "revival")
-    found = [Scenario(role=role, **values) for role in roles for values in raw[role]]
-    return found + (list(_sweep(**raw["sweep"])) if sweep else [])
+    scenarios = [Scenario(role=role, **values) for role in roles for values in raw[role]]
+    return scenarios + (list(_sweep(**raw["sweep"])) if sweep else [])
 
 
 def _sweep(bases: list[dict[str, Any]], changes: dict[str, list[Any]]) -> Iterator[Scenario]:
@@ -116,7 +105,5 @@ def _sweep(bases: list[dict[str, Any]], changes: dict[str, list[Any]]) -> Iterat
         other = "lr" if base["update"] == "ema" else "decay"
         for key, values in changes.items():
             for value in values if key != other else ():
-                yield Scenario(
-                    role="sweep",
-                    **base | {key: value, "name": f"{base['name']}-{key}={value}", "varied": key},
-                )
+                changed = {key: value, "name": f"{base['name']}-{key}={value}", "varied": key}
+                yield Scenario(role="sweep", **base | changed)
