@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+# Bytecode is kept, even where the environment says not to: half of what a test process costs is compiling.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 TYPED := --jaxtyping-packages=codebound,beartype.beartype
 
 .DEFAULT_GOAL := help
@@ -24,8 +25,8 @@ demo: $(READY)  ## run the initialisation study on three seeds and write its rep
 	$(BIN)/codebound study init --quick --out runs/demo
 
 test: $(READY)  ## run the tests
-	$(PYTEST) -n 2 -m "not slow and not untyped" $(TYPED)
-	$(PYTEST) -n 2 -m "untyped and not slow"
+	$(PYTEST) -n 2 --dist loadfile -m "not slow and not untyped" $(TYPED)
+	$(PYTEST) -m "untyped and not slow"
 
 test-slow: $(READY)  ## run the tests that take minutes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,dask,hf,wandb,tensorboard,jxl]'

@@ -95,7 +95,7 @@ def test_as_good_as_faiss_from_every_start(name: str) -> None:
 def test_no_churn(batch: int) -> None:
     train, _ = draw(0)
     layer = begun(KMeans(1, "sample"), 0, train[: 16 * SIZE])
-    replaced(layer, train, batch, 200)
+    replaced(layer, train, batch, max(50, 102_400 // batch))  # two windows or more
     steps = 3 * math.ceil(layer.revival.window * SIZE / batch)  # three windows
     assert max(replaced(layer, train, batch, steps, seed=1)) < 0.01 * SIZE
 

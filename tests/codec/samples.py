@@ -1,5 +1,7 @@
 """Grids and priors for tests of files: deterministic, small, of every codebook size."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from codebound.priors import digits
@@ -9,6 +11,7 @@ from codebound.priors.network import Inputs, Layer, Network
 SIZES = (2, 3, 7, 64, 255, 256, 257, 511, 512, 513, 1000, 1024, 4097, 16_384, 65_535, 65_536)
 
 
+@lru_cache(maxsize=32)
 def random_prior(sizes: tuple[int, ...], seed: int = 0, width: int = 4, hidden: int = 8) -> GridPrior:
     """Networks of random integers: they predict nothing, sharply."""
     rng = np.random.default_rng(seed)

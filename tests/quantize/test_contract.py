@@ -6,7 +6,7 @@ from zoo import RESAMPLE, VECTOR
 
 from codebound import VectorQuantizer, check_quantizer
 from codebound.errors import InputError
-from codebound.quantize.contract import CHECKS, ContractError, check_two_ranks
+from codebound.quantize.contract import CHECKS, ContractError
 
 # Run without the jaxtyping hook, which refuses wrong input before our code sees it; the ranks are `test_zoo.py`'s.
 ELSEWHERE = {"compiles", "exports", "two_ranks", "refuses_wrong_input"}
@@ -223,23 +223,6 @@ def test_it_catches_an_export_for_one_length_only() -> None:
 
     with pytest.raises(ContractError, match="exports: "):
         check_quantizer(LooksAtLength(8, 16), checks=["exports"])
-
-
-def test_it_catches_ranks_that_drift_apart_late() -> None:
-    class Alone(VectorQuantizer):  # of a function: travels by value
-        def update_(self, *results):
-            from codebound.quantize import sync
-
-            if int(self.codebook.step) < 30:
-                return super().update_(*results)
-            before, sync.world_size = sync.world_size, lambda: 1
-            try:
-                return super().update_(*results)
-            finally:
-                sync.world_size = before
-
-    with pytest.raises(ContractError, match=r"Alone[\s\S]*after update 31"):
-        check_two_ranks(Alone(8, 16))
 
 
 def test_one_message_lists_every_failure() -> None:

@@ -15,7 +15,7 @@ from zoo import EVERY, INITS, RANDOM, Sign
 import codebound.quantize
 from codebound import VectorQuantizer, check_quantizer
 from codebound.quantize import Quantizer, Residual, assign, estimator, form, init, revival, update
-from codebound.quantize.contract import CHECKS, check_two_ranks
+from codebound.quantize.contract import CHECKS, ContractError, check_two_ranks
 from codebound.quantize.contract.case import Case
 from codebound.quantize.contract.machinery import STEPS
 
@@ -127,8 +127,29 @@ def test_inductor_gives_what_eager_gives(name: str) -> None:
 
 @pytest.mark.untyped
 def test_two_ranks() -> None:
-    """50 steps from k-means on, with revival; built before the process group; equal to one process bit for bit."""
-    check_two_ranks(*(EVERY[name] for name in RANKS), lambda: Sign(4))
+    """50 steps from k-means on, with revival; built before the process group; equal to one process bit for bit.
+
+    In the same pair of processes one whose ranks drift apart late: it is caught, and no other.
+    """
+
+    class Alone(VectorQuantizer):  # of a function: travels by value
+        def update_(self, *results):
+            from codebound.quantize import sync
+
+            if int(self.codebook.step) < 30:
+                return super().update_(*results)
+            before, sync.world_size = sync.world_size, lambda: 1
+            try:
+                return super().update_(*results)
+            finally:
+                sync.world_size = before
+
+    equal = [*(EVERY[name] for name in RANKS), lambda: Sign(4)]
+    with pytest.raises(ContractError, match="after update 31") as caught:
+        check_two_ranks(*equal, Alone(8, 16))
+    message = str(caught.value)
+    assert message.startswith(f"Alone (number {len(equal)}): ")
+    assert message.count("(number ") == 1
 
 
 @pytest.mark.untyped

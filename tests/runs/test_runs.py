@@ -71,6 +71,15 @@ def run(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory, pictures: str) -> Path:
+    """A finished run on the small pictures."""
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    code, _, err = train(folder, data=pictures)
+    assert code == 0, err
+    return folder
+
+
 def test_the_folder_holds_what_a_run_is(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
     assert names >= {
@@ -142,16 +151,16 @@ def test_psnr_ssim_and_ms_ssim_are_the_usual_ones(run: Path) -> None:
     assert evaluation.similarity(tokenizer, [p[..., :8, :8] for p in pictures])["ssim"] is None
 
 
-def test_a_run_is_not_overwritten_and_a_finished_one_resumes_to_itself(run: Path) -> None:
-    code, _, err = train(run)
+def test_a_run_is_not_overwritten_and_a_finished_one_resumes_to_itself(small: Path) -> None:
+    code, _, err = train(small)
     assert code == 2
     assert "--resume goes on with it" in err
-    before = {p.name: p.read_bytes() for p in (run / "model").iterdir()}
-    log = (run / "metrics.jsonl").read_bytes()
-    code, _, err = call("train", "--resume", "--out", str(run))
+    before = {p.name: p.read_bytes() for p in (small / "model").iterdir()}
+    log = (small / "metrics.jsonl").read_bytes()
+    code, _, err = call("train", "--resume", "--out", str(small))
     assert code == 0, err
-    assert {p.name: p.read_bytes() for p in (run / "model").iterdir()} == before
-    assert (run / "metrics.jsonl").read_bytes() == log
+    assert {p.name: p.read_bytes() for p in (small / "model").iterdir()} == before
+    assert (small / "metrics.jsonl").read_bytes() == log
 
 
 def test_other_settings_do_not_resume(run: Path) -> None:
@@ -167,9 +176,8 @@ def test_resume_needs_a_run(tmp_path: Path) -> None:
     assert "holds no run" in err
 
 
-def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path: Path, pictures: str, monkeypatch) -> None:
+def test_ctrl_c_leaves_a_run_that_goes_on(small: Path, tmp_path: Path, pictures: str, monkeypatch) -> None:
     step = trainer.Trainer.step
-    assert train(tmp_path / "whole", data=pictures)[0] == 0
 
     def interrupted(self):
         if self.progress.step == 6:
@@ -187,15 +195,15 @@ def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path: Path, pictures: str, monkeyp
     monkeypatch.setattr(trainer.Trainer, "step", step)
     code, _, err = call("train", "--resume", "--out", str(tmp_path / "cut"))
     assert code == 0, err
-    one, other = (f / "model" / "model.safetensors" for f in (tmp_path / "whole", tmp_path / "cut"))
+    one, other = (f / "model" / "model.safetensors" for f in (small, tmp_path / "cut"))
     assert one.read_bytes() == other.read_bytes()
 
 
-def test_reports_side_by_side(run: Path, tmp_path: Path) -> None:
+def test_reports_side_by_side(small: Path, pictures: str, tmp_path: Path) -> None:
     other = tmp_path / "fsq"
-    code, _, err = train(other, "--quantizer", "fsq", "--codebook-size", "64")
+    code, _, err = train(other, "--quantizer", "fsq", "--codebook-size", "64", data=pictures)
     assert code == 0, err
-    code, _, err = call("report", str(run), str(other), "--out", str(tmp_path / "both.html"))
+    code, _, err = call("report", str(small), str(other), "--out", str(tmp_path / "both.html"))
     assert code == 0, err
     text = (tmp_path / "both.html").read_text(encoding="utf-8")
     assert "<td><code>quantizer</code></td><td>vq-ema</td><td>fsq</td>" in text
@@ -203,7 +211,7 @@ def test_reports_side_by_side(run: Path, tmp_path: Path) -> None:
     final = json.loads((other / "final_metrics.json").read_text())
     assert final["held_out"]["gap_db"] is None  # FSQ bends its latents
     assert f"{final['held_out']['psnr']:.2f}" in text
-    figures = json.loads(call("report", str(run), str(other), "--json")[1])
+    figures = json.loads(call("report", str(small), str(other), "--json")[1])
     assert figures["fsq"] == final
     for tag in ("figure", "table", "details", "main"):
         assert text.count(f"<{tag}") == text.count(f"</{tag}>")

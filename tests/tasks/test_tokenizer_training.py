@@ -2,10 +2,14 @@
 
 import copy
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -42,6 +46,7 @@ class TestTask(TokenizerTask):
         return {"psnr": -self.tokenizer(x).reconstruction.item()}
 
 
+@cache
 def crops() -> Crops:
     pictures = [pyramid(p, 16, 3) for p in photographs("held_out")]
     return Crops("test", "crops", pictures[:3], pictures[3:], 16, 8)
@@ -114,17 +119,31 @@ def killed(folder: Path, at: int, where: str, update: str = "ema") -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
+@contextmanager
+def one_thread_only() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 
 
-def test_killed_in_a_checkpoint_and_resumed_is_the_uninterrupted_run(tmp_path: Path) -> None:
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    run(whole)
+@pytest.fixture(autouse=True)
+def one_thread():
+    with one_thread_only():
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """The uninterrupted run; it is only read."""
+    folder = tmp_path_factory.mktemp("training") / "whole"
+    with one_thread_only():
+        run(folder)
+    return folder
+
+
+def test_killed_in_a_checkpoint_and_resumed_is_the_uninterrupted_run(whole: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
     killed(broken, 15, "save")
     assert (
         log(broken)[-1]["step"] == 14
@@ -156,10 +175,11 @@ def test_codewords_are_revived_in_these_trainings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path: Path, damage: str) -> None:
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    run(whole)
-    run(broken)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
+    whole: Path, tmp_path: Path, damage: str
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(whole, broken)
     files = Checkpoints(broken / "checkpoints").files()
     last, before = files[0], files[1]
     content = bytearray(last.read_bytes())
@@ -174,12 +194,11 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path: Path
     same(whole, broken)
 
 
-def test_the_last_three_checkpoints_and_the_best_are_kept(tmp_path: Path) -> None:
-    run(tmp_path)
-    steps = Checkpoints(tmp_path / "checkpoints").files()
+def test_the_last_three_checkpoints_and_the_best_are_kept(whole: Path) -> None:
+    steps = Checkpoints(whole / "checkpoints").files()
     assert [int(path.name[5:13]) for path in steps] == [24, 20, 16]
-    scores = {row["step"]: row["psnr"] for row in log(tmp_path) if "psnr" in row and row["step"] > 0}
-    best = Checkpoints(tmp_path / "checkpoints").files("best")
+    scores = {row["step"]: row["psnr"] for row in log(whole) if "psnr" in row and row["step"] > 0}
+    best = Checkpoints(whole / "checkpoints").files("best")
     assert [int(path.name[5:13]) for path in best] == [max(scores, key=scores.__getitem__)]
 
 
@@ -241,10 +260,9 @@ def test_latents_that_are_not_finite_count_as_a_bad_step(tmp_path: Path) -> None
     assert not work.step().finite
 
 
-def test_ctrl_c_leaves_a_checkpoint_of_the_present_step(tmp_path: Path, monkeypatch) -> None:
+def test_ctrl_c_leaves_a_checkpoint_of_the_present_step(whole: Path, tmp_path: Path, monkeypatch) -> None:
     step = trainer.Trainer.step
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    run(whole)
+    broken = tmp_path / "broken"
 
     def interrupted(self):
         found = step(self)
