@@ -152,7 +152,7 @@ def test_the_ledger_of_this_study():
     assert topics.count("After training") == 11  # error, dead codes, steps x three inits; two ratios
     assert topics.count("Theory") == 5
     assert all(c.requires["codebook_size"] == 256 for c in ledger)
-    reachable = next(c for c in ledger if c.id == "A10-reachable")
+    reachable = next(c for c in ledger if c.id == "theory-reachable")
     assert "{converse" in reachable.theory
     mute = [c.id for c in ledger if not isinstance(c.expect, claims.Untested) and not c.theory]
     assert mute == [], "a refuted claim is shown with a sentence from theory"

@@ -136,10 +136,10 @@ def test_verdicts_of_measured_claims(told: fw.StudyRun[Settings]) -> None:
     ledger = [claim.model_copy(update={"requires": {}}) for claim in STUDY.claims(told)]
     verdicts = claims.judge(ledger, told.table.lookup, STUDY.facts(told))
     by_claim = {verdict.claim.id: verdict.status for verdict in verdicts if verdict.main}
-    assert by_claim["C4-mse"] is by_claim["C4-entropy"] is claims.Status.CONFIRMED
-    assert by_claim["C4-differ"] is claims.Status.REFUTED
-    assert by_claim["C3-lloyd"] is not claims.Status.NOT_TESTABLE
-    assert by_claim["C7-memory"] is not claims.Status.NOT_TESTABLE
+    assert by_claim["gradient-mse"] is by_claim["gradient-entropy"] is claims.Status.CONFIRMED
+    assert by_claim["gradient-differ"] is claims.Status.REFUTED
+    assert by_claim["error-lloyd"] is not claims.Status.NOT_TESTABLE
+    assert by_claim["cost-memory"] is not claims.Status.NOT_TESTABLE
 
 
 def test_the_expected_best_of_some_restarts_by_enumeration() -> None:

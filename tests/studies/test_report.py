@@ -125,11 +125,11 @@ def test_convergence_is_for_good_and_a_moving_curve_has_no_end():
 
 def test_claims_of_the_synthetic_run(run):
     verdicts = {v.claim.id: v for v in run.verdicts if v.main}
-    assert verdicts["A8-error-uniform"].status is Status.CONFIRMED
-    assert verdicts["A8-error-rd"].status is Status.REFUTED
-    assert "2.462" in verdicts["A8-error-rd"].reason, "the run's own limits are in the sentence"
-    assert verdicts["A10-thousand-times"].status is Status.REFUTED
-    assert verdicts["A2-pca"].status is Status.NOT_TESTABLE
+    assert verdicts["start-error-uniform"].status is Status.CONFIRMED
+    assert verdicts["start-error-rd"].status is Status.REFUTED
+    assert "2.462" in verdicts["start-error-rd"].reason, "the run's own limits are in the sentence"
+    assert verdicts["theory-thousand-times"].status is Status.REFUTED
+    assert verdicts["theory-pca"].status is Status.NOT_TESTABLE
 
 
 def test_another_size_is_not_what_the_claims_are_about(tmp_path):
@@ -148,7 +148,7 @@ def test_a_short_ledger_has_a_line_for_each_claim(run):
     assert len(short) == len({v.claim.id for v in run.verdicts})
     reasons = [v.reason for v in short if v.status is Status.REFUTED and v.reason]
     assert len(reasons) == len(set(reasons))
-    confirmed = next(v for v in short if v.claim.id == "A8-dead-rd")
+    confirmed = next(v for v in short if v.claim.id == "start-dead-rd")
     assert confirmed.status is Status.CONFIRMED
     assert confirmed.reason == ""
 

@@ -164,12 +164,12 @@ def test_the_gain_at_equal_rate_is_read_off_the_baselines_own_curve() -> None:
 def test_claims_are_judged_by_the_figures() -> None:
     verdicts = made_up(large_arms=["vq-ema", "vq-ema-norevival", "fsq"]).verdicts
     status = {verdict.id: verdict.status for verdict in verdicts}
-    assert status["B-collapse/codebook_size=16384,start=kmeans/usage"] is Status.CONFIRMED
-    assert status["B5-usage-ema/codebook_size=512,start=kmeans/usage"] is Status.REFUTED
-    assert status["B6-usage/codebook_size=16384,start=kmeans/usage"] is Status.REFUTED
-    assert status["B6-usage-fsq/codebook_size=16384,start=kmeans/usage"] is Status.CONFIRMED
-    assert status["B6-usage/codebook_size=65536,start=kmeans/usage"] is Status.NOT_TESTABLE
-    assert status["B5-absolute"] is Status.NOT_TESTABLE
+    assert status["use-collapse/codebook_size=16384,start=kmeans/usage"] is Status.CONFIRMED
+    assert status["use-usage-ema/codebook_size=512,start=kmeans/usage"] is Status.REFUTED
+    assert status["large-usage/codebook_size=16384,start=kmeans/usage"] is Status.REFUTED
+    assert status["large-usage-fsq/codebook_size=16384,start=kmeans/usage"] is Status.CONFIRMED
+    assert status["large-usage/codebook_size=65536,start=kmeans/usage"] is Status.NOT_TESTABLE
+    assert status["use-absolute"] is Status.NOT_TESTABLE
 
 
 def test_even_usage_is_that_of_throwing_balls_into_bins() -> None:

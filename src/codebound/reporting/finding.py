@@ -18,9 +18,9 @@ class Finding:
     items: tuple[str, ...] = ()  # a list after the text
 
 
-def typeset_all(found: Iterable[Finding | None]) -> list[Finding]:
+def typeset_all(findings: Iterable[Finding | None]) -> list[Finding]:
     """Those that there are, their numbers and signs as they look in print."""
-    return [Finding(f.title, typeset(f.text), tuple(map(typeset, f.items))) for f in found if f is not None]
+    return [Finding(f.title, typeset(f.text), tuple(map(typeset, f.items))) for f in findings if f is not None]
 
 
 def sides(differences: Mapping[str, Interval], above: str, below: str, undecided: str) -> str:

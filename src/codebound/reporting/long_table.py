@@ -90,17 +90,17 @@ class LongTable:
         Raises:
             ValueError: several cells of one seed have these levels.
         """
-        found: Values = {}
+        by_repeat: Values = {}
         for record in self._of(levels):
             value, repeat = record.values.get(metric), record.levels.get(self.repeats, 0)
             if value is None:
                 continue
             assert isinstance(repeat, int)
-            if repeat in found:
+            if repeat in by_repeat:
                 free = [name for name in self.factors if name not in levels and name != self.repeats]
                 raise ValueError(f"{metric} at {levels}: several cells; levels of {', '.join(free)} decide")
-            found[repeat] = float(value)
-        return found
+            by_repeat[repeat] = float(value)
+        return by_repeat
 
     def interval(self, metric: str, **levels: Level) -> Interval:
         """Its mean over the repeats with the 95 % interval; the median where a value is infinite."""
@@ -138,13 +138,13 @@ class LongTable:
                 where = f" with {_text(others)}" if others else ""
                 raise NotMeasuredError(f"{_text([(factor, level)])} is not in this run{where}")
         whole = len(asked) == len(cell)
-        found = self.values(metric, **asked) if whole else self._best(metric, asked)
-        if not found or all(math.isnan(value) for value in found.values()):
+        values = self.values(metric, **asked) if whole else self._best(metric, asked)
+        if not values or all(math.isnan(value) for value in values.values()):
             known = self.metric.get(metric)
             raise NotMeasuredError(
                 (known.absent if known else "") or f"'{metric}' was not measured in this run"
             )
-        return found
+        return values
 
     def at(self, **levels: Level) -> LongTable:
         """The part of the table at these levels."""
@@ -159,13 +159,13 @@ class LongTable:
 
     def _best(self, metric: str, levels: Mapping[str, Level]) -> Values:
         better = max if self.metric[metric].better == "more" else min
-        found: dict[int, list[float]] = {}
+        candidates: dict[int, list[float]] = {}
         for record in self._of(levels):
             value, repeat = record.values.get(metric), record.levels.get(self.repeats, 0)
             if value is not None and not math.isnan(value):
                 assert isinstance(repeat, int)
-                found.setdefault(repeat, []).append(float(value))
-        return {repeat: better(values) for repeat, values in found.items()}
+                candidates.setdefault(repeat, []).append(float(value))
+        return {repeat: better(values) for repeat, values in candidates.items()}
 
     def _of(self, levels: Mapping[str, Level]) -> list[Record]:
         """The records at these levels. The first level narrows by an index, as it is asked a thousand times."""

@@ -276,9 +276,9 @@ def _rate_line(
         return
     other = [name for name in rows.columns if name not in (rate, quality, repeats)]
     groups = [group for _, group in rows.groupby(other, dropna=False, sort=False)] if other else [rows]
-    found = sorted((float(np.mean(g[rate])), mean_interval(g[quality])) for g in groups)
-    half = [(interval.high - interval.low) / 2 if interval.known else 0.0 for _, interval in found]
-    axes.errorbar([x for x, _ in found], [y.mean for _, y in found], yerr=half, capsize=2, **marks)
+    points = sorted((float(np.mean(g[rate])), mean_interval(g[quality])) for g in groups)
+    half = [(interval.high - interval.low) / 2 if interval.known else 0.0 for _, interval in points]
+    axes.errorbar([x for x, _ in points], [y.mean for _, y in points], yerr=half, capsize=2, **marks)
 
 
 def _log_rates(axes: Axes, rates: tuple[float, float]) -> None:

@@ -1,4 +1,4 @@
-"""What the study found, as sentences that the numbers choose. No result is written here."""
+"""What the study says, as sentences that the numbers choose. No result is written here."""
 
 from __future__ import annotations
 
