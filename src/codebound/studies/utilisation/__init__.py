@@ -11,8 +11,7 @@ ENTRY = Entry(
     "utilisation",
     question="Are all codewords used, and what does it buy?",
     declaration="codebound.studies.utilisation.study:STUDY",
-    help=r"""EMA, Blahut–Arimoto, SimVQ, FSQ … at K = 256 to 65,536: usage beside PSNR and rate, on crops of held-out
-    photographs.
+    help=r"""EMA, Blahut–Arimoto, SimVQ, FSQ … at K = 256 to 65,536: usage, PSNR and rate on held-out photographs.
 
     [bold]Examples[/]
 

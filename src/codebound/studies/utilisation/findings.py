@@ -31,13 +31,13 @@ def answer(rows: Sequence[Row]) -> str:
     if gain := first.above(arm=PLAIN):
         plain = next(row for row in rows if row.levels == {**first.levels, "arm": PLAIN})
         text += f" where dead ones are revived and {_usage(plain)} where they are not; "
-        text += f"revival changes PSNR by {_db(gain)}"
+        text += f"revival {_changes(gain)}"
 
     # What more codewords do.
     small, large = own[0], own[-1]
     if large is not small and (gain := large.above(codebook_size=small.codebook_size)):
         text += f". From {small.codebook_size:,} to {large.codebook_size:,} codewords usage goes from {_usage(small)} "
-        text += f"to {_usage(large)}, and PSNR changes by {_db(gain)}"
+        text += f"to {_usage(large)}, and that {_changes(gain)}"
     return fw.typeset(f"{text}.")
 
 
@@ -129,6 +129,11 @@ def _scale(rows: Sequence[Row]) -> Finding | None:
 
 def _usage(row: Row) -> str:
     return f"{100 * row.of('usage').mean:.1f} %"
+
+
+def _changes(gain: fw.Interval) -> str:
+    undecided = gain.known and not (gain.above(0) or gain.below(0))
+    return f"leaves PSNR undecided, {_db(gain)}" if undecided else f"changes PSNR by {_db(gain)}"
 
 
 def _db(gain: fw.Interval) -> str:
