@@ -21,7 +21,7 @@ LIBRARIES = [
 @pytest.hookimpl(tryfirst=True)
 def pytest_collectstart(collector: pytest.Collector) -> None:
     """Import the libraries where tests are collected: not in the process that only hands them out."""
-    if collector.config.getoption("--jaxtyping-packages"):
+    if collector.config.getoption("--jaxtyping-packages", default=None):
         for name in LIBRARIES:
             importlib.import_module(name)
 
