@@ -118,7 +118,7 @@ def cell_html(column: Column, value: Value) -> Markup:
     if not isinstance(value, Interval) or value.n == 0:
         return Markup("{}").format(cell_text(column, value))
     if column.kind == "gap" and (reason := unknown(value)):
-        return Markup("not known<small>{}</small>").format(reason)
+        return Markup("not known<small>{}</small>").format(typeset(reason))
     if value.mean == math.inf:
         return Markup("never<small>{} of {} seeds</small>").format(value.never, value.n)
     parts = Markup("{}").format(_figure(column, value.mean))
