@@ -15,7 +15,7 @@ from codebound import config
 from codebound.errors import InputError
 from codebound.reporting import claims
 from codebound.reporting.tables import plain_rows
-from codebound.studies.estimators import figures, records, summary, tables
+from codebound.studies.estimators import figures, labels, records, summary, tables
 from codebound.studies.estimators.arms import BASELINE, arms
 from codebound.studies.estimators.linear import run_linear
 from codebound.studies.estimators.settings import Settings
@@ -221,6 +221,25 @@ def test_figures_of_errors_show_the_bound_and_the_reference(told: fw.StudyRun[Se
         names = " ".join(text.get_text() for text in legend.get_texts())
         assert "Shannon bound" in names
         assert "optimal quantizer" in names
+
+
+def test_the_ablation_of_beta_and_the_verification_are_drawn(told: fw.StudyRun[Settings]) -> None:
+    betas = told.settings.commitments
+    results = summary.summarise(told)
+    ablation = figures.commitment(told.table, results, betas)
+    arm = {**results[0].at, "estimator": "straight_through", "protocol": "lloyd", "beta": 1.0}
+    change = told.table.percent("mse", summary.LLOYD, **arm)
+    assert change is not None
+    curves = {str(line.get_label()): line for line in ablation.axes[0].get_lines()}
+    lloyd = curves[labels.protocol_name("lloyd")]
+    assert list(lloyd.get_xdata()) == sorted(betas)
+    assert lloyd.get_ydata()[-1] == pytest.approx(change.mean)
+
+    # By hand and by autograd: apart by rounding only, at every step.
+    (apart,) = figures.verification(told).axes
+    drawn = [line for line in apart.get_lines() if len(line.get_xdata()) > 1]
+    assert len(drawn) == 4
+    assert max(max(line.get_ydata()) for line in drawn) < -6
 
 
 def test_a_figures_interval_is_of_the_difference_from_the_baseline(told: fw.StudyRun[Settings]) -> None:

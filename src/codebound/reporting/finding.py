@@ -20,7 +20,9 @@ class Finding:
 
 def typeset_all(findings: Iterable[Finding | None]) -> list[Finding]:
     """Those that there are, their numbers and signs as they look in print."""
-    return [Finding(f.title, typeset(f.text), tuple(map(typeset, f.items))) for f in findings if f is not None]
+    return [
+        Finding(f.title, typeset(f.text), tuple(map(typeset, f.items))) for f in findings if f is not None
+    ]
 
 
 def sides(differences: Mapping[str, Interval], above: str, below: str, undecided: str) -> str:

@@ -56,17 +56,24 @@ def style(axes: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> No
         axes.spines[side].set_color(MUTED)
 
 
-def band(axes: Axes, x: np.ndarray, runs: np.ndarray, line: dict[str, Any], overlap: float | int = 0) -> None:
-    """Mean over the first axis of nonnegative `runs` [seeds, steps], with its Student-t 95 % band.
+def band(
+    axes: Axes,
+    x: np.ndarray,
+    runs: np.ndarray,
+    line: dict[str, Any],
+    overlap: float | int = 0,
+    floor: float | int = -np.inf,
+) -> None:
+    """Mean over the first axis of `runs` [seeds, steps], with its Student-t 95 % band, which ends at `floor`.
 
-    `overlap` as in `statistics`: 0 for independent seeds.
+    `overlap` as in `statistics`: 0 for independent seeds. `floor`: what no mean can be below, 0 for counts and errors.
     """
     mean = runs.mean(0)
     axes.plot(x, mean, **line)
     if len(runs) > 1:
         half = student_half_width(runs, overlap)
         axes.fill_between(
-            x, np.maximum(mean - half, 0), mean + half, color=str(line["color"]), alpha=0.15, linewidth=0
+            x, np.maximum(mean - half, floor), mean + half, color=str(line["color"]), alpha=0.15, linewidth=0
         )
 
 

@@ -162,9 +162,9 @@ def curves(
     """
     shown = looks_of(table.levels(series), looks)
     parts = [(metric, level) for metric in metrics for level in (table.levels(panel) if panel else [None])]
-    columns = min(len(parts), 3) if panel else len(parts)
+    columns = min(len(parts), 3) if panel else len(parts) if len(parts) <= 3 else 2
     rows = math.ceil(len(parts) / columns)
-    size = (3.9 * columns, 2.6 * rows + 0.7) if panel else (PANEL[0] * columns, 4.6)
+    size = (3.9 * columns, 2.6 * rows + 0.7) if panel else (PANEL[0] * columns, 3.8 * rows + 0.8)
     figure, lines = plots.new_figure(*size), []
     grid = figure.subplots(rows, columns, squeeze=False).flat
     for axes in list(grid)[len(parts) :]:
@@ -184,7 +184,7 @@ def curves(
                 line = {"color": look.colour, "label": look.name, "linestyle": look.dashes, "linewidth": 1.5}
                 steps, values = by_step.columns.to_numpy(dtype=float), by_step.to_numpy(dtype=float)
                 if bands is None or arm in bands:
-                    plots.band(axes, steps, values, line, table.overlap)
+                    plots.band(axes, steps, values, line, table.overlap, table.metric[metric].floor)
                 else:
                     marks = {"marker": "o", "markersize": 4} if len(steps) <= FEW_STEPS else {}
                     axes.plot(steps, np.nanmean(values, 0), **marks, **line)

@@ -68,7 +68,7 @@ def tell(run: fw.StudyRun[Settings]) -> fw.Content:
     compared = [
         _learning(table, results),
         _rotation(rotation, settings.commitment),
-        _commitment(table, results, exact, settings.commitment),
+        _commitment(table, results, exact, settings),
         _restarts(table, results),
     ]
     verified = tables.verification(table)
@@ -199,17 +199,22 @@ def _rotation(percents: Percents, beta: float) -> fw.Section:
 
 
 def _commitment(
-    table: fw.LongTable, results: Sequence[SourceResult], percents: Percents, beta: float
+    table: fw.LongTable, results: Sequence[SourceResult], percents: Percents, settings: Settings
 ) -> fw.Section:
+    beta = settings.commitment
     text = (
         "β weighs the pull of a latent towards its codeword. It decides which problem the encoder solves: PCA's at "
         f"β = 0, the error itself at β = {EXACT_BETA:g}."
     )
     title = f"Straight-through at β = {EXACT_BETA:g} against β = {beta:g}"
     draw = partial(figures.changes, _rows(percents), title)
-    shown = fw.Illustration("commitment", draw, f"Change of the error by β = {EXACT_BETA:g}", _CAPTION)
+    over = partial(figures.commitment, table, results, settings.commitments)
+    shown = [
+        fw.Illustration("commitment", over, "Error of straight-through over β, a panel for each source"),
+        fw.Illustration("commitment-change", draw, f"Change of the error by β = {EXACT_BETA:g}", _CAPTION),
+    ]
     ranges = tables.beta_ranges(table, results)
-    return fw.Section("Which β?", text, [shown], [tables.by_protocol(title, percents), ranges])
+    return fw.Section("Which β?", text, shown, [tables.by_protocol(title, percents), ranges])
 
 
 def _restarts(table: fw.LongTable, results: Sequence[SourceResult]) -> fw.Section:
@@ -246,7 +251,11 @@ def _source(run: fw.StudyRun[Settings], result: SourceResult) -> fw.Section:
 
 def _gradients(run: fw.StudyRun[Settings], verified: fw.ResultTable | None) -> Iterator[fw.Section]:
     """Whether gradients by hand are right, and what they cost."""
-    numbers, shown = [verified] if verified else [], []
+    numbers, shown = [], []
+    if verified:
+        numbers.append(verified)
+        apart = "How far gradients by hand and autograd's come apart over a training"
+        shown.append(fw.Illustration("verification", partial(figures.verification, run), apart))
     ratios = tables.time_ratios(run.table, run.settings)
     if ratios:
         numbers.append(tables.cost(run.table, run.settings))

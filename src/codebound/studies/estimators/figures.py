@@ -27,6 +27,7 @@ _CURVES = (
 )
 _BOUND = Limit("shannon", "Shannon bound", 0.0)
 _DB = "dB above the Shannon bound"
+ROUNDING = 1e-17  # below what float64 tells apart: drawn in place of no difference at all
 
 
 def ranking(table: fw.LongTable, result: SourceResult) -> Figure:
@@ -99,6 +100,51 @@ def changes(rows: Sequence[tuple[str, fw.Interval]], title: str) -> Figure:
     none = [Limit("best_known", "no change", 0.0)]
     unit = "change of the error, % (left is better)"
     return stock_figures.dots(shown, ["change"], title=title, unit=unit, limits=none)
+
+
+def commitment(table: fw.LongTable, results: Sequence[SourceResult], betas: Sequence[float]) -> Figure:
+    """The error of straight-through over β, beside the best Lloyd restart's of the seed; a panel for each source."""
+    protocols = {name: protocol_name(name) for name in DASHES}
+    records = []
+    for result in results:
+        base = table.values("mse", **result.at, **LLOYD)
+        for protocol, name in protocols.items():
+            for beta in betas:
+                arm = {"estimator": "straight_through", "protocol": protocol, "beta": beta}
+                for seed, mse in table.values("mse", **result.at, **arm).items():
+                    levels = {"source": result.source, "rates": name, "beta": beta, "seed": seed}
+                    records.append(fw.Record(levels, {"change": 100 * (mse / base[seed] - 1)}))
+    looks = zip(protocols.values(), stock_figures.PALETTE, DASHES.values(), strict=False)
+    return stock_figures.curves(
+        fw.LongTable(tuple(records), (fw.Metric("change", "Error", "% above the best Lloyd restart"),)),
+        ["change"],
+        over="beta",
+        series="rates",
+        panel="source",
+        titles={result.source: source_name(result.source) for result in results},
+        looks={name: fw.Look(name, colour, dashes=dashes) for name, colour, dashes in looks},
+    )
+
+
+def verification(run: fw.StudyRun[Settings]) -> Figure:
+    """How far training by gradients derived by hand has come apart from training by autograd's, over the steps."""
+    records = [
+        fw.Record(
+            {"way": WAYS[way], "step": step, "seed": finished.cell["seed"]},
+            {"apart": math.log10(max(difference, ROUNDING))},
+        )
+        for finished in run.where(experiment="verify")
+        for way, steps in finished["ways"].items()
+        for step, difference in enumerate(steps["trajectory"])
+    ]
+    unit = "log₁₀ of the largest relative difference"
+    return stock_figures.curves(
+        fw.LongTable(tuple(records), (fw.Metric("apart", "Training by hand and by autograd", unit),)),
+        ["apart"],
+        over="step",
+        series="way",
+        bands=(),
+    )
 
 
 def restarts(table: fw.LongTable, results: Sequence[SourceResult]) -> Figure:

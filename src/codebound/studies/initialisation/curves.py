@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from codebound.errors import InputError
+from codebound.metrics.usage import DEAD as DEAD_BELOW
 from codebound.reporting.long_table import LongTable, Metric, Record
 from codebound.studies.framework.results import FinishedCell, StudyRun
 from codebound.studies.initialisation.cell import place
@@ -22,9 +23,11 @@ REFERENCES = ("best", "documents", "own")
 Key = tuple[str, str]  # arm, optimizer
 Curves = Mapping[Key, pd.DataFrame]  # a row per evaluation, in the order of the steps
 
-ERROR, PERPLEXITY = (
+ERROR, PERPLEXITY, DEAD, RECONSTRUCTION = METRICS = (
     Metric("distortion", "Error on fresh data", "squared error per vector", "less", floor=0),
     Metric("perplexity", "Perplexity of the codes", "codewords in effective use", "more", floor=0),
+    Metric("dead", "Dead codes", f"codewords used less than {DEAD_BELOW:g}", "less", floor=0),
+    Metric("reconstruction", "Reconstruction loss", "squared error per vector, whole space", "less", floor=0),
 )
 
 
@@ -85,21 +88,29 @@ def from_there_on(steps: np.ndarray, there: np.ndarray) -> float:
 
 
 def table(run: StudyRun[Settings], source: str, overlap: float, optimizer: str = "adam") -> LongTable:
-    """Error and perplexity on fresh data by arm, step and seed.
+    """Error, perplexity, dead codes and reconstruction loss on fresh data by arm, step and seed.
 
     Seeds redraw the source: each seed's errors are rescaled to the mean limit of all, so that the band shows the rest.
+    A reconstruction's loss is the error and that of the dimensions which the encoder drops, their mean here.
     """
     cells = run.where(source=source)
     limits = [cell["limits"]["gaussian_reference"] for cell in cells]
+    dropped = dropped_dimensions(run, source)
     records = []
     for cell, limit in zip(cells, limits, strict=True):
         scale = float(np.mean(limits)) / limit
         for (arm, rule), frame in read(run.folder, cell).items():
             if rule != optimizer:
                 continue
-            columns = ("step", "fresh_distortion", "fresh_perplexity")
-            for step, error, perplexity in zip(*(frame[c] for c in columns), strict=True):
+            columns = ("step", "fresh_distortion", "fresh_perplexity", "fresh_dead", "fresh_reconstruction")
+            for step, error, perplexity, dead, loss in zip(*(frame[c] for c in columns), strict=True):
                 levels = {"arm": arm, "step": int(step), "seed": cell.cell["seed"]}
-                values = {"distortion": error * scale, "perplexity": perplexity}
-                records.append(Record(levels, values))
-    return LongTable(tuple(records), (ERROR, PERPLEXITY), overlap=overlap)
+                rescaled = (loss - cell["reconstruction_floor"]) * scale + dropped
+                values = (error * scale, perplexity, dead, rescaled)
+                records.append(Record(levels, dict(zip((m.name for m in METRICS), values, strict=True))))
+    return LongTable(tuple(records), METRICS, overlap=overlap)
+
+
+def dropped_dimensions(run: StudyRun[Settings], source: str) -> float:
+    """The squared error per vector of the dimensions that the encoder drops: no codebook can lower it."""
+    return float(np.mean([cell["reconstruction_floor"] for cell in run.where(source=source)]))

@@ -43,7 +43,7 @@ def distance(summary: Summary, source: str) -> Figure:
 
 
 def training(run: StudyRun[Settings], summary: Summary, source: str) -> Figure:
-    """Error with its limits and perplexity over training, on fresh data."""
+    """Error with its limits, perplexity, dead codes and reconstruction loss over training, on fresh data."""
     lines, rows = limits(summary, source), summary.select(source)
 
     # The axis of the error goes from the limits to where most starts can be told apart.
@@ -52,19 +52,51 @@ def training(run: StudyRun[Settings], summary: Summary, source: str) -> Figure:
     shown += [start for start in first if start <= 1.3 * first[(len(first) - 1) // 2]]
     shown += [value for line in lines for value in (line.value, *(line.interval or ()))]
     room = 0.06 * (max(shown) - min(shown))
-    error, perplexity = curves.ERROR.name, curves.PERPLEXITY.name
+    least, most = min(shown) - room, max(shown) + room
+
+    # A reconstruction's loss is the error and that of the dimensions that the encoder drops: its bound and its axis lie
+    # so much further up.
+    dropped = curves.dropped_dimensions(run, source)
+    lifted = [
+        line._replace(
+            label="the same, dimensions that are dropped included",
+            value=line.value + dropped,
+            interval=line.interval and (line.interval[0] + dropped, line.interval[1] + dropped),
+        )
+        for line in lines
+        if line.kind == "shannon"
+    ]
+    error, perplexity, dead, reconstruction = (metric.name for metric in curves.METRICS)
+    codewords = summary.settings.codebook_size
     return stock_figures.curves(
         curves.table(run, source, overlap(source)),
-        [error, perplexity],
+        [error, perplexity, dead, reconstruction],
         over="step",
         series="arm",
         looks=labels.LOOKS,
-        limits={error: lines},
+        limits={error: lines, reconstruction: lifted},
         log_after=summary.settings.evaluate_every,
         ranges={
-            error: (min(shown) - room, max(shown) + room),
-            perplexity: (0, summary.settings.codebook_size * 1.04),
+            error: (least, most),
+            perplexity: (0, codewords * 1.04),
+            reconstruction: (least + dropped, most + dropped),
         },
+    )
+
+
+def utilisation(summary: Summary, source: str) -> Figure:
+    """Codewords in effective use on fresh data, at the start and at the end."""
+    rows = summary.select(source)
+    codewords = summary.settings.codebook_size
+    return stock_figures.dots(
+        [
+            (labels.arm(row.arm).name, [row.metrics[f"{when}_fresh_perplexity"] for when in WHEN])
+            for row in rows
+        ],
+        ("before training", "after training"),
+        title=f"{labels.source_name(source, summary.settings)}: use of the codebook",
+        unit=f"codewords in effective use, of {codewords} (perplexity on fresh data)",
+        colours=[labels.arm(row.arm).colour for row in rows],
     )
 
 

@@ -69,7 +69,11 @@ def _source(run: StudyRun[Settings], summary: Summary, source: str) -> Section:
         ),
         Illustration(
             f"{source}-training", partial(figures.training, run, summary, source),
-            f"Error and perplexity over training: {name}",
+            f"Error, perplexity, dead codes and reconstruction loss over training: {name}",
+        ),
+        Illustration(
+            f"{source}-utilisation", partial(figures.utilisation, summary, source),
+            f"Codewords in effective use, before and after training: {name}",
         ),
     ]  # fmt: skip
     return Section(name, text, pictures, [source_table(summary, source)])
