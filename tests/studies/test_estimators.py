@@ -96,8 +96,8 @@ def test_a_cell_depends_on_nothing_but_itself(told: fw.StudyRun[Settings]) -> No
 
 def test_the_report_is_whole(finished: Path) -> None:
     page = (finished / "report.html").read_text()
-    # Learning, rotation, β, restarts, sizes, two of each source, the networks, the cost.
-    assert page.count("srcset") == len(list((finished / "figures").glob("*.png"))) == 5 + 2 * 2 + 1 + 1
+    # Learning, rotation, β over its values and by two, restarts, sizes, two of each source, the networks, gradients, cost.
+    assert page.count("srcset") == len(list((finished / "figures").glob("*.png"))) == 6 + 2 * 2 + 1 + 2
     text = "\n".join(line for line in page.splitlines() if "base64" not in line)
     assert not re.search(r"\b(nan|None|inf)\b", text)
     results = json.loads((finished / "results.json").read_text())
@@ -232,7 +232,7 @@ def test_the_ablation_of_beta_and_the_verification_are_drawn(told: fw.StudyRun[S
     assert change is not None
     curves = {str(line.get_label()): line for line in ablation.axes[0].get_lines()}
     lloyd = curves[labels.protocol_name("lloyd")]
-    assert list(lloyd.get_xdata()) == sorted(betas)
+    assert list(curves[labels.protocol_name("tuned")].get_xdata()) == sorted(betas)
     assert lloyd.get_ydata()[-1] == pytest.approx(change.mean)
 
     # By hand and by autograd: apart by rounding only, at every step.

@@ -159,7 +159,11 @@ def test_results_are_plain_json(written, run):
     assert {"study", "fingerprint", "settings", "limits", "rows", "claims", "findings"} <= set(results)
     assert len(results["rows"]) == 3 * (12 + 3 + 3)
     names = {path.stem for path in (run.folder / "figures").glob("*.png")}
-    each = {f"{source}-{kind}" for source in run.settings.sources for kind in ("distance", "training")}
+    each = {
+        f"{source}-{kind}"
+        for source in run.settings.sources
+        for kind in ("distance", "training", "utilisation")
+    }
     assert names == each | {"optimizers"}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,8 +17,6 @@ from codebound.codec.model import Model
 from codebound.metrics.likeness import WINDOW, psnr, ssim
 
 Pixels = UInt8[np.ndarray, "h w 3"]
-Save = Callable[[], bytes]
-Load = Callable[[bytes], np.ndarray]
 OURS = "codebound"
 
 
@@ -41,19 +39,20 @@ def points(pixels: Pixels, names: tuple[str, ...], model: Model, trade: float | 
     load = partial(codec.decompress, model=model)
     for quality in model.qualities:
         yield _point(pixels, OURS, quality, partial(ours, quality=quality), load)
-    other_codecs.check(names)
     for name in names:
         for quality in other_codecs.QUALITIES[name]:
             save = partial(other_codecs.save, pixels, name, quality)
             yield _point(pixels, name, quality, save, other_codecs.load)
 
 
-def _point(pixels: Pixels, name: str, quality: int, save: Save, load: Load) -> Point:
+def _point(pixels: Pixels, name: str, quality: int, save: partial[bytes], load: Callable[..., Any]) -> Point:
+    # A file is written and read again, by the clock.
     start = time.perf_counter()
     data = save()
     middle = time.perf_counter()
     again = load(data)
     end = time.perf_counter()
+    # What it is like, and how large.
     psnr, ssim = likeness(pixels, again)
     rate = 8 * len(data) / (pixels.shape[0] * pixels.shape[1])
     return Point(name, quality, len(data), rate, psnr, ssim, middle - start, end - middle)
@@ -61,8 +60,7 @@ def _point(pixels: Pixels, name: str, quality: int, save: Save, load: Load) -> P
 
 def likeness(pixels: Pixels, again: np.ndarray) -> tuple[float, float | None]:
     """PSNR over all three channels and SSIM, as `metrics.likeness` defines them; None where a picture is too small."""
-    if again.ndim == 2:
-        again = np.repeat(again[..., None], 3, axis=2)
-    one, other = (torch.from_numpy(p.copy()).permute(2, 0, 1)[None].double() / 255 for p in (pixels, again))
+    colour = np.broadcast_to(again.reshape(*again.shape[:2], -1), pixels.shape)  # a grey file has one channel
+    one, other = (torch.from_numpy(p.copy()).permute(2, 0, 1)[None].double() / 255 for p in (pixels, colour))
     large = min(pixels.shape[:2]) >= WINDOW
     return float(psnr(one, other)), float(ssim(other, one)) if large else None

@@ -11,8 +11,6 @@ from codebound.metrics.rate_distortion import RateCurve, bd_rate
 from codebound.reporting.statistics import Interval, mean_interval
 from codebound.studies.compression.codecs import OURS
 
-Picture = Mapping[str, Any]  # name, height, width and points
-
 
 class CodecResult(NamedTuple):
     """One codec, named as in results.json; an interval's `n` is how many pictures it is over."""
@@ -36,12 +34,12 @@ class CodecResult(NamedTuple):
         return plain | {"pictures": self.psnr.n, "bd_pictures": self.bd_rate_percent.n}
 
 
-def compare(pictures: Sequence[Picture], codecs: Sequence[str], rate: float) -> list[CodecResult]:
-    """A result for each codec, ours first."""
+def compare(pictures: Sequence[Mapping[str, Any]], codecs: Sequence[str], rate: float) -> list[CodecResult]:
+    """A result for each codec, ours first; a picture has name, height, width and points."""
     return [_result(pictures, codec, rate) for codec in (OURS, *codecs)]
 
 
-def _result(pictures: Sequence[Picture], codec: str, rate: float) -> CodecResult:
+def _result(pictures: Sequence[Mapping[str, Any]], codec: str, rate: float) -> CodecResult:
     files = [[point for point in picture["points"] if point["codec"] == codec] for picture in pictures]
     psnr, ssim = ([_curve(points, measure) for points in files] for measure in ("psnr", "ssim"))
     least = [min(points, key=lambda point: point["bits_per_pixel"]) for points in files]

@@ -89,9 +89,8 @@ class Compression(fw.Study[Settings]):
             size = sum(file.stat().st_size for file in files if file.suffix in (".safetensors", ".json"))
             return {"rows": ladder(model, grids), "decoder_bytes": size}  # beside the program
         picture = pictures[cell["picture"]]
-        points = codecs.points(picture.pixels, settings.codecs, model, settings.trade)
         height, width = picture.pixels.shape[:2]
-        rows = [point._asdict() for point in points]
+        rows = [p._asdict() for p in codecs.points(picture.pixels, settings.codecs, model, settings.trade)]
         return {"name": picture.name, "height": height, "width": width, "points": rows}
 
     def records(self, run: fw.StudyRun[Settings]) -> Iterable[fw.Record]:
@@ -206,14 +205,10 @@ def _pictures(table: fw.LongTable, names: Sequence[str]) -> fw.Section:
         titles=dict(enumerate(names)), rates=(0.02, 1.2),
     )  # fmt: skip
     figures = [
-        fw.Illustration(
-            m, partial(draw, quality=m), f"{m.upper()} against bits per pixel, a panel per picture"
-        )
+        fw.Illustration(m, partial(draw, quality=m), f"{m.upper()} against the rate, a panel per picture")
         for m in ("psnr", "ssim")
     ]
-    text = (
-        "Further up and to the left is better. Our points are the qualities of one model: the levels written."
-    )
+    text = "Further up and to the left is better. Our points are one model's qualities: the levels written."
     return fw.Section("Each picture", text, figures)
 
 
