@@ -96,7 +96,7 @@ def test_a_cell_depends_on_nothing_but_itself(told: fw.StudyRun[Settings]) -> No
 
 def test_the_report_is_whole(finished: Path) -> None:
     page = (finished / "report.html").read_text()
-    # Learning, rotation, β over its values and by two, restarts, sizes, two of each source, the networks, gradients, cost.
+    # Learning, rotation, two of β, restarts, sizes; two of each source; the networks; gradients and cost.
     assert page.count("srcset") == len(list((finished / "figures").glob("*.png"))) == 6 + 2 * 2 + 1 + 2
     text = "\n".join(line for line in page.splitlines() if "base64" not in line)
     assert not re.search(r"\b(nan|None|inf)\b", text)
