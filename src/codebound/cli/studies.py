@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -125,12 +126,10 @@ def list_claims(
             )
         if not run.verdicts:
             raise InputError(f"{folder}: the study {entry.name} has no claims")
-        version = record["versions"]["codebound"]
-        ledgers.append(
-            StudyLedger(
-                entry.name, entry.question, record["command"], version, record["machine"], run.verdicts
-            )
-        )
+        # Where a run was written, and in how many processes, changes no number.
+        made_by = re.sub(r" --(out|jobs) \S+", "", record["command"])
+        version, machine = record["versions"]["codebound"], record["machine"]
+        ledgers.append(StudyLedger(entry.name, entry.question, made_by, version, machine, run.verdicts))
     written_by = " ".join(
         ["codebound study claims", *map(str, folders), *(["--out", str(page)] if page else [])]
     )
