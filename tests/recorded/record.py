@@ -3,7 +3,9 @@
     python tests/recorded/record.py FOLDER
 
 FOLDER holds what `run.sh` beside this file made: quick runs of the five studies, 200 steps of `codebound train`, ten
-compressed pictures. The numbers go to `numbers.json.gz`; `test_recorded.py` compares a new FOLDER with them.
+compressed pictures. The numbers go to `numbers.json.gz`; `test_recorded.py` compares a new FOLDER with them. They are
+of the code before it got its engine and its study framework, but for PSNR and SSIM of the compression study: those are
+of `metrics.likeness`, which came after (PSNR moved by 1e-8 of its value, SSIM by up to 0.017).
 """
 
 from __future__ import annotations
