@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from codebound.reporting.claims import load_claims
+
 DOCS = Path(__file__).parent.parent / "docs"
 # A block of Python, and the block of text right after it, if there is one: what it prints.
 BLOCKS = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", flags=re.DOTALL | re.MULTILINE)
@@ -40,3 +42,12 @@ def test_a_difference_is_noticed(printed: str) -> None:
     assert_alike("usage 0.98, 909\n", "usage 0.99, 900\n")
     with pytest.raises(AssertionError):
         assert_alike(printed, "usage 0.99, 900\n")
+
+
+def test_the_claims_page_lists_every_claim() -> None:
+    page = (DOCS / "claims.md").read_text(encoding="utf-8")
+    ledgers = sorted((DOCS.parent / "src/codebound/studies").glob("*/claims.yaml"))
+    assert ledgers
+    for claim in (claim for file in ledgers for claim in load_claims(file)):
+        assert f"| {claim.statement} |" in page, claim.id
+        assert f"Source: {claim.source}." in page, claim.id

@@ -50,7 +50,7 @@ Paired by seed: a seed redraws source, samples, initialisation and order, and is
 change = run.table.percent(METRIC, {"arm": OTHER}, source=SOURCE, arm=ONE, optimizer="adam")
 print(f"{ONE} against {OTHER}: {change.mean:+.2f} % [{change.low:+.2f}, {change.high:+.2f}]")""",
     """## The claims""",
-    """claims_table(run.verdicts, every_case=True)""",
+    """claims_table(run.verdicts)""",
     """for verdict in run.verdicts:
     if verdict.main and verdict.status is Status.REFUTED:
         print(f"{verdict.claim.statement}\\n    {verdict.reason}")""",

@@ -154,14 +154,14 @@ def test_the_ledger_of_this_study():
     assert all(c.requires["codebook_size"] == 256 for c in ledger)
     reachable = next(c for c in ledger if c.id == "theory-reachable")
     assert "{converse" in reachable.theory
-    mute = [c.id for c in ledger if not isinstance(c.expect, claims.Untested) and not c.theory]
+    mute = [c.id for c in ledger if not isinstance(c.expect, claims.UntestedStatement) and not c.theory]
     assert mute == [], "a refuted claim is shown with a sentence from theory"
 
 
 def test_the_table_fits_a_hundred_columns():
     verdict = one(VALUE, {"a": [9, 9.1]})
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(claims_table([verdict], every_case=True))
+    console.print(claims_table([verdict]))
     text = console.export_text()
     assert "REFUTED" in text
     assert max(map(len, text.splitlines())) <= 100

@@ -91,7 +91,7 @@ def test_runs_are_listed_with_kind_state_and_score(runs) -> None:
     assert (states["tiny"].kind, states["tiny"].state) == ("tokenizer", "finished, 4 steps")
     assert states["tiny"].score.endswith(" dB")
     assert states["begun"].state == "not begun"
-    assert (states["study"].kind, states["study"].state) == ("init", "finished cells: 1")
+    assert (states["study"].kind, states["study"].state) == ("init", "1 cells")
     assert "can't be read" in states["broken"].state
     code, out, _ = call("runs", str(root), "--json")
     assert code == 0

@@ -6,10 +6,11 @@ What they call is imported inside them, as in `cli.training`.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -19,9 +20,6 @@ from rich.table import Table
 from codebound import files
 from codebound.cli.terminal import AsJson, Cells, err, out, plain
 from codebound.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 SUFFIX = ".cbd"
 Sources = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files, or folders of them.")]
@@ -130,11 +128,14 @@ def decompress(
 
 def _write_grids(goal: Path, grids: list[np.ndarray]) -> dict[str, Any]:
     goal = goal.with_suffix(".npy" if len(grids) == 1 else ".npz")
-    with files.replacing(goal) as temporary:
-        if len(grids) == 1:
-            np.save(temporary, grids[0])
-        else:
-            np.savez(temporary, *grids)
+    try:
+        with files.replacing(goal) as temporary, temporary.open("wb") as file:
+            if len(grids) == 1:
+                np.save(file, grids[0])
+            else:
+                np.savez(file, *grids)
+    except OSError as error:
+        raise InputError(f"{goal} can't be written: {error}") from None
     height, width = grids[0].shape[:2]
     return {"file": str(goal), "width": width, "height": height}
 
@@ -243,8 +244,8 @@ def _pairs(sources: Iterable[Path], within: Any, target: Path | None, suffix: st
             pairs.append((source, (target or source.parent) / source.with_suffix(suffix).name))
         else:
             pairs.append((source, target or source.with_suffix(suffix)))
-    goals = [goal for _, goal in pairs]
-    if twice := next((goal for goal in goals if goals.count(goal) > 1), None):
+    counts = Counter(goal for _, goal in pairs)
+    if twice := next((goal for goal, count in counts.items() if count > 1), None):
         raise InputError(f"two inputs would both be written to {twice}: give them apart, with --out")
     return pairs
 

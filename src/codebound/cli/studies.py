@@ -29,11 +29,11 @@ app = group("Questions answered by experiments: cells, seeds, claims, verdicts, 
 
 def command(entry: Entry) -> Callable[..., None]:
     """The command of a study: an option for each of its presets, its own options, and those that all have."""
-    presets = {name.replace("-", "_"): preset for name, preset in entry.presets.items()}
+    presets = {name.replace("-", "_"): (name, preset) for name, preset in entry.presets.items()}
     options = {option.name.replace("-", "_"): option for option in entry.options}
 
     def run(**given: Any) -> None:
-        chosen = [name for name in presets if given[name]]
+        chosen = [name for name in entry.presets if given[name.replace("-", "_")]]
         own = {option.name: given[name] for name, option in options.items()}
         study = registry.declaration(entry)
         settings = study.configure(chosen, own, given["sets"] or [])
@@ -41,12 +41,16 @@ def command(entry: Entry) -> Callable[..., None]:
         _run(study, settings, folder, given["jobs"], given["backend"])
         show(folder, given["as_json"])
 
-    parameters = [_parameter(name, bool, False, preset.help, f"--{name}") for name, preset in presets.items()]
+    parameters = [
+        _parameter(key, bool, False, preset.help, f"--{name}") for key, (name, preset) in presets.items()
+    ]
     parameters += [
         _parameter(name, option.kind | None, None, option.help, f"--{option.name}")
         for name, option in options.items()
     ]
-    default = f"runs/{entry.name}" + "".join(f"; with --{name} runs/{entry.name}-{name}" for name in presets)
+    default = f"runs/{entry.name}" + "".join(
+        f"; with --{name} runs/{entry.name}-{name}" for name in entry.presets
+    )
     parameters += [
         _parameter("folder", Path | None, None, f"Run folder (default {default}).", "--out"),
         _shared("sets", Sets, None),
@@ -157,7 +161,7 @@ def list_studies(as_json: AsJson = False) -> None:
 def show_config(
     name: Annotated[str, typer.Argument(help=f"The study: {', '.join(registry.STUDIES)}.")],
     quick: Annotated[bool, typer.Option("--quick", help="As the study's --quick has them.")] = False,
-    full: Annotated[bool, typer.Option("--full", help="As the study's --full has them.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="As its --full has them, where it has one.")] = False,
     sets: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, to see it accepted."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +21,6 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 
 from codebound import config
 from codebound.errors import InputError
@@ -36,7 +35,7 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; see show-config."),
 ]
-Jobs = Annotated[int, typer.Option(help="Processes; −1: one per core. Changes no number.")]
+Jobs = Annotated[int, typer.Option(help="Processes; −1: one per core. Changes no number but times.")]
 Backend = Annotated[
     str,
     typer.Option(help="Where they run: loky (this machine), dask or ray (their cluster, or a local one)."),
@@ -72,16 +71,6 @@ def group(text: str) -> typer.Typer:
 def plain(text: str) -> None:
     """Text for another program: no wrapping, no colour."""
     sys.stdout.write(text + "\n")
-
-
-def show_run(page: Path, tables: Callable[[], Iterable[Table]], as_json: bool) -> None:
-    """What a study found: `results.json` beside the page for a program, else its tables and where the page is."""
-    if as_json:
-        plain((page.parent / "results.json").read_text(encoding="utf-8"))
-        return
-    for table in tables():
-        out.print(table)
-    say_where(page)
 
 
 def say_where(page: Path) -> None:

@@ -220,7 +220,16 @@ def _kind_and_file(what: list[str], resumed: Path | None) -> tuple[RunKind[Any],
 def _settings(
     kind: RunKind[Any], file: Path | None, options: dict[str, Any], sets: list[str]
 ) -> LoopSettings:
-    """From the file, then the options, then --set."""
+    """From the file, then the options, then --set.
+
+    Raises:
+        InputError: --epochs and --steps, which say the same thing.
+    """
+    # Either says how long to train: the one that is given counts, not the other one in the file.
+    if {"epochs", "steps"} <= options.keys():
+        raise InputError(f"give --epochs {options['epochs']} or --steps {options['steps']}, not both")
+    if "epochs" in options:
+        options = {**options, "steps": None}
     base = kind.settings() if file is None else config.from_yaml(kind.settings, file)
     return config.with_overrides(config.build(kind.settings, {**base.model_dump(), **options}), sets)
 
@@ -245,7 +254,13 @@ def _common_kind(folders: list[Path]) -> RunKind[Any]:
 def _final_figures(folders: list[Path]) -> dict[str, Any]:
     from codebound.runs.run import FINAL
 
-    return {f.resolve().name: json.loads((f / FINAL).read_text(encoding="utf-8")) for f in folders}
+    # Runs of one name, in different folders, are told apart by their paths.
+    names = [folder.resolve().name for folder in folders]
+    named = {
+        name if names.count(name) == 1 else str(folder): folder
+        for name, folder in zip(names, folders, strict=True)
+    }
+    return {name: json.loads((f / FINAL).read_text(encoding="utf-8")) for name, f in named.items()}
 
 
 def _show_runs(kind: RunKind[Any], folders: list[Path]) -> None:

@@ -104,8 +104,8 @@ class _Loop:
         # Without one, begin: codebooks from data, the figures of step 0, and a checkpoint to come back to.
         if checkpoint is None:
             trainer.initialise()
-            self._write(0, self.trainer.evaluate(), evaluated=True)
-            self.checkpoint()
+            self._write(0, self.trainer.evaluate(), self.clock.read(), evaluated=True)
+            self.checkpoint()  # never the best one: nothing has been learned
 
         # From here on modules train and the clock runs.
         for module in trainer.task.modules.values():
@@ -129,13 +129,16 @@ class _Loop:
         }
         self.clock.count(recipe.batch_size)
 
-        # Evaluate, write the log, give up or go on, save.
-        figures = self.trainer.evaluate() if due["evaluate"] else {}
-        if any((due["log"], due["evaluate"], not result.finite)):
-            self._write(step, {**result.values, **figures}, evaluated=due["evaluate"])
-        self._check(result)
-        if (due["checkpoint"] or due["evaluate"]) and result.finite:
-            self.checkpoint(figures)
+        # Evaluate, write the log, give up or go on, save. The clock is of the steps alone.
+        written = any((due["log"], due["evaluate"], not result.finite))
+        timing = self.clock.read() if written else None
+        with self.clock.stopped():
+            figures = self.trainer.evaluate() if due["evaluate"] else {}
+            if timing is not None:
+                self._write(step, {**result.values, **figures}, timing, evaluated=due["evaluate"])
+            self._check(result)
+            if (due["checkpoint"] or due["evaluate"]) and result.finite:
+                self.checkpoint(figures)
 
     def checkpoint(self, figures: Figures | None = None) -> None:
         """Save the present state, unless it is saved; `figures` say whether it is the best so far."""
@@ -176,18 +179,18 @@ class _Loop:
                 f"last good checkpoint is {last}; try a smaller lr or clip ({self.trainer.optimizers.describe()})"
             )
 
-    def _write(self, step: int, values: Figures, *, evaluated: bool) -> None:
+    def _write(self, step: int, values: Figures, timing: tuple[float, float], *, evaluated: bool) -> None:
         """A row of the log, sent to whoever watches, too; timings stand apart from what a resume must repeat."""
-        speed, waited = self.clock.read()
+        speed, waited = timing
         row = {**values, "skipped": self.trainer.progress.skipped}
         self.values |= row
 
         # One device tells.
         if self.first:
             unit = self.trainer.task.unit
-            timing = {f"{unit}_per_s": round(speed, 1), "data_wait": round(waited, 4)}
-            self.journal.add(step, {**row, **timing})
-            self.hooks.track(step, {**row, **timing})
+            row |= {f"{unit}_per_s": round(speed, 1), "data_wait": round(waited, 4)}
+            self.journal.add(step, row)
+            self.hooks.track(step, row)
             self.hooks.progress(ProgressEvent(step, self.values, speed, unit, evaluated))
 
 
@@ -203,6 +206,15 @@ class _Clock:
 
     def count(self, items: int) -> None:
         self._items += items
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """What happens in the block takes no time: evaluations, checkpoints."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._since += time.perf_counter() - start
 
     def read(self) -> tuple[float, float]:
         elapsed = max(time.perf_counter() - self._since, 1e-9)

@@ -27,7 +27,10 @@ Batch = TypeVar("Batch")
 
 
 class StepResult(NamedTuple):
-    """What a step did: whether anything moved, and its figures for the log."""
+    """What a step did: whether anything moved, and its figures for the log.
+
+    Of several devices, `values` other than the norms are of the first one's share of the batch.
+    """
 
     finite: bool  # otherwise nothing has moved
     values: dict[str, float]

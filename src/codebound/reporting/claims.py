@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from codebound.errors import InputError
 from codebound.reporting.statistics import Interval, paired_ratio, quantity_interval
@@ -46,11 +46,11 @@ class Status(StrEnum):
     NOT_TESTABLE = "NOT TESTABLE HERE"
 
 
-class _Frozen(BaseModel):
+class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Value(_Frozen):
+class Value(_Record):
     """The quantity is about `value`: within ± `margin` of it (relative)."""
 
     kind: Literal["value"]
@@ -67,12 +67,18 @@ class Value(_Frozen):
         return f"≈ {self.value:.4g}"
 
 
-class Range(_Frozen):
+class Range(_Record):
     """The quantity lies in [low, high]; an open side makes it one-sided."""
 
     kind: Literal["range"]
     low: float | None = None
     high: float | None = None
+
+    @model_validator(mode="after")
+    def _has_a_side(self) -> "Range":
+        if self.low is None and self.high is None:
+            raise ValueError("a range needs low, high or both")
+        return self
 
     @property
     def range(self) -> tuple[float, float]:
@@ -83,7 +89,7 @@ class Range(_Frozen):
         return _range_text(self.low, self.high)
 
 
-class Ratio(_Frozen):
+class Ratio(_Record):
     """The claimed cell's quantity divided by that of another (paired by seed) lies in [low, high].
 
     `against` names the levels in which the other cell differs.
@@ -104,7 +110,7 @@ class Ratio(_Frozen):
         return _range_text(self.low, self.high) + " ×"
 
 
-class Untested(_Frozen):
+class UntestedStatement(_Record):
     """A statement this study has no measurement for; `why` says where it is settled, if anywhere."""
 
     kind: Literal["untested"]
@@ -119,10 +125,10 @@ class Untested(_Frozen):
         return "–"
 
 
-Expectation = Annotated[Value | Range | Ratio | Untested, Field(discriminator="kind")]
+Expectation = Annotated[Value | Range | Ratio | UntestedStatement, Field(discriminator="kind")]
 
 
-class Case(_Frozen):
+class Case(_Record):
     """One measurement that tests a claim; the first case of a claim is the one it is judged by."""
 
     cell: dict[str, Level] = {}  # levels by factor, beside those of the claim
@@ -131,7 +137,7 @@ class Case(_Frozen):
     theory: str | None = None  # replaces the claim's sentence for this case
 
 
-class Claim(_Frozen):
+class Claim(_Record):
     """One number that somebody gave, and how it is tested."""
 
     id: str
@@ -199,7 +205,12 @@ def load_claims(path: Path) -> list[Claim]:
     Raises:
         InputError: a claim that lacks something or has what is not known, or two of one id.
     """
-    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: {error}") from None
+    if not isinstance(raw, dict) or not isinstance(raw.get("claims"), list):
+        raise InputError(f"{path} holds no list 'claims'")
     shared = raw.get("requires", {})
     source = {"source": raw["source"]} if "source" in raw else {}
     try:
@@ -221,7 +232,7 @@ def judge(
     """
     verdicts = []
     for claim in claims:
-        if isinstance(claim.expect, Untested):
+        if isinstance(claim.expect, UntestedStatement):
             verdicts.append(Verdict(claim, None, Status.NOT_TESTABLE, None, claim.expect.why, main=True))
             continue
         for i, case in enumerate(claim.cases):

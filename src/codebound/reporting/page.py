@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,7 +32,6 @@ def render(template: str, **context: Any) -> str:
     )
     environment.filters |= {
         "interval": interval_html,
-        "percent": percent_html,
         "number": number,
         "value": cell_html,
         "log2": lambda n: f"{math.log2(n):.4g}",
@@ -71,19 +69,18 @@ def ledger(verdicts: Sequence[Verdict]) -> list[tuple[str, list[list[Verdict]]]]
 def brief(verdicts: Sequence[Verdict]) -> list[Verdict]:
     """One verdict for each claim, by the case that decides: for a short page, beside results.json, which has it all.
 
-    Its reason is the first clause, said once where claims share it; or where other cases are refuted if it is not.
+    Its reason is the first sentence, said once where claims in a row share it; or where other cases are refuted.
     """
-    said: set[str] = set()
-    short = []
+    said, short = "", []
     for _, cases in groupby(verdicts, key=lambda verdict: verdict.claim.id):
         main, *others = cases
         if main.status in (Status.REFUTED, Status.NOT_TESTABLE):
-            reason = re.split(r"[.;:] ", main.reason)[0].rstrip(".")
-            reason = "" if reason in said else reason
+            sentence = main.reason.split(". ")[0].rstrip(".")
+            reason = "as above" if sentence == said else sentence
+            said = sentence
         else:
             refuted = [v.case.label for v in others if v.status is Status.REFUTED and v.case]
             reason = f"refuted on: {'; '.join(refuted)}" if refuted else ""
-        said.add(reason)
         short.append(replace(main, reason=reason))
     return short
 
@@ -113,20 +110,4 @@ def interval_html(interval: Interval | None, digits: int | None = None, fixed: b
         return Markup("{}").format(show(interval.mean))
     return Markup("{}<small>[{}, {}]</small>").format(
         show(interval.mean), show(interval.low), show(interval.high)
-    )
-
-
-def percent_html(interval: Interval | None) -> Markup:
-    """A signed percentage, coloured when its interval excludes zero."""
-    if interval is None or interval.n == 0:
-        return Markup("–")
-    side = "worse" if interval.above(0) else "better" if interval.below(0) else ""
-    digits = 1 if abs(interval.mean) < 100 else 0
-    parts = (
-        f"{interval.mean:+.{digits}f}\u00a0%",
-        f"[{interval.low:+.{digits}f}, {interval.high:+.{digits}f}]",
-    )
-    centre, bounds = (part.replace("-", "−") for part in parts)
-    return Markup('<span class="{}">{}<small>{}</small></span>').format(
-        side, centre, bounds if interval.known else ""
     )

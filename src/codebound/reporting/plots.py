@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.text import Text
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from codebound.files import replacing
 from codebound.reporting.statistics import student_half_width
@@ -68,7 +67,8 @@ def band(
 
     `overlap` as in `statistics`: 0 for independent seeds. `floor`: what no mean can be below, 0 for counts and errors.
     """
-    mean = runs.mean(0)
+    # Where a seed has no value the others' mean goes on, without a band.
+    mean = np.nanmean(runs, 0)
     axes.plot(x, mean, **line)
     if len(runs) > 1:
         half = student_half_width(runs, overlap)
@@ -111,19 +111,6 @@ def step_axis(axes: Axes, last: int, first: int) -> None:
     axes.minorticks_off()
 
 
-def log_axis(axes: Axes, low: float | int, high: float | int) -> None:
-    """A logarithmic y axis with plain numbers: 1, 2 and 5 times the powers of ten, or even steps within one power."""
-    axes.set_yscale("log")
-    axes.set_ylim(low, high)
-    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    ticks = [m * 10.0**p for p in powers for m in (1, 2, 5)]
-    if high < 10 * low:
-        ticks = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-    axes.yaxis.set_major_locator(FixedLocator([t for t in ticks if low <= t <= high]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
-
-
 def _ladder(first: int, last: int) -> list[int]:
     steps, value = [], first
     while value <= last:
@@ -153,12 +140,6 @@ def picture(figure: Figure) -> Picture:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", facecolor=figure.get_facecolor())
     return Picture(buffer.getvalue())
-
-
-def note(axes: Axes, x: float | int, y: float | int, text: str, **more: Any) -> Text:
-    """A small remark in axes coordinates on a light ground."""
-    box = {"boxstyle": "round,pad=0.25", "facecolor": PAPER, "edgecolor": GRID}
-    return axes.text(x, y, text, transform=axes.transAxes, fontsize=8.5, color=MUTED, bbox=box, **more)
 
 
 # In the dark the four greys change places, and a colour becomes as light as it has to be.

@@ -98,8 +98,12 @@ def student_half_width(x: np.ndarray, overlap: float | int = 0.0) -> Any:
 def paired_percent(
     a: Mapping[int, float | int], b: Mapping[int, float | int], overlap: float | int = 0.0
 ) -> Interval:
-    """Mean of 100·(a/b - 1) over the seeds that both have: by how many per cent `a` is larger."""
-    return mean_interval((100 * (a[s] / b[s] - 1) for s in _shared(a, b) if b[s] != 0), overlap=overlap)
+    """Mean of 100·(a/b - 1) over the seeds that both have: by how many per cent `a` is larger.
+
+    Seeds in which b is 0 say nothing: they are left out and counted in `dropped`.
+    """
+    percents = (100 * (a[s] / b[s] - 1) if b[s] != 0 else math.nan for s in _shared(a, b))
+    return mean_interval(percents, overlap=overlap)
 
 
 def paired_ratio(a: Mapping[int, float | int], b: Mapping[int, float | int]) -> Interval:

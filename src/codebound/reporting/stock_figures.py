@@ -27,6 +27,7 @@ PALETTE = (
     "#aa4499", "#123a5c", "#777777",
 )  # fmt: skip
 PANEL = (5.5, 3.8)  # inches
+MOST_PANELS = 12  # of one figure; it says how many there are beside those
 FEW_STEPS = 12  # so many points of a line without a band get a mark each
 
 
@@ -60,8 +61,9 @@ def rate_distortion(
     bound: Callable[[np.ndarray], np.ndarray] | None = None,
     rates: tuple[float, float] | None = None,
 ) -> Figure:
-    """Quality against rate, a line for each level of `series`, a panel for each of `panel` (twelve at most).
+    """Quality against rate, a line for each level of `series`, a panel for each of `panel`.
 
+    There are twelve panels at most; a title says so where there are more levels.
     `titles` are of the panels. Without panels, values are means over the table's repeats, with 95 % intervals. `bound`
     is the best quality that any code has at a rate, drawn as the limit; `rates` is the range shown, on a logarithmic
     axis.
@@ -243,10 +245,13 @@ def _panels(points: pd.DataFrame, panel: str) -> tuple[Figure, Iterator[tuple[Ax
     if not panel:
         figure = plots.new_figure(11, 5.4)
         return figure, iter([(figure.subplots(), None, points)])
-    levels = list(dict.fromkeys(points[panel]))[:12]
+    every = list(dict.fromkeys(points[panel]))
+    levels = every[:MOST_PANELS]
     columns = min(len(levels), 2)
     count = math.ceil(len(levels) / columns)
     figure = plots.new_figure(PANEL[0] * columns, PANEL[1] * count)
+    if len(every) > len(levels):
+        figure.suptitle(f"The first {len(levels)} of {len(every)}", x=0.01, ha="left", fontsize=11)
     grid = figure.subplots(count, columns, squeeze=False).flat
     for axes in list(grid)[len(levels) :]:
         axes.set_axis_off()

@@ -78,7 +78,7 @@ class ResultTable:
 def terminal_table(table: ResultTable) -> Table:
     """For a terminal: the columns that are meant for it, an interval as 2.672 [2.668, 2.676]."""
     shown = [i for i, column in enumerate(table.columns) if column.terminal]
-    rich = Table(title=table.title, box=SIMPLE, padding=(0, 1, 0, 0))
+    rich = Table(title=escape(table.title), box=SIMPLE, padding=(0, 1, 0, 0))
     for place in shown:
         column = table.columns[place]
         left = column.kind == "text" or place == 0
@@ -142,12 +142,13 @@ def _figure(column: Column, value: float | int) -> str:
         return number(value)
     scaled = 100 * value if column.kind == "share" else value
     sign = "+" if column.kind == "change" else ""
-    text = number(scaled) if column.digits is None else f"{scaled:{sign},.{column.digits}f}"
+    plus = sign if scaled >= 0 else ""
+    text = plus + number(scaled) if column.digits is None else f"{scaled:{sign},.{column.digits}f}"
     return typeset(text + (" %" if column.kind == "share" else ""))
 
 
-def claims_table(verdicts: Sequence[Verdict], *, every_case: bool = False) -> Table:
-    """The ledger for a terminal of 100 columns; only the deciding case of each claim unless `every_case`."""
+def claims_table(verdicts: Sequence[Verdict]) -> Table:
+    """The ledger for a terminal of 100 columns, with the deciding case of each claim."""
     table = Table(title="Claims: what others say, and what this run measured", expand=False)
     table.add_column("Claim", max_width=54)
     table.add_column("Claimed", justify="right", no_wrap=True)
@@ -155,16 +156,15 @@ def claims_table(verdicts: Sequence[Verdict], *, every_case: bool = False) -> Ta
     table.add_column("Verdict", no_wrap=True)
     topic = ""
     for v in verdicts:
-        if not (v.main or every_case):
+        if not v.main:
             continue
         if v.claim.topic != topic:
             topic = v.claim.topic
             table.add_row(f"[bold]{topic}[/bold]")
-        where = f" [dim]({v.case.label})[/dim]" if every_case and v.case else ""
         measured = "–" if v.interval is None else interval_text(v.interval)
         style = _STYLES[v.status]
         table.add_row(
-            v.claim.statement + where,
+            escape(v.claim.statement),
             v.claim.expect.text,
             measured,
             f"[{style}]{_SHORT[v.status]}[/{style}]",

@@ -16,6 +16,10 @@ from codebound import config
 from codebound.errors import InputError
 from codebound.files import sweep, write_text
 
+PLAN = (
+    "plan.json"  # in a study's folder: all its cells, so that a report needs neither the data nor the model
+)
+
 S = TypeVar("S", bound=config.Settings)
 
 
@@ -55,7 +59,8 @@ class RunFolder(Generic[S]):
         if (path / "config.yaml").exists():
             folder._check_same(study, identity)
             sweep(path)
-        elif any(entry for entry in path.iterdir() if not entry.name.startswith(".")):
+        elif any(entry.name != "study.json" and not entry.name.startswith(".") for entry in path.iterdir()):
+            # A folder with study.json alone is one whose making was cut short.
             raise InputError(f"--out {path} holds other files; give a new folder or one of an earlier run")
         folder._describe(study, identity)
         return folder
@@ -110,11 +115,14 @@ def read_study(path: Path) -> dict[str, Any]:
         InputError: not the folder of a run.
     """
     try:
-        return json.loads((path / "study.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        record = json.loads((path / "study.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path} is not the folder of a run: it has no study.json") from None
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}/study.json can't be read: {error}") from None
+    if not isinstance(record, dict) or not isinstance(record.get("study"), str):
+        raise InputError(f"{path}/study.json does not say which study it is of")
+    return record
 
 
 def _provenance(study: str, settings: config.Settings, identity: Mapping[str, str]) -> dict[str, Any]:

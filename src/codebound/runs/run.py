@@ -20,7 +20,7 @@ from codebound.engine.trackers import Trackers
 from codebound.engine.trainer import Trainer
 from codebound.errors import InputError
 from codebound.files import write_text
-from codebound.runs.folder import RunFolder, read_study
+from codebound.runs.folder import PLAN, RunFolder, read_study
 from codebound.runs.kinds import DEFAULT, RunKind, kind_of_settings, run_kind
 
 STUDY = "train"
@@ -142,8 +142,7 @@ def _state(folder: Path) -> RunState:
         # A study counts its finished cells.
         study = read_study(folder)["study"]
         if study != STUDY:
-            cells = len(list((folder / "cells").glob("*.json")))
-            return RunState(folder, study, f"finished cells: {cells}", "")
+            return RunState(folder, study, _progress(folder), "")
 
         # A training is finished with its final figures, else it stands where its log ends.
         kind = kind_of(folder)
@@ -152,8 +151,19 @@ def _state(folder: Path) -> RunState:
             return RunState(folder, kind.name, f"finished, {figures['step']:,} steps", kind.score(figures))
         rows = Journal(folder).rows()
         return RunState(folder, kind.name, f"step {rows[-1]['step']:,}" if rows else "not begun", "")
-    except (InputError, json.JSONDecodeError, KeyError) as error:
+    except (InputError, OSError, ValueError, KeyError, TypeError) as error:
         return RunState(folder, "?", f"can't be read: {error}", "")
+
+
+def _progress(folder: Path) -> str:
+    """How far a study or a tokenised set is: by its plan, or its shards."""
+    cells = len(list((folder / "cells").glob("*.json")))
+    plan = folder / PLAN
+    if not plan.exists():
+        shards = len(list(folder.rglob("*.parquet")))
+        return f"{shards} shards" if shards and not cells else f"{cells} cells"
+    planned = len(json.loads(plan.read_text(encoding="utf-8")))
+    return f"finished, {cells} cells" if cells >= planned else f"{cells} of {planned} cells"
 
 
 def _finish(folder: Path, kind: RunKind[Any], trainer: Trainer[Any]) -> None:

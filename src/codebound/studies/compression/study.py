@@ -23,7 +23,6 @@ from codebound.studies.compression.codecs import OURS
 from codebound.studies.compression.comparison import CodecResult, compare
 from codebound.studies.framework import declare as fw
 
-Codec = Literal["jpeg", "webp", "avif", "jxl"]
 LADDER = "ladder"
 PICTURE_KEYS = ("name", "height", "width", "points")
 LOOKS = {
@@ -49,7 +48,7 @@ class Settings(config.Settings):
     data: str = "photos"  # the embedded held-out photographs, or a folder
     model: str = ""  # a tokenizer's folder; by default the one in the package
     trade: float | None = Field(default=None, ge=0, allow_inf_nan=False)  # of codebound compress
-    codecs: tuple[Codec, ...] = ("jpeg", "webp", "avif")  # jxl needs the extra codebound[jxl]
+    codecs: tuple[Literal["jpeg", "webp", "avif", "jxl"], ...] = ("jpeg", "webp", "avif")  # jxl: an extra
     most: int = Field(default=32, ge=1)  # pictures
     rate: float = Field(default=0.1, gt=0)  # bits per pixel at which all are compared
 
@@ -106,17 +105,18 @@ class Compression(fw.Study[Settings]):
         finished = [cell for name, cell in run.cells.items() if name != LADDER]
         pictures = [{key: cell[key] for key in PICTURE_KEYS} for cell in finished]
         costs = run.cells.get(LADDER, {"rows": [], "decoder_bytes": None})
-        rate = run.settings.rate
+        rate, known = run.settings.rate, [costs["decoder_bytes"]] if costs["decoder_bytes"] else []
         rows = compare(pictures, run.settings.codecs, rate)
-        sections = [_comparison(rows, rate), _pictures(run.table, [picture["name"] for picture in pictures])]
+        names = {cell.cell["picture"]: cell["name"] for cell in finished}
+        sections = [_comparison(rows, rate), _pictures(run.table, names)]
         return fw.Content(
             "What a picture costs in bytes on disk",
             answer=_answer(rows, rate),
             sentences=[_sentence(row, rate) for row in rows[1:]],
             sections=[*sections, _costs(costs["rows"])] if costs["rows"] else sections,
             method=[
-                f"{len(pictures)} photographs that the model never saw, as whole files: header, checksums and all.",
-                f"A decoder needs our model of {costs['decoder_bytes'] or 0:,} bytes; the others need none.",
+                f"{fw.count_text(len(pictures), 'picture')}, as whole files: header, checksums and all.",
+                *(f"A decoder needs our model of {size:,} bytes; the others need none." for size in known),
                 f"Pillow {run.record['identity']['pillow']}; model {run.record['identity']['model']}.",
             ],
             results={
@@ -179,7 +179,7 @@ def _comparison(rows: Sequence[CodecResult], rate: float) -> fw.Section:
         fw.Column("Codec", kind="text"),
         fw.Column("PSNR, dB", 2),
         fw.Column("SSIM", 3, terminal=False),
-        fw.Column("ours − it, dB", 2, kind="change", better="more"),
+        fw.Column("codebound’s PSNR is higher by, dB", 2, kind="change", better="more"),
         fw.Column("BD rate, %", 0, kind="change", better="less"),
         fw.Column("Smallest file, bpp", 3, terminal=False),
         fw.Column("Encoding, s", 3),
@@ -199,10 +199,10 @@ def _comparison(rows: Sequence[CodecResult], rate: float) -> fw.Section:
     return fw.Section(title, tables=[fw.ResultTable(title, columns, values, note)])
 
 
-def _pictures(table: fw.LongTable, names: Sequence[str]) -> fw.Section:
+def _pictures(table: fw.LongTable, names: Mapping[int, str]) -> fw.Section:
     draw = partial(
         stock_figures.rate_distortion, table, "bits_per_pixel", series="codec", panel="picture", looks=LOOKS,
-        titles=dict(enumerate(names)), rates=(0.02, 1.2),
+        titles=names, rates=(0.02, 1.2),
     )  # fmt: skip
     figures = [
         fw.Illustration(m, partial(draw, quality=m), f"{m.upper()} against the rate, a panel per picture")

@@ -105,10 +105,16 @@ def _answer(table: fw.LongTable, results: Sequence[SourceResult], rotation: Perc
     trained = ", ".join(f"{effect} {_joined(names)}" for effect, names in effects.items())
     words = Counter(map(word, _each(rotation)))
     return (
-        f"After PCA and the best of {max(results[0].restarts)} runs of Lloyd's algorithm, training the encoder by "
+        f"After PCA and the best of {_restart_counts(results)} runs of Lloyd's algorithm, training the encoder by "
         f"gradients {trained}. The rotation gradient is better than straight-through in {words['better']} of "
         f"{words.total()} comparisons with a linear encoder, and worse in {words['worse']}."
     )
+
+
+def _restart_counts(results: Sequence[SourceResult]) -> str:
+    """20, or 4 to 20 where sources have different numbers of restarts."""
+    counts = {max(result.restarts) for result in results}
+    return str(max(counts)) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
 
 
 def _networks(table: fw.LongTable, results: Sequence[SourceResult]) -> str:
@@ -143,10 +149,15 @@ def _beta(exact: Percents, beta: float) -> str:
 
 def _restart_advice(result: SourceResult) -> str:
     most, one = max(result.restarts), result.restarts[1]
-    enough = next((n for n, x in result.restarts.items() if x.known and x.high < NEGLIGIBLE), most)
+    within = [n for n, x in result.restarts.items() if n < most and x.known and x.high < NEGLIGIBLE]
+    advice = (
+        f"the best of {min(within)} on the training data is within {NEGLIGIBLE:g} %"
+        if within
+        else f"these seeds can't tell how many restarts come within {NEGLIGIBLE:g} %"
+    )
     return (
         f"One Lloyd run is on average {_signed(one)} above the best of {most} on the {source_name(result.source)} "
-        f"source; the best of {enough} on the training data is within {NEGLIGIBLE:g} %."
+        f"source; {advice}."
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from codebound.data.low_rank import LowRank
 from codebound.limits.compute import estimated_limits
 from codebound.nets.linear import PCA
 from codebound.studies.estimators.settings import Settings
+from codebound.studies.framework.cells import stream
 from codebound.theory import bounds, gaussian
 
 _BOUND_DIMS = 8  # coordinates from which the bound on photographs is estimated
@@ -54,8 +54,7 @@ class Problem:
 
 def generator(source: str, seed: int, purpose: str) -> torch.Generator:
     """A stream of its own for each purpose: a seed redraws all of them together, and all arms share them."""
-    digest = hashlib.sha256(f"estimators/{source}/{seed}/{purpose}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return stream("estimators", source, seed, purpose)
 
 
 def draw(settings: Settings, source: str, seed: int) -> Problem:

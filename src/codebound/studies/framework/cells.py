@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from codebound.reporting.claims import Level
 
-PLAN = "plan.json"  # in a run's folder: all its cells, so that a report needs neither the data nor the model
+
+def stream(*parts: object) -> torch.Generator:
+    """A random stream of its own for what the parts name: a source, a seed, a purpose.
+
+    Arms of a seed that name the same parts draw the same numbers.
+    """
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,12 @@ from codebound.errors import InputError
 from codebound.files import write_text
 from codebound.reporting import page, plots
 from codebound.reporting.tables import claims_table, terminal_table
+from codebound.runs.folder import PLAN
 from codebound.studies.framework.content import Illustration
 from codebound.studies.framework.results import StudyRun
 
 PAGE, STAMP = "report.html", "report.sha256"
+OUTPUTS = (PAGE, "results.json", "results.csv", "results.parquet")
 
 
 class EmbeddedFigure(TypedDict):
@@ -63,10 +65,11 @@ def write(run: StudyRun[Any]) -> Path:
 
 
 def refresh(run: StudyRun[Any]) -> Path:
-    """The page as `write` makes it; at once where neither the run nor the code behind it has changed since."""
-    place, stamp = run.folder / PAGE, run.folder / STAMP
-    if place.exists() and stamp.exists() and stamp.read_text(encoding="utf-8").strip() == _digest(run):
-        return place
+    """The page as `write` makes it; at once where the run's cells, the study, framework and reporting are as then."""
+    stamp = run.folder / STAMP
+    whole = all((run.folder / name).exists() for name in (*OUTPUTS, STAMP))
+    if whole and stamp.read_text(encoding="utf-8").strip() == _digest(run):
+        return run.folder / PAGE
     return write(run)
 
 
@@ -122,8 +125,11 @@ def _seconds(run: StudyRun[Any]) -> dict[str, float]:
 
 
 def _digest(run: StudyRun[Any]) -> str:
-    """Of everything that a report is made from: the run's files and the code."""
-    own = [run.folder / name for name in ("study.json", "config.yaml", "plan.json")]
+    """Of what a report is made from: the run's settings and cells, and the code that tells of them.
+
+    A cell's file is written after the files that the cell left, so it stands for them.
+    """
+    own = [run.folder / name for name in ("study.json", "config.yaml", PLAN)]
     digest = hashlib.sha256()
     for path in (*own, *(cell.file for cell in run.cells.values()), *_code(run)):
         digest.update(path.name.encode())

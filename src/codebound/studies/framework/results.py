@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Generic
 
@@ -14,12 +14,23 @@ from codebound.errors import InputError
 from codebound.reporting import claims
 from codebound.reporting.claims import Level, Verdict
 from codebound.reporting.long_table import LongTable
-from codebound.runs.folder import read_study
-from codebound.studies.framework.cells import PLAN, Cell
+from codebound.runs.folder import PLAN, read_study
+from codebound.studies.framework.cells import Cell
 from codebound.studies.framework.content import Content
 from codebound.studies.framework.study import S, Study
 
 AGAIN = "delete it and run the same command again"
+
+
+class CellContent(dict[str, Any]):
+    """A JSON object of a cell's file, at any depth; a key that it lacks is an `InputError` that names the file."""
+
+    def __init__(self, file: Path, content: Mapping[str, Any]) -> None:
+        super().__init__(content)
+        self.file = file
+
+    def __missing__(self, key: str) -> Any:
+        raise InputError(f"{self.file} has no {key!r}: {AGAIN}")
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,12 @@ class StudyRun(Generic[S]):
     @cached_property
     def verdicts(self) -> list[Verdict]:
         """What this run says about each claim."""
-        return claims.judge(self.study.claims(self), self.table.lookup, self.study.facts(self))
+        asked = self.study.claims(self)
+        measured = {metric.name for metric in self.study.metrics}
+        for claim in asked:
+            if unknown := [case.metric for case in claim.cases if case.metric not in measured]:
+                raise InputError(f"claim {claim.id} is about {unknown[0]!r}; measured: {', '.join(measured)}")
+        return claims.judge(asked, self.table.lookup, self.study.facts(self))
 
     @cached_property
     def content(self) -> Content:
@@ -115,13 +131,15 @@ def _plan(study: Study[S], settings: S, file: Path) -> list[Cell]:
         raise InputError(f"{file} can't be read ({error}): {AGAIN}") from None
 
 
-def _read(file: Path, cell: Cell) -> dict[str, Any]:
+def _read(file: Path, cell: Cell) -> CellContent:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"), object_hook=partial(CellContent, file))
     except (OSError, ValueError) as error:
         raise InputError(f"{file} can't be read ({error}): {AGAIN}") from None
-    if not isinstance(content, dict):
+    if not isinstance(content, CellContent):
         raise InputError(f"{file} is no cell of a study: {AGAIN}")
+    if not isinstance(content.get("cell_seconds", 0.0), int | float):
+        raise InputError(f"{file} has no number for 'cell_seconds': {AGAIN}")
     # Files of before the framework don't name their levels.
     if content.get("factors", cell.factors) != dict(cell.factors):
         raise InputError(f"{file} is of another cell, {content['factors']}: {AGAIN}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -16,8 +17,8 @@ from threadpoolctl import threadpool_limits
 from codebound.errors import InputError
 from codebound.files import replacing, write_text
 from codebound.runs import parallel
-from codebound.runs.folder import RunFolder
-from codebound.studies.framework.cells import PLAN, Cell, CellResult
+from codebound.runs.folder import PLAN, RunFolder
+from codebound.studies.framework.cells import Cell, CellResult
 from codebound.studies.framework.study import S, Study
 
 
@@ -68,10 +69,10 @@ def finish_cell(study: Study[S], folder: RunFolder[S], cell: Cell) -> None:
     for name, write in measured.files.items():
         with replacing(folder.path / name) as path:
             write(path)
-    folder.finish(
-        cell.name,
-        {"factors": dict(cell.factors), **measured.content, "cell_seconds": wall, "cpu_seconds": cpu},
-    )
+    own = {"factors": dict(cell.factors), "cell_seconds": wall, "cpu_seconds": cpu}
+    if twice := own.keys() & measured.content.keys():
+        raise ValueError(f"keys of a cell that the framework writes: {', '.join(sorted(twice))}")
+    folder.finish(cell.name, {**own, **measured.content})
 
 
 def _timed(study: Study[S], settings: S, cell: Cell) -> tuple[CellResult, float, float]:
@@ -92,5 +93,7 @@ def _check_names(cells: list[Cell]) -> None:
     names = [cell.name for cell in cells]
     if not names:
         raise InputError("these settings leave no cell to run")
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise InputError(f"these settings name a cell twice: {', '.join(sorted(twice))}")
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
+        raise InputError(f"these settings name a cell twice: {', '.join(twice)}")
+    if wrong := [name for name in names if not name or Path(name).name != name or name.startswith(".")]:
+        raise InputError(f"a cell is named {wrong[0]!r}; a name of a file is accepted, without folders")

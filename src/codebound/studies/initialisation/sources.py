@@ -24,6 +24,7 @@ from codebound.limits.compute import (
     vector_limits,
 )
 from codebound.nets.linear import PCA
+from codebound.studies.framework.cells import stream
 from codebound.studies.initialisation.settings import Settings, SourceName
 from codebound.theory import gaussian
 from codebound.theory.entropy import least_rows
@@ -67,8 +68,7 @@ class Latents(NamedTuple):
 
 def generator(source: str, seed: int, purpose: str) -> torch.Generator:
     """A stream of its own for each purpose: a seed redraws all of them together, and all arms share them."""
-    digest = hashlib.sha256(f"{source}/{seed}/{purpose}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return stream(source, seed, purpose)
 
 
 def draw(settings: Settings, source: SourceName, seed: int) -> Latents:

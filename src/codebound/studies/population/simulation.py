@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 from codebound import search
 from codebound.quantize.init import Init, Normal, Sample, Uniform, Xavier
 from codebound.quantize.update import EMA, CodebookState, codebook_gradient
+from codebound.studies.framework.cells import stream
 from codebound.studies.population.settings import REVIVAL, Scenario, SourceName
 from codebound.theory.population import Population, Schedule, Source
 
@@ -58,8 +58,7 @@ def starts(scenario: Scenario, runs: int, generator: torch.Generator) -> Tensor:
 def generator(scenario: Scenario, seed: int, purpose: str) -> torch.Generator:
     """A stream for each purpose; it depends on what the scenario does, not on its name or role."""
     facts = scenario.model_dump(exclude={"name", "role", "varied"})
-    digest = hashlib.sha256(f"{sorted(facts.items())}/{seed}/{purpose}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return stream(sorted(facts.items()), seed, purpose)
 
 
 class Simulation:

@@ -116,7 +116,7 @@ def _agreement(results: Sequence[ScenarioResult]) -> fw.Section:
 
 def _table(results: Sequence[ScenarioResult]) -> fw.ResultTable:
     page = partial(fw.Column, terminal=False)
-    met = {True: "yes", False: "no", None: "more runs needed", "": "none left"}
+    met = {True: "yes", False: "no", None: "more runs needed"}
     shown: list[tuple[fw.Column, Callable[[ScenarioResult], Any]]] = [
         (SETTING, lambda r: r.scenario.name),
         (page("What", kind="text"), lambda r: figures.definition(r.scenario)),
