@@ -161,7 +161,7 @@ def test_a_useless_gap_is_not_known(tmp_path: Path) -> None:
     table = source_table(summarise(one), "data")
     place = [column.title for column in table.columns].index("dB above bound")
     cells = [str(cell_html(table.columns[place], row[place])) for row in table.rows]
-    assert any(cell.startswith("not known<small>the interval is wider") for cell in cells)
+    assert any(cell.startswith("not known<small>the interval is over three times") for cell in cells)
     assert any("not known" in sentence for sentence in one.content.sentences)
 
 

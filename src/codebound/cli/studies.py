@@ -79,6 +79,9 @@ def show(folder: Path, as_json: bool, again: bool = False) -> None:
         return
     for table in report.terminal(loaded):
         out.print(table)
+    if missing := len(loaded.missing):
+        every = missing + len(loaded.cells)
+        out.print(f"This run is not finished: {missing} of {every} cells are missing; its command goes on.")
     for sentence in (loaded.content.answer, *loaded.content.sentences):
         out.print(escape(sentence), highlight=False)
     say_where(page)
@@ -129,7 +132,7 @@ def list_claims(
                 f"{folder} is not finished: {count_text(len(run.missing), 'cell')} missing; its command goes on"
             )
         if not run.verdicts:
-            raise InputError(f"{folder}: the study {entry.name} has no claims")
+            raise InputError(f"{folder} has no claims to judge: {entry.name} has none about these data")
         # Where a run was written, and in how many processes, changes no number.
         made_by = re.sub(r" --(out|jobs) \S+", "", record["command"])
         version, machine = record["versions"]["codebound"], record["machine"]

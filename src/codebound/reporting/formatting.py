@@ -89,7 +89,8 @@ def unknown(interval: Interval, least: float | int = 1.0) -> str:
         return "one value has no interval" if interval.n == 1 else "no interval can be formed"
     width = interval.high - interval.low
     if width > max(3 * abs(interval.mean), least):
-        return f"the interval is wider than the value: {number(interval.low)} to {number(interval.high)}"
+        ends = f"{number(interval.low)} to {number(interval.high)}"
+        return f"the interval is over three times as wide as the value: {ends}"
     return ""
 
 

@@ -149,7 +149,10 @@ def _figure(column: Column, value: float | int) -> str:
 
 def claims_table(verdicts: Sequence[Verdict]) -> Table:
     """The ledger for a terminal of 100 columns, with the deciding case of each claim."""
-    table = Table(title="Claims: what others say, and what this run measured", expand=False)
+    table = Table(
+        title="Claims: what others say, and what this run measured (results.json says on what, and has more cases)",
+        expand=False,
+    )
     table.add_column("Claim", max_width=54)
     table.add_column("Claimed", justify="right", no_wrap=True)
     table.add_column("Measured, 95 %", justify="right")

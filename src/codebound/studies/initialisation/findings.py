@@ -145,7 +145,8 @@ def _to_an_estimate(_: Summary, row: Row, when: str) -> str:
     for name, text in names.items():
         gap = row.metrics.get(f"{when}_{name}")
         reason = "there is no estimate" if gap is None else unknown(gap)
-        told.append(f"not known {text} ({reason})" if gap is None or reason else f"{db_text(gap)} {text}")
+        unknown_text = f"at a distance {text} that is not known ({reason})"
+        told.append(unknown_text if gap is None or reason else f"{db_text(gap)} {text}")
     return ", and ".join(told)
 
 

@@ -105,7 +105,7 @@ def _sentences(run: fw.StudyRun[Settings], table: Summary) -> list[str]:
         findings.headline(table),
         f"{labels.source_name(first, run.settings)}: {distance}." if distance else "",
         findings.optimizers(table),
-        f"{ledger} {PROPOSAL}" if ledger else "",
+        f"{ledger} {PROPOSAL}".strip(),
     ]
     return [fw.typeset(sentence) for sentence in sentences if sentence]
 
