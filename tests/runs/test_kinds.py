@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from commands import call
 from PIL import Image
-from typer.testing import CliRunner
 
-from codebound.cli import app
 from codebound.data.images import photographs
 from codebound.errors import InputError
 from codebound.runs.folder import RunFolder
@@ -20,13 +19,6 @@ TINY = {
     "codebook_size": 16, "dim": 4, "width": 8, "depth": 1, "crop": 16, "steps": 4, "batch_size": 4, "held_out": 16,
     "init_tokens": 256, "log_every": 1, "evaluate_every": 2, "checkpoint_every": 4, "warmup": 2,
 }  # fmt: skip
-
-
-def call(*arguments: str) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +83,7 @@ def test_runs_are_listed_with_kind_state_and_score(runs) -> None:
     assert (states["tiny"].kind, states["tiny"].state) == ("tokenizer", "finished, 4 steps")
     assert states["tiny"].score.endswith(" dB")
     assert states["begun"].state == "not begun"
-    assert (states["study"].kind, states["study"].state) == ("init", "1 cells")
+    assert (states["study"].kind, states["study"].state) == ("init", "1 cell")
     assert "can't be read" in states["broken"].state
     code, out, _ = call("runs", str(root), "--json")
     assert code == 0

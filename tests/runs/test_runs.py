@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from commands import call
 from PIL import Image
-from typer.testing import CliRunner
 
 from codebound import config
-from codebound.cli import app
 from codebound.data.image_sets import FixedPictures, LabelledPictures
 from codebound.data.image_sources import open_images
 from codebound.data.images import photographs
@@ -38,13 +37,6 @@ TINY = {
     "codebook_size": 16, "dim": 4, "width": 8, "depth": 1, "crop": 16, "steps": 12, "batch_size": 4, "held_out": 64,
     "init_tokens": 256, "log_every": 2, "evaluate_every": 6, "checkpoint_every": 4, "warmup": 2, "seed": 3,
 }  # fmt: skip
-
-
-def call(*arguments: str) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
 
 
 def train(folder: Path, *arguments: str, **more: object) -> tuple[int, str, str]:

@@ -7,9 +7,11 @@ import sys
 import tarfile
 import time
 import warnings
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
+import commands
 import numpy as np
 import pandas as pd
 import pyarrow.parquet
@@ -17,11 +19,8 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from typer.testing import CliRunner
 
 from codebound import Residual, VectorQuantizer
-from codebound.cli.terminal import group
-from codebound.cli.tokenise import tokenize
 from codebound.codec import tiles
 from codebound.codec.model import load_model
 from codebound.data.image_sources import PictureRequest, open_images
@@ -32,16 +31,7 @@ from codebound.runs.settings import Settings
 from codebound.runs.tokenise import TokeniseSettings
 from codebound.tokenizers import ImageTokenizer
 
-APP = group("")
-APP.command("tokenize")(tokenize)
-APP.command("other")(lambda: None)  # with one command alone, typer takes its name away
-
-
-def call(*arguments: str) -> tuple[int, str, str]:
-    result = CliRunner().invoke(APP, ["tokenize", *arguments], env={"COLUMNS": "200"})
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
+call = partial(commands.call, "tokenize")
 
 
 def save_model(folder: Path, seed: int = 0) -> Path:

@@ -32,9 +32,7 @@ def render(template: str, **context: Any) -> str:
     )
     environment.filters |= {
         "interval": interval_html,
-        "number": number,
         "value": cell_html,
-        "log2": lambda n: f"{math.log2(n):.4g}",
     }
     return environment.get_template(template).render(**context)
 

@@ -20,6 +20,7 @@ from codebound.engine.trackers import Trackers
 from codebound.engine.trainer import Trainer
 from codebound.errors import InputError
 from codebound.files import write_text
+from codebound.reporting.formatting import count_text
 from codebound.runs.folder import PLAN, RunFolder, read_study
 from codebound.runs.kinds import DEFAULT, RunKind, kind_of_settings, run_kind
 
@@ -161,9 +162,9 @@ def _progress(folder: Path) -> str:
     plan = folder / PLAN
     if not plan.exists():
         shards = len(list(folder.rglob("*.parquet")))
-        return f"{shards} shards" if shards and not cells else f"{cells} cells"
+        return count_text(shards, "shard") if shards and not cells else count_text(cells, "cell")
     planned = len(json.loads(plan.read_text(encoding="utf-8")))
-    return f"finished, {cells} cells" if cells >= planned else f"{cells} of {planned} cells"
+    return f"finished, {count_text(cells, 'cell')}" if cells >= planned else f"{cells} of {planned} cells"
 
 
 def _finish(folder: Path, kind: RunKind[Any], trainer: Trainer[Any]) -> None:
