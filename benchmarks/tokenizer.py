@@ -42,13 +42,13 @@ class Identity(Quantizer):
     def forward(self, z: Tensor, *, mask: Tensor | None = None, generator: Any = None) -> Quantized:
         return Quantized(z, torch.zeros(*z.shape[:-1], 1, dtype=torch.int64), z.new_zeros(()), {}, ())
 
-    def encode(self, z: Tensor) -> Tensor:
+    def encode(self, z: Tensor, *, mask: Tensor | None = None) -> Tensor:
         return torch.zeros(*z.shape[:-1], 1, dtype=torch.int64)
 
     def decode(self, indices: Tensor, *, mask: Tensor | None = None) -> Tensor:
         return torch.zeros(*indices.shape[:-1], self.dim)
 
-    def init_(self, z: Tensor, *, generator: torch.Generator | None = None) -> None:
+    def init_(self, z: Tensor, *, mask: Any = None, generator: Any = None) -> None:
         pass
 
     def update_(self, *results: Quantized) -> UpdateReport:
@@ -67,7 +67,7 @@ class Peer(Identity):
         z_q, indices, loss = self.layer(z.reshape(1, -1, self.dim))
         return Quantized(z_q.view(z.shape), indices.view(*z.shape[:-1], 1), loss.sum(), {}, ())
 
-    def init_(self, z: Tensor, *, generator: torch.Generator | None = None) -> None:
+    def init_(self, z: Tensor, *, mask: Any = None, generator: Any = None) -> None:
         rows = z.reshape(-1, self.dim)[: self.layer._codebook.embed.shape[1]]
         for buffer in (self.layer._codebook.embed, self.layer._codebook.embed_avg):
             buffer.data.copy_(rows.unsqueeze(0))

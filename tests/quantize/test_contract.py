@@ -121,7 +121,7 @@ class AlwaysFloat32(VectorQuantizer):
 class AutocastSearch(VectorQuantizer):
     """Distances by a matrix product that autocast turns to bfloat16."""
 
-    def encode(self, z):
+    def encode(self, z, *, mask=None):
         c = self.codebook.codewords()
         found = (z @ c.T - 0.5 * c.square().sum(-1)).argmax(-1)
         return torch.where(z.isfinite().all(-1), found, -1).unsqueeze(-1)
@@ -141,6 +141,16 @@ class ForgetsPadding(VectorQuantizer):
 
     def forward(self, z, *, mask=None, generator=None):
         return super().forward(z, mask=mask if z.ndim == 2 else None, generator=generator)
+
+
+class EncodesPadding(VectorQuantizer):
+    def encode(self, z, *, mask=None):
+        return super().encode(z)
+
+
+class BeginsFromPadding(VectorQuantizer):
+    def init_(self, z, *, mask=None, generator=None):
+        super().init_(z, generator=generator)
 
 
 class CountsCalls(VectorQuantizer):
@@ -188,6 +198,8 @@ BROKEN = {
     AutocastSearch: "autocast",
     AutocastTraining: "autocast",
     ForgetsPadding: "variable_lengths",
+    EncodesPadding: "masked_encode",
+    BeginsFromPadding: "masked_init",
     CountsCalls: "forward_is_pure",
     ForgetsWindow: "state_dict_round_trip",
     StoresTwice: "safetensors_round_trip",

@@ -157,8 +157,8 @@ class Sign(Quantizer):
         indices = torch.where(valid, ((clean > 0) * self.bits).sum(-1), -1).unsqueeze(-1)
         return Quantized(z_q, indices, z.new_zeros((), dtype=torch.float32), {}, ())
 
-    def encode(self, z: Tensor) -> Tensor:
-        return self.forward(z).indices
+    def encode(self, z: Tensor, *, mask: Tensor | None = None) -> Tensor:
+        return self.forward(z, mask=mask).indices
 
     def decode(self, indices: Tensor, *, mask: Tensor | None = None) -> Tensor:
         self.check_indices(indices, mask)
@@ -168,8 +168,10 @@ class Sign(Quantizer):
             raise InputError("indices out of range")
         return torch.where(valid.unsqueeze(-1), torch.where((flat & self.bits) > 0, 1.0, -1.0), 0.0)
 
-    def init_(self, z: Tensor, *, generator: torch.Generator | None = None) -> None:
-        self.check_input(z, None)
+    def init_(
+        self, z: Tensor, *, mask: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> None:
+        self.check_input(z, mask)
 
     def update_(self, *results: Quantized) -> UpdateReport:
         tokens = sum(int((result.indices[..., 0] >= 0).sum()) for result in results)

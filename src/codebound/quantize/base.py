@@ -94,8 +94,10 @@ class Quantizer(nn.Module, ABC):
         """Quantize `z`. Tokens where `mask` is False or that are not finite: index −1, z_q 0, no gradient."""
 
     @abstractmethod
-    def encode(self, z: Float[Tensor, "*b D"]) -> Int64[Tensor, "*b Q"]:
-        """Indices only."""
+    def encode(
+        self, z: Float[Tensor, "*b D"], *, mask: Bool[Tensor, "*b"] | None = None
+    ) -> Int64[Tensor, "*b Q"]:
+        """Indices only; −1 where `mask` is False or the token is not finite."""
 
     @abstractmethod
     def decode(
@@ -104,8 +106,17 @@ class Quantizer(nn.Module, ABC):
         """Reproductions of `indices`. An index out of range raises, −1 too unless its token is masked."""
 
     @abstractmethod
-    def init_(self, z: Float[Tensor, "*b D"], *, generator: torch.Generator | None = None) -> None:
-        """Choose the codewords from a batch: explicit, before the first step, never inside `forward`."""
+    def init_(
+        self,
+        z: Float[Tensor, "*b D"],
+        *,
+        mask: Bool[Tensor, "*b"] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """Choose the codewords from a batch: explicit, before the first step, never inside `forward`.
+
+        Tokens where `mask` is False have no part in it.
+        """
 
     @abstractmethod
     def update_(self, *results: Quantized) -> UpdateReport:

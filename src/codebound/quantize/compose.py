@@ -165,10 +165,12 @@ class Product(Composed):
         results = [part(piece, mask=mask, generator=generator) for part, piece in slices]
         return self._joined(torch.cat([result.z_q for result in results], dim=-1), results)
 
-    def encode(self, z: Float[Tensor, "*b D"]) -> Int64[Tensor, "*b Q"]:
-        self.check_input(z, None)
+    def encode(
+        self, z: Float[Tensor, "*b D"], *, mask: Bool[Tensor, "*b"] | None = None
+    ) -> Int64[Tensor, "*b Q"]:
+        self.check_input(z, mask)
         slices = zip(self.parts, self._split(z), strict=True)
-        return torch.cat([part.encode(piece) for part, piece in slices], dim=-1)
+        return torch.cat([part.encode(piece, mask=mask) for part, piece in slices], dim=-1)
 
     def decode(
         self, indices: Int64[Tensor, "*b Q"], *, mask: Bool[Tensor, "*b"] | None = None
@@ -178,10 +180,16 @@ class Product(Composed):
         return torch.cat([part.decode(indices[..., slot], mask=mask) for part, slot in slots], dim=-1)
 
     @torch.no_grad()
-    def init_(self, z: Float[Tensor, "*b D"], *, generator: torch.Generator | None = None) -> None:
+    def init_(
+        self,
+        z: Float[Tensor, "*b D"],
+        *,
+        mask: Bool[Tensor, "*b"] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
         """Each part's `init_` on its slice; a shared part's on all its slices together."""
-        self.check_input(z, None)
-        pieces = self._split(z)
+        self.check_input(z, mask)
+        pieces = self._split(present(z, mask))
         for i, member in enumerate(self.members):
             assert isinstance(member, Quantizer)
             mine = [piece for piece, o in zip(pieces, self.order, strict=True) if o == i]
@@ -218,6 +226,11 @@ def as_rows(z: Float[Tensor, "*b D"]) -> Float[Tensor, "n D"]:
     """Rows in float32 (float64 stays), whatever is not finite as it came."""
     rows = z.reshape(-1, z.shape[-1])
     return rows if rows.dtype == torch.float64 else rows.float()
+
+
+def present(z: Float[Tensor, "*b D"], mask: Bool[Tensor, "*b"] | None) -> Float[Tensor, "*n D"]:
+    """The tokens that `mask` leaves, as rows; all of `z` where there is no mask."""
+    return z if mask is None else z[mask]
 
 
 def token_major(places: Sequence[Float[Tensor, "*b D"]]) -> Float[Tensor, "n D"]:

@@ -13,7 +13,7 @@ from codebound.errors import InputError
 from codebound.quantize.assign import Nearest
 from codebound.quantize.base import Quantized, Quantizer, UpdateReport
 from codebound.quantize.beam import beam_search
-from codebound.quantize.compose import Composed, as_rows, token_major
+from codebound.quantize.compose import Composed, as_rows, present, token_major
 from codebound.quantize.estimator import Choice, Estimator, Gumbel, SoftmaxAll, StraightThrough
 from codebound.quantize.noise import mix, token_keys, uniform
 from codebound.quantize.update import Memory
@@ -126,7 +126,9 @@ class Residual(Composed):
         return joined._replace(indices=joined.indices.view(*z.shape[:-1], len(self.codebook_sizes)))
 
     @torch.no_grad()
-    def encode(self, z: Float[Tensor, "*b D"], *, depth: int | None = None) -> Int64[Tensor, "*b q"]:
+    def encode(
+        self, z: Float[Tensor, "*b D"], *, mask: Bool[Tensor, "*b"] | None = None, depth: int | None = None
+    ) -> Int64[Tensor, "*b q"]:
         """Indices of the first `depth` stages (all by default); a prefix of them is the code at a lower depth.
 
         With a beam the prefix is not the best code at its depth: encode again with that `depth`.
@@ -135,13 +137,16 @@ class Residual(Composed):
             InputError: a depth that there is not.
         """
         # Any number of stages gives a code, of a lower rate where they are fewer.
-        self.check_input(z, None)
+        self.check_input(z, mask)
         depth = len(self.stages) if depth is None else depth
         if not 1 <= depth <= len(self.stages):
             raise InputError(f"depth must be in 1 … {len(self.stages)}; got {depth}")
         with torch.autocast(z.device.type, enabled=False):
-            # A beam searches all stages together; otherwise the nearest, stage by stage.
+            # A masked token is NaN to every stage, and gets no index.
+            z = z if mask is None else torch.where(mask.unsqueeze(-1), z, math.nan)
             residual, indices = as_rows(z), []
+
+            # A beam searches all stages together; otherwise the nearest, stage by stage.
             if self.beam_width > 1:
                 return self._beam(residual, None, depth).view(*z.shape[:-1], depth)
             for stage in self.stages[:depth]:
@@ -163,14 +168,20 @@ class Residual(Composed):
         )
 
     @torch.no_grad()
-    def init_(self, z: Float[Tensor, "*b D"], *, generator: torch.Generator | None = None) -> None:
+    def init_(
+        self,
+        z: Float[Tensor, "*b D"],
+        *,
+        mask: Bool[Tensor, "*b"] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
         """Stage by stage, each on what the stages before it left.
 
         A module in several places is initialised on the first one's residuals, then again on those of all.
         """
         # Stage by stage: initialise, subtract, go on with what is left.
-        self.check_input(z, None)
-        residual = as_rows(z)
+        self.check_input(z, mask)
+        residual = as_rows(present(z, mask))
         residuals: list[list[Tensor]] = [[] for _ in self.members]
         for stage, member in zip(self.stages, self.order, strict=True):
             if not residuals[member]:

@@ -115,10 +115,12 @@ class ScalarQuantizer(Quantizer):
             stats = (self._stats(indices, error.sum(dtype=torch.float64), (~present).sum()),)
         return Quantized(z_q.view(z.shape).to(z.dtype), indices.view(*z.shape[:-1], 1), loss, losses, stats)
 
-    def encode(self, z: Float[Tensor, "*b D"]) -> Int64[Tensor, "*b 1"]:
-        self.check_input(z, None)
+    def encode(
+        self, z: Float[Tensor, "*b D"], *, mask: Bool[Tensor, "*b"] | None = None
+    ) -> Int64[Tensor, "*b 1"]:
+        self.check_input(z, mask)
         with torch.autocast(z.device.type, enabled=False):
-            tokens, valid, _ = token_rows(z.detach(), None)
+            tokens, valid, _ = token_rows(z.detach(), mask)
             _, indices = self._quantize(tokens, False, None)
         return torch.where(valid, indices, -1).view(*z.shape[:-1], 1)
 
@@ -143,9 +145,15 @@ class ScalarQuantizer(Quantizer):
         z_q = self._codewords(flat.reshape(-1)).view(*flat.shape, self.dim)
         return z_q if mask is None else torch.where(mask.unsqueeze(-1), z_q, 0.0)
 
-    def init_(self, z: Float[Tensor, "*b D"], *, generator: torch.Generator | None = None) -> None:
+    def init_(
+        self,
+        z: Float[Tensor, "*b D"],
+        *,
+        mask: Bool[Tensor, "*b"] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
         """Nothing: the codewords are what they are."""
-        self.check_input(z, None)
+        self.check_input(z, mask)
 
     @torch.no_grad()
     def update_(self, *results: Quantized) -> UpdateReport:

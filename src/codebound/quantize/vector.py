@@ -182,9 +182,11 @@ class VectorQuantizer(Quantizer):
             stats = (self._stats(tokens, codewords, indices, memory, error, (~present).sum()),)
         return Quantized(z_q.view(z.shape).to(z.dtype), indices.view(*z.shape[:-1], 1), loss, losses, stats)
 
-    def encode(self, z: Float[Tensor, "*b D"]) -> Int64[Tensor, "*b 1"]:
-        self.check_input(z, None)
-        tokens, valid, _ = token_rows(z.detach(), None, LONGEST)
+    def encode(
+        self, z: Float[Tensor, "*b D"], *, mask: Bool[Tensor, "*b"] | None = None
+    ) -> Int64[Tensor, "*b 1"]:
+        self.check_input(z, mask)
+        tokens, valid, _ = token_rows(z.detach(), mask, LONGEST)
         indices = self.assign.encode(tokens, self.codebook.codewords(), self._memory(None))
         return torch.where(valid, indices, -1).view(*z.shape[:-1], 1)
 
@@ -213,14 +215,20 @@ class VectorQuantizer(Quantizer):
             )
 
     @torch.no_grad()
-    def init_(self, z: Float[Tensor, "*b D"], *, generator: torch.Generator | None = None) -> None:
+    def init_(
+        self,
+        z: Float[Tensor, "*b D"],
+        *,
+        mask: Bool[Tensor, "*b"] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
         """Choose the codewords from `z` (of all ranks, where there are several) by `self.init`.
 
         Raises:
             InputError: no finite token, or fewer tokens than `init` needs.
         """
-        self.check_input(z, None)
-        tokens, valid, _ = token_rows(z, None, LONGEST)
+        self.check_input(z, mask)
+        tokens, valid, _ = token_rows(z, mask, LONGEST)
         tokens = sync.joined_rows(tokens[valid].float())
         if tokens.shape[0] == 0:
             raise InputError("z holds no finite token to initialise a codebook from")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from codebound.errors import InputError
 from codebound.quantize.base import Quantized, Quantizer, UpdateReport
-from codebound.quantize.compose import as_rows, codebook_parameters
+from codebound.quantize.compose import as_rows, codebook_parameters, present
 
 
 class Wrapped(Quantizer):
@@ -57,10 +57,13 @@ class Wrapped(Quantizer):
         return result._replace(z_q=z_q.view(z.shape).to(z.dtype), indices=indices)
 
     @torch.no_grad()
-    def encode(self, z: Float[Tensor, "*b D"]) -> Int64[Tensor, "*b Q"]:
-        self.check_input(z, None)
+    def encode(
+        self, z: Float[Tensor, "*b D"], *, mask: Bool[Tensor, "*b"] | None = None
+    ) -> Int64[Tensor, "*b Q"]:
+        self.check_input(z, mask)
+        flat = None if mask is None else mask.reshape(-1)
         with torch.autocast(z.device.type, enabled=False):
-            indices = self.inner.encode(self._inside(z, None)[0])
+            indices = self.inner.encode(self._inside(z, flat)[0], mask=flat)
         return indices.view(*z.shape[:-1], len(self.codebook_sizes))
 
     def decode(
@@ -74,10 +77,16 @@ class Wrapped(Quantizer):
         return z_q.view(*indices.shape[:-1], self.dim)
 
     @torch.no_grad()
-    def init_(self, z: Float[Tensor, "*b D"], *, generator: torch.Generator | None = None) -> None:
+    def init_(
+        self,
+        z: Float[Tensor, "*b D"],
+        *,
+        mask: Bool[Tensor, "*b"] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
         """The inner quantizer's `init_`, in its own space."""
-        self.check_input(z, None)
-        self.inner.init_(self._inside(z, None)[0], generator=generator)
+        self.check_input(z, mask)
+        self.inner.init_(self._inside(present(z, mask), None)[0], generator=generator)
 
     @torch.no_grad()
     def update_(self, *results: Quantized) -> UpdateReport:

@@ -157,6 +157,18 @@ def mask_invariance(case: Case) -> None:
         expect(bool(gradient.isfinite().all()), f"{what}: expected finite gradients")
 
 
+def masked_encode(case: Case) -> None:
+    """`encode` with a mask: −1 where masked, whatever stands there; the rest as without a mask."""
+    quantizer, mask = case.ready(), torch.arange(len(case.z)) % 3 != 1
+    expected = torch.where(mask.unsqueeze(-1), quantizer.encode(case.z), -1)
+    for filling in (1e4, float("nan")):
+        z = torch.where(mask.unsqueeze(-1), case.z, filling)
+        what = f"encode with masked tokens of {filling}"
+        expect_equal(quantizer.encode(z, mask=mask), expected, what)
+        shaped = quantizer.encode(z.view(5, 12, -1), mask=mask.view(5, 12))
+        expect_equal(shaped, expected.view(5, 12, -1), f"{what}, z [a, b, D]")
+
+
 def non_finite_tokens(case: Case) -> None:
     """NaN and Inf tokens: index −1, z_q 0, zero gradient, and the rest is as if they were not there."""
     case.need_deterministic()
@@ -255,10 +267,9 @@ def refuses_wrong_input(case: Case) -> None:
         name = method.__name__
         expect_error(InputError, "z", lambda m=method: m(wide), f"{name} of a z of the wrong last size")
         expect_error(InputError, "z", lambda m=method: m(z.long()), f"{name} of an integer z")
-    expect_error(
-        InputError, "mask", lambda: quantizer(z, mask=mask[1:]), "forward with a mask of the wrong shape"
-    )
-    expect_error(InputError, "mask", lambda: quantizer(z, mask=mask.float()), "forward with a float mask")
+        wrong = f"{name} with a mask of the wrong"
+        expect_error(InputError, "mask", lambda m=method: m(z, mask=mask[1:]), f"{wrong} shape")
+        expect_error(InputError, "mask", lambda m=method: m(z, mask=mask.float()), f"{wrong} type")
 
     # Indices of the wrong type, number, or with a wrong mask.
     indices = quantizer.encode(z)

@@ -83,6 +83,17 @@ def init_is_deterministic(case: Case) -> None:
     expect_same_state(states[1], states[0], "init_ with an equal generator")
 
 
+def masked_init(case: Case) -> None:
+    """`init_` with a mask begins as it does from the tokens that the mask leaves, whatever the others hold."""
+    mask = torch.arange(len(case.latents)) % 5 != 2
+    for filling in (1e4, float("nan")):
+        alone, masked = case.fresh(), case.fresh()
+        alone.init_(case.latents[mask], generator=torch.Generator().manual_seed(5))
+        z = torch.where(mask.unsqueeze(-1), case.latents, filling)
+        masked.init_(z, mask=mask, generator=torch.Generator().manual_seed(5))
+        expect_same_state(state(masked), state(alone), f"init_ with masked tokens of {filling}")
+
+
 def update_reports(case: Case) -> None:
     """The report counts valid and non-finite tokens, and NaN and Inf leave no trace in the state."""
     # A batch with two bad tokens, and the same batch without them.
