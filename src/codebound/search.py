@@ -9,7 +9,7 @@ vectorised (`torch.argmax` is not: 10 to 30 times slower). Nothing of size N×K 
 
 Float32 scores lose the answer when distances are small beside the vectors' lengths (latents with mean 1 and
 spread 1e-3; two far clusters). So both sides are centred on the mean codeword, and rows whose two best scores
-are closer than a bound on their rounding are looked at again in float64.
+are closer than a bound on their rounding are looked at again in `exact`, where ties are ties.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from codebound.errors import InputError
+from codebound.exact import doubt, settle
 
 TILE_SCORES = 2**20  # scores per tile: 4 MB of float32, reused, which stay in the L3 cache
 TILE_CODEWORDS = 2048
@@ -43,15 +44,16 @@ def nearest(
         z: vectors. With one codebook any leading shape; with `*m` codebooks `[n, d]` (shared by all of them)
             or `[*m, n, d]` (each has its own).
         codebook: `[k, d]`, or `[*m, k, d]` for many codebooks of one size.
-        certify: look again in float64 at rows whose lead may be rounding. Without it, up to a third faster where
-            d is small, and an index may be another whose distance agrees to the rounding of float32 scores.
+        certify: look again, in float64 and more, at rows whose lead may be rounding. Without it, up to a third
+            faster where d is small, and an index may be another whose distance agrees to the rounding of scores.
 
     Returns:
         int64 indices, `[*b]` for one codebook, `[*m, n]` for many.
 
     Computed in float32 (float64 if either input is float64) whatever autocast or
-    `torch.set_float32_matmul_precision` say. A row that is not finite gets an arbitrary valid index; a codeword that
-    is not finite is never chosen, unless there is no other.
+    `torch.set_float32_matmul_precision` say. A row's index depends on nothing but the row and the codebook: not on the
+    batch that it came in, nor on the scale of both. A row that is not finite gets an arbitrary valid index; a codeword
+    that is not finite is never chosen, unless there is no other.
 
     Raises:
         InputError: shapes that don't fit together, or an empty codebook.
@@ -175,15 +177,25 @@ def _nearest(z: Tensor, books: Tensor, certify: bool) -> Tensor:
         usable = books.isfinite().all(-1)
         if not bool(usable.all()):
             return torch.cat([_among(z, *pair, certify) for pair in zip(books, usable, strict=True)])
+    if z.dtype == torch.float64:
+        z, books = _in_range(z, books)
     with _full_precision(z.device):
         if m == 1 and z.device.type == "cpu" and z.shape[0] * k <= SMALL_SCORES and z.dtype == torch.float32:
             return _nearest_small(z, books[0], certify and k > 1)
         centre = books.mean(dim=(0, 1)).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)  # the mean may overflow
-        certify = certify and z.dtype == torch.float32 and k > 1
+        certify = certify and k > 1
         indices, margins, lengths = _lead(z, books, centre, certify)
         if certify:
             _recheck(z, books, centre, indices, margins, lengths)
     return indices
+
+
+def _in_range(z: Tensor, books: Tensor) -> tuple[Tensor, Tensor]:
+    """Both times one power of two, such that squares of codewords neither overflow nor underflow: for float64, as
+    float32 is settled in float64, which holds all its squares."""
+    _, exponent = math.frexp(float(books.abs().max()))
+    factor = 2.0 ** -max(-1000, min(exponent, 1000))
+    return z * factor, books * factor
 
 
 def _among(z: Tensor, book: Tensor, usable: Tensor, certify: bool) -> Tensor:
@@ -209,12 +221,10 @@ def _nearest_small(z: Tensor, book: Tensor, certify: bool) -> Tensor:
         flat[at] = -np.inf
         with np.errstate(all="ignore"):  # rows that are not finite
             margins = score - tile.amax(1).numpy()
-            longest = 2 * half.numpy().max()
-            length = np.sqrt(torch.linalg.vecdot(zc, zc).numpy() * longest) + 0.5 * longest
-            doubtful = ~(margins > (z.shape[1] + 4) * np.finfo(np.float32).eps * length)
+            lead = doubt(torch.linalg.vecdot(zc, zc).sqrt(), 2 * half.max(), z.shape[1])
+            doubtful = ~(margins > lead.numpy())
         if doubtful.any():
-            rows = torch.from_numpy(doubtful.nonzero()[0])
-            best[doubtful] = _in_double(z[rows], book).numpy()
+            best[doubtful] = settle(z[torch.from_numpy(doubtful)], book).numpy()
     return torch.from_numpy(best).unsqueeze(0)
 
 
@@ -351,10 +361,6 @@ def _tiles_device(
             for start in range(0, k, part):
                 tile = torch.mm(q, codes[book * k + start : book * k + min(start + part, k)].t())
                 value, winner = tile.max(dim=1)
-                if tile.dtype == torch.float64:  # the last word on ties: `max` may return any of them
-                    places = torch.arange(tile.shape[1], device=tile.device)
-                    winner = torch.where(tile == value.unsqueeze(1), places, k).amin(dim=1)
-                    winner = winner.clamp_max(tile.shape[1] - 1)  # rows of NaN
                 if lead:
                     runner_up = tile.scatter_(1, winner.unsqueeze(1), -torch.inf).amax(dim=1)
                     second = torch.maximum(torch.maximum(second, runner_up), torch.minimum(best, value))
@@ -366,24 +372,13 @@ def _tiles_device(
 def _recheck(
     z: Tensor, books: Tensor, centre: Tensor, indices: Tensor, margins: Tensor, lengths: Tensor
 ) -> None:
-    """Search again in float64, in place, where the best score leads by less than rounding can amount to.
-
-    A score is a sum of d + 1 products, so its error is at most (d + 1)·(eps/2)·(|z||c| + |c|²/2) (Higham,
-    "Accuracy and Stability of Numerical Algorithms", §3.1); there are two of them, of rounded inputs. Ties,
-    overflow and underflow leave no lead.
-    """
+    """Search again, in place, where the best score leads by less than rounding can amount to."""
     longest = (books - centre).square().sum(-1).amax(dim=1, keepdim=True)
-    length = lengths * longest.sqrt() + 0.5 * longest
-    doubtful = ~(margins > (z.shape[1] + 4) * torch.finfo(z.dtype).eps * length)
+    # Ties, overflow and underflow leave no lead.
+    doubtful = ~(margins > doubt(lengths, longest, z.shape[1]))
     for book in doubtful.any(dim=1).nonzero().flatten().tolist():
         rows = doubtful[book].nonzero().squeeze(1)
-        indices[book, rows] = _in_double(z[rows], books[book])
-
-
-def _in_double(z: Tensor, book: Tensor) -> Tensor:
-    """Indices `[n]` by float64 scores, not centred: products of float32 numbers are exact there, so ties are ties."""
-    book = book.double().unsqueeze(0)
-    return _lead(z.double(), book, book.new_zeros(()), False)[0][0]
+        indices[book, rows] = settle(z[rows], books[book])
 
 
 @contextmanager

@@ -69,7 +69,7 @@ class Cosine(AssignBase):
     kind: Literal["cosine"] = "cosine"
 
     def encode(self, z: Tensor, codewords: Tensor, memory: Memory) -> Tensor:
-        return search.nearest(F.normalize(z.detach(), dim=-1), F.normalize(codewords.detach(), dim=-1))
+        return search.nearest(_direction(z.detach()), _direction(codewords.detach()))
 
 
 @dataclass(frozen=True)
@@ -219,6 +219,14 @@ Assign = Nearest | Cosine | Stochastic | Gumbel | EntropyConstrained | Soft
 def _positive(name: str, value: float | int) -> None:
     if not (value > 0 and math.isfinite(value)):
         raise InputError(f"{name} must be positive; got {value}")
+
+
+def _direction(x: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
+    """Vectors of length 1, whatever the lengths of `x`; zero stays zero."""
+    # First by the largest coordinate: squares of tiny ones underflow, and F.normalize leaves them as they are. In one
+    # layout, as the order of a sum hangs on it.
+    largest = x.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
+    return F.normalize((x / largest).contiguous(), dim=-1)
 
 
 def _chunks(x: Tensor, codewords: Tensor) -> tuple[Tensor, ...]:

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from codebound import search
+from codebound.exact import first_of_equals
 from codebound.quantize.vector import VectorQuantizer
 
 CHUNK = 2**20  # numbers that exist at a time: 4 MB
@@ -35,11 +36,18 @@ def beam_search(
 
 
 def _chunked(books: list[Tensor], z: Tensor, width: int, depths: Tensor) -> Tensor:
-    """`_search` on so many rows at a time that memory stays bounded."""
+    """`_search` on so many rows at a time that memory stays bounded, among codewords that differ."""
+    # Of codewords that coincide the first stands for all: the others would take places in the beam.
+    firsts = [first_of_equals(book) for book in books]
+    books = [book[first] for book, first in zip(books, firsts, strict=True)]
+
+    # As indices of all codewords again, −1 where a row's depth ends.
     largest = max(max(book.shape[0] for book in books), width * z.shape[1])
     size = max(1, CHUNK // (width * largest))
     parts = zip(z.split(size), depths.split(size), strict=True)
-    return torch.cat([_search(books, rows, width, depth) for rows, depth in parts])
+    paths = torch.cat([_search(books, rows, width, depth) for rows, depth in parts])
+    columns = zip(paths.unbind(1), firsts, strict=True)
+    return torch.stack([torch.where(path < 0, -1, first[path]) for path, first in columns], dim=1)
 
 
 # An operator to the compiler: a traced loop over chunks would hold for one number of tokens.
@@ -87,10 +95,10 @@ def _search(books: Sequence[Tensor], z: Tensor, width: int, depths: Tensor) -> T
 
 
 def _nearest_few(z: Tensor, codewords: Tensor, few: int) -> Tensor:
-    """About the `few` nearest codewords of each row: candidates, so rounding may swap equals."""
-    centre = codewords.mean(0)
-    c = codewords - centre
-    scores = torch.addmm(-0.5 * c.square().sum(-1), z - centre, c.T)
+    """The `few` nearest codewords of each row: candidates, so those at nearly the same distance may be swapped."""
+    # In float64, so that which ones they are does not hang on the rows that come along.
+    z, c = z.double(), codewords.double()
+    scores = torch.addmm(-0.5 * c.square().sum(-1), z, c.T)
     return scores.topk(few, dim=-1).indices
 
 
