@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from codebound.engine.task import OptimizerPlan, ReplacedRows
 from codebound.errors import InputError
+from codebound.quantize.moments import forget_rows
 
 
 class Optimizers:
@@ -81,13 +82,10 @@ class Optimizers:
         for adam in self._adams.values():
             adam.step()
 
-    @torch.no_grad()
     def forget(self, replaced: ReplacedRows) -> None:
         """Zero the moments of rows that were replaced: they belonged to others."""
         for adam in self._adams.values():
-            for moment in adam.state.get(replaced.parameter, {}).values():
-                if moment.shape == replaced.parameter.shape:
-                    moment[replaced.rows] = 0
+            forget_rows(adam, replaced.parameter, replaced.rows)
 
     def state(self, name: str, parameter: nn.Parameter) -> dict[str, Tensor]:
         """The moments of a parameter."""

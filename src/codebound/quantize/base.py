@@ -28,6 +28,7 @@ class CodeStats(NamedTuple):
     squared_error: Float[Tensor, ""]  # of the hard choice, summed over the valid tokens
     non_finite: Int64[Tensor, ""]  # tokens left out because they hold NaN or Inf
     sketch: Sketch  # a few of the tokens, for revival
+    version: Int64[Tensor, ""]  # of the codebook, when this was counted
 
     @staticmethod
     def merge(stats: tuple[CodeStats, ...]) -> CodeStats:
@@ -41,6 +42,7 @@ class CodeStats(NamedTuple):
                 first.squared_error + other.squared_error,
                 first.non_finite + other.non_finite,
                 first.sketch.merge(other.sketch),
+                first.version,
             )
         return first
 
@@ -147,6 +149,10 @@ class Quantizer(nn.Module, ABC):
             raise InputError(
                 "update_ needs the results of forwards in training mode; in eval they carry no statistic"
             )
+
+        # One tuple of statistics is one batch.
+        if len({id(result.stats) for result in results}) < len(results):
+            raise InputError("update_ takes each result once; got one twice")
 
         # Statistics of another quantizer would have other codebook sizes.
         for result in results:

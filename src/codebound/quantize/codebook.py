@@ -13,6 +13,7 @@ from codebound.errors import InputError
 from codebound.quantize.form import Form, Linear, Table, Unit
 from codebound.quantize.noise import mix
 from codebound.quantize.update import CodebookState, Memory, Update
+from codebound.quantize.version import Version
 
 
 class Codebook(nn.Module):
@@ -66,6 +67,7 @@ class Codebook(nn.Module):
         self.register_buffer("initialised", torch.zeros((), dtype=torch.bool))
         self.register_buffer("distortion", torch.zeros(()))
         self.register_buffer("frozen", torch.zeros((), dtype=torch.bool))
+        self.version = Version()
 
     def codewords(self) -> Float[Tensor, "K D"]:
         """The codewords as they are searched and returned."""
@@ -107,6 +109,7 @@ class Codebook(nn.Module):
         self.distortion.zero_()
         self.window_counts.zero_()
         self.initialised.fill_(True)
+        self.version.renew_()
 
     def memory(self) -> Memory:
         """What assignments and updates may read."""

@@ -76,17 +76,10 @@ class Composed(Quantizer):
         """Each codebook's update, once; see `Quantizer.update_`.
 
         Raises:
-            InputError: before `init_`, or for results of an eval forward.
+            InputError: before `init_`, or for results that a codebook inside refuses; then none has moved.
         """
-        # Each module once, with the results of all its places.
         self.check_results(results)
-        reports = []
-        for i, member in enumerate(self.members):
-            mine = [self._part(r, at) for r in results for at, o in enumerate(self.order) if o == i]
-            frozen = not member.training and any(r.stats for r in results) and not any(r.stats for r in mine)
-            if not frozen:  # a member set to eval on purpose holds its codewords
-                assert isinstance(member, Quantizer)
-                reports.append(member.update_(*mine))
+        reports = [member.update_(*mine) for member, mine in self._shares(results)]
 
         # One report for all codebooks.
         tokens, non_finite = _totals(results)
@@ -97,6 +90,23 @@ class Composed(Quantizer):
             window_usage=tuple(usage for report in reports for usage in report.window_usage),
             window_perplexity=tuple(value for report in reports for value in report.window_perplexity),
         )
+
+    def check_results(self, results: tuple[Quantized, ...]) -> None:
+        """Refuse results that a codebook inside would refuse, before any of them moves."""
+        super().check_results(results)
+        for member, mine in self._shares(results):
+            member.check_results(mine)
+
+    def _shares(self, results: tuple[Quantized, ...]) -> list[tuple[Quantizer, tuple[Quantized, ...]]]:
+        """Each member that is to move, once, with the results of all its places."""
+        shares = []
+        for i, member in enumerate(self.members):
+            mine = [self._part(r, at) for r in results for at, o in enumerate(self.order) if o == i]
+            frozen = not member.training and any(r.stats for r in results) and not any(r.stats for r in mine)
+            if not frozen:  # a member set to eval on purpose holds its codewords
+                assert isinstance(member, Quantizer)
+                shares.append((member, tuple(mine)))
+        return shares
 
     def _slots(self) -> list[slice]:
         """Where in the Q indices each place's are."""
@@ -121,7 +131,8 @@ class Composed(Quantizer):
         stats: list[CodeStats] = []
         if any(r.stats for r in results):
             for place, r in zip(self.places, results, strict=True):
-                stats += r.stats or [_nothing(r.z_q)] * len(place.codebook_sizes)
+                empty = () if r.stats else (_nothing(r.z_q, (r.indices[..., 0] >= 0).sum()),)
+                stats += r.stats or empty * len(place.codebook_sizes)
         indices = torch.cat([r.indices for r in results], dim=-1)
         return Quantized(z_q, indices, loss, losses, tuple(stats))
 
@@ -222,6 +233,12 @@ def quantizers(model: nn.Module) -> dict[str, Quantizer]:
     return outermost
 
 
+def leaves(quantizer: Quantizer) -> list[Quantizer]:
+    """The quantizers inside that hold no other, in the order of an `UpdateReport`."""
+    every = [module for module in quantizer.modules() if isinstance(module, Quantizer)]
+    return [one for one in every if not any(m is not one and isinstance(m, Quantizer) for m in one.modules())]
+
+
 def as_rows(z: Float[Tensor, "*b D"]) -> Float[Tensor, "n D"]:
     """Rows in float32 (float64 stays), whatever is not finite as it came."""
     rows = z.reshape(-1, z.shape[-1])
@@ -239,26 +256,23 @@ def token_major(places: Sequence[Float[Tensor, "*b D"]]) -> Float[Tensor, "n D"]
     return torch.stack(list(places), dim=-2).reshape(-1, places[0].shape[-1])
 
 
-def _nothing(like: Tensor) -> CodeStats:
-    """The statistic of a place that has no codebook."""
+def _nothing(like: Tensor, tokens: Tensor) -> CodeStats:
+    """The statistic of a place that counts for no codebook: how many tokens came, and nothing of them."""
     empty = torch.zeros(0, dtype=torch.float64, device=like.device)
     none = torch.zeros(0, dtype=torch.int64, device=like.device)
     rows = torch.zeros(0, like.shape[-1], device=like.device)
     zero = torch.zeros((), dtype=torch.float64, device=like.device)
-    return CodeStats(empty, rows.double(), empty, zero, zero.long(), Sketch(rows, none))
+    hits = tokens.double().reshape(1)
+    return CodeStats(empty, rows.double(), hits, zero, zero.long(), Sketch(rows, none), zero.long())
 
 
 def _totals(results: Sequence[Quantized]) -> tuple[int, int]:
     """Valid and non-finite tokens over all results and ranks; a shared codebook counts its tokens repeatedly."""
-    # Tokens of this rank, counted once, whatever the number of codebooks.
-    if not results:
-        return 0, 0
-    device = results[0].indices.device
-    tokens = torch.stack([(r.indices[..., :1] >= 0).sum() for r in results]).sum().double().reshape(1)
-    bad = [torch.stack([s.non_finite for s in r.stats]).max() for r in results if r.stats]
-    non_finite = torch.stack(bad).sum() if bad else torch.zeros((), dtype=torch.int64, device=device)
+    # Tokens of this rank, counted once, whatever the number of codebooks: some place has seen all of them.
+    tokens = torch.stack([torch.stack([s.hits.sum() for s in r.stats]).max() for r in results]).sum()
+    non_finite = torch.stack([torch.stack([s.non_finite for s in r.stats]).max() for r in results]).sum()
 
-    # The ranks' numbers are added the way statistics are: a one-cell statistic carries them.
-    sketch = Sketch(torch.zeros(0, 1, device=device), torch.zeros(0, dtype=torch.int64, device=device))
-    total = sync.joined(CodeStats(tokens, tokens.unsqueeze(-1), tokens, tokens.sum(), non_finite, sketch))
+    # The ranks' numbers are added the way statistics are: one of no codebook carries them.
+    carrier = _nothing(results[0].z_q, tokens)._replace(non_finite=non_finite)
+    total = sync.joined(carrier)
     return int(total.hits), int(total.non_finite)

@@ -17,6 +17,7 @@ from codebound.errors import InputError
 from codebound.quantize import sync
 from codebound.quantize.base import CodeStats, Quantized, Quantizer, UpdateReport, token_rows
 from codebound.quantize.sketch import Sketch
+from codebound.quantize.version import Version
 
 TRACKED_CODES = 2**18  # up to here codes are counted one by one, and can be listed
 WINDOW = 50.0  # tokens per code, as in `Resample`
@@ -49,6 +50,7 @@ class ScalarQuantizer(Quantizer):
         cells = codebook_size if codebook_size <= TRACKED_CODES else 1
         # Integers: `.half()` leaves them alone.
         self.register_buffer("window_counts", torch.zeros(cells, dtype=torch.int64), persistent=False)
+        self.version = Version()
 
     @property
     def codebook_size(self) -> int:
@@ -155,17 +157,25 @@ class ScalarQuantizer(Quantizer):
         """Nothing: the codewords are what they are."""
         self.check_input(z, mask)
 
+    def check_results(self, results: tuple[Quantized, ...]) -> None:
+        """Refuse results that are not of this quantizer since its last `update_`."""
+        super().check_results(results)
+        for result in results:
+            self.version.check(result.stats[0].version)
+
     @torch.no_grad()
     def update_(self, *results: Quantized) -> UpdateReport:
         """Report on the results' joined batch; only the window of the report changes.
 
         Raises:
-            InputError: for results of an eval forward.
+            InputError: for results of an eval forward, of another quantizer, from before the last `update_`, or given
+                twice.
         """
         # The joined batch of all results and ranks, counted into the window.
         self.check_results(results)
         stats = sync.joined(CodeStats.merge(tuple(r.stats[0] for r in results)))
         self.window_counts += stats.hits.to(torch.int64)
+        self.version.advance_()
         tokens = self.window_counts.sum()
 
         # Shares of the codewords; not known where they are too many to be counted one by one.
@@ -198,6 +208,7 @@ class ScalarQuantizer(Quantizer):
             squared_error=squared_error,
             non_finite=non_finite,
             sketch=Sketch(hits.new_zeros(0, self.dim), indices[:0]),  # nor dies
+            version=self.version.stamp(),
         )
 
 

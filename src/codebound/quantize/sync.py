@@ -5,6 +5,8 @@ Asked at call time: the process group may come after the module.
 
 from __future__ import annotations
 
+import functools
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -22,15 +24,12 @@ def joined(stats: CodeStats) -> CodeStats:
     """The statistic of the batch of all ranks, the same on each."""
     if world_size() == 1:
         return stats
-    summed = [tensor.clone() for tensor in stats[:-1]]
+    *counted, sketch, version = stats
+    summed = [tensor.clone() for tensor in counted]
     for tensor in summed:
         dist.all_reduce(tensor)
-    sketch = None
-    for vectors, keys in zip(_gather(stats.sketch.vectors), _gather(stats.sketch.keys), strict=True):
-        part = Sketch(vectors, keys)
-        sketch = part if sketch is None else sketch.merge(part)
-    assert sketch is not None  # there is at least this rank's
-    return CodeStats(*summed, sketch=sketch)
+    first, *rest = map(Sketch, _gather(sketch.vectors), _gather(sketch.keys))
+    return CodeStats(*summed, sketch=functools.reduce(Sketch.merge, rest, first), version=version)
 
 
 def joined_rows(z: Tensor) -> Tensor:

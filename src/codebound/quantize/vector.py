@@ -242,15 +242,10 @@ class VectorQuantizer(Quantizer):
         """One step of `update` and, at the end of a window, of `revival`, on the results' joined batch.
 
         Raises:
-            InputError: before `init_`, or for results of an eval forward.
+            InputError: before `init_`; for results of an eval forward, of another quantizer, from before the last
+                `update_`, or given twice.
         """
-        # Refuse results that this codebook can't have given.
-        if not bool(self.codebook.initialised):
-            raise InputError("update_ before init_: call init_(z) with a batch of latents first")
         self.check_results(results)
-        if wrong := [r for r in results if r.stats[0].sums.shape[1] != self.dim]:
-            raise InputError(f"results are of dim={wrong[0].stats[0].sums.shape[1]}; this has dim={self.dim}")
-
         # One statistic for all results and all ranks: every rank takes the same step.
         stats = sync.joined(CodeStats.merge(tuple(r.stats[0] for r in results)))
         book, memory = self.codebook, self._memory(None)
@@ -268,6 +263,7 @@ class VectorQuantizer(Quantizer):
         used = book.window_counts / book.window_counts.sum().clamp_min(1.0)
         revived = self._revive(stats.sketch)
         book.step += 1
+        book.version.advance_()
         return UpdateReport(
             tokens=int(tokens),
             non_finite=int(stats.non_finite),
@@ -277,6 +273,14 @@ class VectorQuantizer(Quantizer):
             slope=slope,
             critical_slope=critical,
         )
+
+    def check_results(self, results: tuple[Quantized, ...]) -> None:
+        """Refuse results that this codebook can't have given since its last step."""
+        if not bool(self.codebook.initialised):
+            raise InputError("update_ before init_: call init_(z) with a batch of latents first")
+        super().check_results(results)
+        for result in results:
+            self.codebook.version.check(result.stats[0].version)
 
     def codebook_parameters(self) -> list[torch.nn.Parameter]:
         """What an optimizer moves in the codebook: for a parameter group with a learning rate of its own."""
@@ -363,7 +367,8 @@ class VectorQuantizer(Quantizer):
         if isinstance(self.assign, assigns.Soft):
             hits = torch.zeros_like(counts).scatter_add_(0, indices.clamp_min(0), (indices >= 0).to(counts))
         sketch = Sketch.of(z.detach().float(), indices >= 0, self.revival.candidates, memory.salt)
-        return CodeStats(counts, sums, hits, squared_error, non_finite, sketch)
+        version = self.codebook.version.stamp()
+        return CodeStats(counts, sums, hits, squared_error, non_finite, sketch, version)
 
     def extra_repr(self) -> str:
         return (

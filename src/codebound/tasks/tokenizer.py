@@ -25,9 +25,9 @@ from codebound.engine.task import (
     Task,
 )
 from codebound.evaluate.tokenizers import QUICK_SAMPLES, held_out_figures
-from codebound.quantize import Quantizer, codebook_parameters
+from codebound.quantize import codebook_parameters
 from codebound.quantize.base import Quantized, UpdateReport
-from codebound.quantize.scalar import ScalarQuantizer
+from codebound.quantize.compose import leaves
 from codebound.quantize.vector import VectorQuantizer
 from codebound.tokenizers.image import ImageTokenizer
 
@@ -149,11 +149,6 @@ class TokenizerTask(Task[Tensor]):
     def evaluate(self) -> Figures:
         """Figures of the held-out pictures, from fewer latents than the final ones: it must not take long."""
         return held_out_figures(self.tokenizer, self.images.held_out, QUICK_SAMPLES)
-
-
-def leaves(quantizer: Quantizer) -> list[Quantizer]:
-    """The quantizers inside that have codewords of their own, in the order of an `UpdateReport`."""
-    return [m for m in quantizer.modules() if isinstance(m, VectorQuantizer | ScalarQuantizer)]
 
 
 def _values(report: UpdateReport) -> dict[str, float]:
