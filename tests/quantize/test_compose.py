@@ -396,7 +396,8 @@ def test_a_class_from_outside_with_many_indices_and_no_statistics() -> None:
     residual = ready(Residual([Halves(3), vq(3)]), z).train()
     result = residual(z)
     assert result.indices.shape == (600, 4)
-    assert [len(stats.hits) for stats in result.stats] == [0, 0, 0, 16]  # one per index
+    assert [len(stats.counts) for stats in result.stats] == [0, 0, 0, 16]  # one per index
+    assert [float(stats.hits.sum()) for stats in result.stats] == [600] * 4  # each says how many tokens came
     report = residual.update_(result)
     assert report.tokens == 600
     assert len(report.window_usage) == 1

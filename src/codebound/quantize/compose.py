@@ -95,7 +95,8 @@ class Composed(Quantizer):
         """Refuse results that a codebook inside would refuse, before any of them moves."""
         super().check_results(results)
         for member, mine in self._shares(results):
-            member.check_results(mine)
+            if any(result.stats for result in mine):  # a class from outside may have none
+                member.check_results(mine)
 
     def _shares(self, results: tuple[Quantized, ...]) -> list[tuple[Quantizer, tuple[Quantized, ...]]]:
         """Each member that is to move, once, with the results of all its places."""
