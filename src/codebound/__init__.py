@@ -1,7 +1,9 @@
 """codebound: vector quantization where every number stands next to its limit."""
 
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
+from codebound.extras import on_demand
 from codebound.quantize import (
     BSQ,
     FSQ,
@@ -10,9 +12,11 @@ from codebound.quantize import (
     Projected,
     Residual,
     VectorQuantizer,
-    check_quantizer,
     quantizers,
 )
+
+if TYPE_CHECKING:
+    from codebound.quantize import check_quantizer
 
 __version__ = version("codebound")
 
@@ -28,3 +32,5 @@ __all__ = [
     "check_quantizer",
     "quantizers",
 ]
+
+__getattr__ = on_demand(__name__, {"check_quantizer": "codebound.quantize.contract"})

@@ -1,4 +1,7 @@
-"""The command `codebound`: its groups, the limits."""
+"""The command `codebound`: its groups, the limits.
+
+What they call is imported inside them, as in `cli.training`.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,6 @@ from codebound import __version__
 from codebound.cli import files, studies, tokenise, training
 from codebound.cli.terminal import AsJson, group, out, plain
 from codebound.errors import InputError
-from codebound.limits import compute as limits_study
-from codebound.limits import tables as limits_tables
-from codebound.theory import gaussian
 
 app = group("Vector quantization where every number stands next to its limit.")
 limits_app = group("How well can any codebook do? Bounds for a Gaussian, or for your own vectors.")
@@ -62,11 +62,13 @@ def limits_gaussian(
 
       codebound limits gaussian --spectrum 9,4,1,.25 --codebook-size 16
     """
-    limits = limits_study.gaussian_limits(_spectrum(dim, spectrum, covariance), codebook_size)
+    from codebound.limits import compute, tables
+
+    limits = compute.gaussian_limits(_spectrum(dim, spectrum, covariance), codebook_size)
     if as_json:
         plain(json.dumps(asdict(limits), indent=2))
         return
-    out.print(limits_tables.gaussian(limits))
+    out.print(tables.gaussian(limits))
 
 
 @limits_app.command("data")
@@ -88,18 +90,23 @@ def limits_data(
 
       codebound limits data latents.npy --codebook-size 256
     """
-    limits = limits_study.data_limits(file, codebook_size, seed, axis)
+    from codebound.limits import compute, tables
+
+    limits = compute.data_limits(file, codebook_size, seed, axis)
     if as_json:
         plain(json.dumps(asdict(limits), indent=2))
         return
-    out.print(limits_tables.data(limits))
+    out.print(tables.data(limits))
 
 
 def _spectrum(dim: int | None, spectrum: str | None, covariance: Path | None) -> np.ndarray:
+    from codebound.limits.compute import load_covariance
+    from codebound.theory import gaussian
+
     if spectrum is not None and covariance is not None:
         raise InputError("give --spectrum or --covariance, not both")
     if covariance is not None:
-        variances = gaussian.spectrum(limits_study.load_covariance(covariance))
+        variances = gaussian.spectrum(load_covariance(covariance))
     elif spectrum is not None:
         try:
             variances = np.array([float(part) for part in spectrum.split(",")])

@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
+import scipy
 import torch
 from jaxtyping import Float
-from scipy.special import logsumexp
 from torch import Tensor
 
 from codebound.errors import InputError
@@ -143,5 +143,9 @@ class LowRank:
 
         # The density at each sample, in logarithms so that far clusters don't underflow.
         squares = (white**2).sum(1)[:, None] - 2 * white @ centres.T + (centres**2).sum(1)
-        log = logsumexp(-0.5 * squares, axis=1) - math.log(len(centres)) - 0.5 * k * math.log(2 * math.pi)
+        log = (
+            scipy.special.logsumexp(-0.5 * squares, axis=1)
+            - math.log(len(centres))
+            - 0.5 * k * math.log(2 * math.pi)
+        )
         return float(-(log.mean() + math.log(np.diag(factor).prod())) / math.log(2))

@@ -4,9 +4,9 @@
 than a second to import and most commands don't need it.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from codebound.extras import on_demand
 from codebound.metrics.usage import usage, used
 
 if TYPE_CHECKING:
@@ -16,14 +16,11 @@ if TYPE_CHECKING:
 
 __all__ = ["CodeUsage", "EffnetDistance", "Gap", "usage", "used"]
 
-_LAZY = {
-    "CodeUsage": "codebound.metrics.code_usage",
-    "EffnetDistance": "codebound.metrics.effnet",
-    "Gap": "codebound.metrics.gap",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'codebound.metrics' has no attribute {name!r}")
-    return getattr(import_module(_LAZY[name]), name)
+__getattr__ = on_demand(
+    __name__,
+    {
+        "CodeUsage": "codebound.metrics.code_usage",
+        "EffnetDistance": "codebound.metrics.effnet",
+        "Gap": "codebound.metrics.gap",
+    },
+)

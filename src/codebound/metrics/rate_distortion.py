@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
+import scipy
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class RateCurve:
         x = self.log_rate
         if len(x) < 2 or not x[0] <= np.log(rate) <= x[-1]:
             return None
-        return float(PchipInterpolator(x, self.quality)(np.log(rate)))
+        return float(scipy.interpolate.PchipInterpolator(x, self.quality)(np.log(rate)))
 
 
 def bd_rate(ours: RateCurve, other: RateCurve) -> float | None:
@@ -42,5 +42,7 @@ def bd_rate(ours: RateCurve, other: RateCurve) -> float | None:
     low, high = max(y[0], v[0]), min(y[-1], v[-1])
     if high - low < 1:
         return None
-    mine, theirs = (PchipInterpolator(b, a).integrate(low, high) for a, b in ((x, y), (u, v)))
+    mine, theirs = (
+        scipy.interpolate.PchipInterpolator(b, a).integrate(low, high) for a, b in ((x, y), (u, v))
+    )
     return 100 * (float(np.exp((mine - theirs) / (high - low))) - 1)

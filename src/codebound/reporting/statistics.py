@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from scipy import stats
+import scipy
 
 CONFIDENCE = 0.95
 
@@ -59,7 +59,9 @@ class Interval:
             raise ValueError(f"widened is for means; this is a {self.kind}")
         if not self.known:
             return self
-        usual, wide = stats.t.ppf([(1 + CONFIDENCE) / 2, 1 - (1 - CONFIDENCE) / 2 / comparisons], self.n - 1)
+        usual, wide = scipy.stats.t.ppf(
+            [(1 + CONFIDENCE) / 2, 1 - (1 - CONFIDENCE) / 2 / comparisons], self.n - 1
+        )
         low, high = (self.mean + (side - self.mean) * wide / usual for side in (self.low, self.high))
         return replace(self, low=float(low), high=float(high))
 
@@ -92,7 +94,7 @@ def mean_interval(
 def student_half_width(x: np.ndarray, overlap: float | int = 0.0) -> Any:
     """t(.975, n-1)·s·√(1/n + overlap) over the first axis of `x`, n >= 2."""
     n = len(x)
-    return stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * x.std(0, ddof=1) * math.sqrt(1 / n + overlap)
+    return scipy.stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * x.std(0, ddof=1) * math.sqrt(1 / n + overlap)
 
 
 def paired_percent(
@@ -133,8 +135,8 @@ def median_interval(values: Iterable[float | int]) -> Interval:
         return Interval(math.nan, math.nan, math.nan, 0, "median", 0, dropped)
     low, high = x[(n - 1) // 2], x[n // 2]
     median = float(low if low == high else (low + high) / 2)
-    rank = int(stats.binom.ppf((1 - CONFIDENCE) / 2, n, 0.5))
-    while rank > 0 and 2 * stats.binom.cdf(rank - 1, n, 0.5) > 1 - CONFIDENCE:
+    rank = int(scipy.stats.binom.ppf((1 - CONFIDENCE) / 2, n, 0.5))
+    while rank > 0 and 2 * scipy.stats.binom.cdf(rank - 1, n, 0.5) > 1 - CONFIDENCE:
         rank -= 1
     if rank == 0:
         return Interval(median, math.nan, math.nan, n, "median", never, dropped)

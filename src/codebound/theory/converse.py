@@ -23,8 +23,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy import optimize, sparse, special
 
 from codebound.errors import InputError
 from codebound.theory._checks import count, number
@@ -141,8 +141,8 @@ def _frozen(array: np.ndarray) -> np.ndarray:
 def _radius_range(dim: int, shannon: float) -> tuple[float, float]:
     """Radii carrying nearly all of the distortion; outside them tau = 0, which is always allowed."""
     tail = max(1e-15, 1e-6 * shannon / dim)
-    high = math.sqrt(2 * special.gammainccinv(dim / 2, tail))
-    low = math.sqrt(2 * special.gammaincinv(dim / 2, tail)) if dim > 1 else 0.0
+    high = math.sqrt(2 * scipy.special.gammainccinv(dim / 2, tail))
+    low = math.sqrt(2 * scipy.special.gammaincinv(dim / 2, tail)) if dim > 1 else 0.0
     return low, high
 
 
@@ -158,7 +158,7 @@ def _caps(radius, norm, within, dim: int):
     if dim == 1:  # two points
         return scale, margin, cosine, np.where(cosine <= -1, 1.0, np.where(cosine < 1, 0.5, 0.0))
     inside = np.clip(cosine, -1.0, 1.0)
-    tail = 0.5 * special.betainc((dim - 1) / 2, 0.5, 1.0 - inside**2)
+    tail = 0.5 * scipy.special.betainc((dim - 1) / 2, 0.5, 1.0 - inside**2)
     return scale, margin, cosine, np.where(inside >= 0, tail, 1.0 - tail)
 
 
@@ -173,7 +173,7 @@ def _gain(radius, norm, within, dim: int):
     if dim == 1:
         first = np.where(np.abs(cosine) < 1, 0.5, 0.0)
     else:
-        log_norm = special.betaln(0.5, (dim - 1) / 2) + math.log(dim - 1)
+        log_norm = scipy.special.betaln(0.5, (dim - 1) / 2) + math.log(dim - 1)
         with np.errstate(divide="ignore"):
             first = np.exp((dim - 1) / 2 * np.log1p(-(inside**2)) - log_norm)
     partial = np.maximum(scale * first + margin * fraction, 0.0)
@@ -188,7 +188,7 @@ def _solve_grid(dim: int, n: int, edges, norms, shannon: float):
     `_gain`), so a coarse grid in t loses little. Each pass narrows that grid around the tau found before.
     """
     points = (edges[1:] + edges[:-1]) / 2
-    mass = np.diff(special.gammainc(dim / 2, edges**2 / 2))
+    mass = np.diff(scipy.special.gammainc(dim / 2, edges**2 / 2))
     # A codeword at the origin serves t > r^2; for few codewords, or near the origin, tau lies above that.
     highest = np.maximum(points**2, 6.0 * shannon)
     grid_t = np.geomspace(0.1 * shannon, highest, 24).T
@@ -211,11 +211,11 @@ def _solve_program(dim: int, n: int, points, mass, norms, grid_t, unit: float):
     covered = np.minimum(covered, 1e7 * widths[:, None])
     # Variables: int u dt over each cell, then nu / n.
     rows, columns = covered.shape
-    solution = optimize.linprog(
+    solution = scipy.optimize.linprog(
         np.concatenate([np.repeat(mass, grid_t.shape[1]), np.zeros(columns)]),
-        A_ub=sparse.hstack([-sparse.identity(rows), sparse.csr_matrix(-covered)]).tocsr(),
+        A_ub=scipy.sparse.hstack([-scipy.sparse.identity(rows), scipy.sparse.csr_matrix(-covered)]).tocsr(),
         b_ub=-widths,
-        A_eq=sparse.csr_matrix(np.concatenate([np.zeros(rows), np.ones(columns)])[None]),
+        A_eq=scipy.sparse.csr_matrix(np.concatenate([np.zeros(rows), np.ones(columns)])[None]),
         b_eq=[1.0],
         method="highs",
     )
@@ -263,9 +263,9 @@ def _moments(dim: int, edges):
     """Integrals of 1 and r against the chi density over each cell."""
 
     def between(degrees):  # differences of whichever tail is small, so that both ends keep their digits
-        lower = special.gammainc(degrees / 2, edges**2 / 2)
-        upper = special.gammaincc(degrees / 2, edges**2 / 2)
+        lower = scipy.special.gammainc(degrees / 2, edges**2 / 2)
+        upper = scipy.special.gammaincc(degrees / 2, edges**2 / 2)
         return np.where(lower[1:] < 0.5, np.diff(lower), -np.diff(upper))
 
-    mean = math.sqrt(2) * math.exp(special.gammaln((dim + 1) / 2) - special.gammaln(dim / 2))
+    mean = math.sqrt(2) * math.exp(scipy.special.gammaln((dim + 1) / 2) - scipy.special.gammaln(dim / 2))
     return between(dim), mean * between(dim + 1)

@@ -5,8 +5,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy import spatial, special
 
 from codebound.errors import InputError
 from codebound.theory._checks import count
@@ -160,10 +160,10 @@ def _local_entropies(white: np.ndarray, neighbours: int, parts: int) -> np.ndarr
     """Each row's term of the estimator, in bits, its neighbours sought within one of `parts` equal blocks."""
     k = white.shape[1]
     size = len(white) // parts
-    log_ball = k / 2 * math.log(math.pi) - special.gammaln(k / 2 + 1)
-    offset = special.digamma(size) - special.digamma(neighbours) + log_ball
+    log_ball = k / 2 * math.log(math.pi) - scipy.special.gammaln(k / 2 + 1)
+    offset = scipy.special.digamma(size) - scipy.special.digamma(neighbours) + log_ball
     terms = []
     for block in white[: parts * size].reshape(parts, size, k):
-        distance = spatial.KDTree(block).query(block, k=neighbours + 1, workers=1)[0][:, -1]
+        distance = scipy.spatial.KDTree(block).query(block, k=neighbours + 1, workers=1)[0][:, -1]
         terms.append(offset + k * np.log(distance))
     return np.concatenate(terms) / math.log(2)

@@ -7,8 +7,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy import optimize, special, stats
 
 from codebound.errors import InputError
 from codebound.theory import _checks
@@ -45,10 +45,10 @@ def _log_survival(y: np.ndarray, dim: int, codebook_size: int, nc: np.ndarray) -
     # normal, N(ρ + (k−1)/(2ρ), 1) with ρ = √nc, to k/ρ² in its variance: below 1e-6 of the distortion.
     remote = nc > 1e4 * dim
     rho = np.sqrt(np.where(remote, nc, 1.0))
-    normal = special.ndtr(y - rho - (dim - 1) / (2 * rho))
+    normal = scipy.special.ndtr(y - rho - (dim - 1) / (2 * rho))
     with np.errstate(divide="ignore"):
         return codebook_size * np.log1p(
-            -np.where(remote, normal, special.chndtr(y**2, dim, np.where(remote, 0, nc)))
+            -np.where(remote, normal, scipy.special.chndtr(y**2, dim, np.where(remote, 0, nc)))
         )
 
 
@@ -79,9 +79,9 @@ def random_codebook_distortion(
     if spread == 0 or codebook_size == 1:
         return dim * (scale**2 + spread**2)
     tail = math.exp(-_TAIL)
-    ends = np.sqrt([stats.chi2.ppf(tail, dim), stats.chi2.isf(tail, dim)])
+    ends = np.sqrt([scipy.stats.chi2.ppf(tail, dim), scipy.stats.chi2.isf(tail, dim)])
     radii, weights = (axis[0] for axis in _gauss_legendre(ends[:1], ends[1:]))
-    weights = weights * stats.chi.pdf(radii, dim)
+    weights = weights * scipy.stats.chi.pdf(radii, dim)
     nc = (radii * scale / spread) ** 2
     near = _distance_where(-1e-12, dim, codebook_size, nc)
     far = _distance_where(-_TAIL, dim, codebook_size, nc)
@@ -104,7 +104,7 @@ def best_codeword_variance(dim: int, codebook_size: int, source_variance: float 
     if codebook_size == 1 or source_variance == 0:
         return BestVariance(0.0, dim * source_variance)
     nominal = reproduction_variance(1.0, math.log2(codebook_size), dim)
-    optimum = optimize.minimize_scalar(
+    optimum = scipy.optimize.minimize_scalar(
         lambda variance: random_codebook_distortion(dim, codebook_size, variance),
         bounds=(0.0, 1.5 * (1 + 2 / dim)),
         method="bounded",
@@ -179,7 +179,7 @@ def random_codebook_distortion_qmc(
     values = []
     for child in np.random.SeedSequence(seed).spawn(scramblings):
         rng = np.random.default_rng(child)
-        sobol = stats.qmc.MultivariateNormalQMC(np.zeros(len(lambda_x)), engine=None, rng=rng)
+        sobol = scipy.stats.qmc.MultivariateNormalQMC(np.zeros(len(lambda_x)), engine=None, rng=rng)
         x = np.asarray(sobol.random(count)) @ to_x
         codewords = rng.standard_normal((chosen, len(lambda_c))) @ to_c
         values.append(_expected_minimum(x, codewords, codebook_size))
@@ -207,7 +207,7 @@ def expected_dead_codes(
         return float(((1 - p) ** samples).sum())
     # .07 * 100 is 7.000000000000001: a usage equal to the threshold must not fall below it by rounding.
     needed = math.ceil(_checks.number("threshold", threshold, least=0) * samples * (1 - 1e-12))
-    return float(stats.binom.cdf(needed - 1, samples, np.minimum(p, 1.0)).sum())
+    return float(scipy.stats.binom.cdf(needed - 1, samples, np.minimum(p, 1.0)).sum())
 
 
 def uniform_perplexity(codebook_size: int, samples: int) -> float:
@@ -218,10 +218,15 @@ def uniform_perplexity(codebook_size: int, samples: int) -> float:
     """
     codebook_size, samples = _checks.count("codebook_size", codebook_size), _checks.count("samples", samples)
     p = 1 / codebook_size
-    least, most = float(stats.binom.ppf(1e-15, samples, p)), float(stats.binom.isf(1e-15, samples, p))
+    least, most = (
+        float(scipy.stats.binom.ppf(1e-15, samples, p)),
+        float(scipy.stats.binom.isf(1e-15, samples, p)),
+    )
     counts = np.arange(max(least, 1.0), most + 1)  # the rest adds nothing
     share = counts / samples
-    return float(np.exp(-codebook_size * (stats.binom.pmf(counts, samples, p) * share * np.log(share)).sum()))
+    return float(
+        np.exp(-codebook_size * (scipy.stats.binom.pmf(counts, samples, p) * share * np.log(share)).sum())
+    )
 
 
 def expected_dead_codes_gamma(codebook_size: int, samples: int, perplexity: float | int) -> float:
@@ -243,8 +248,8 @@ def expected_dead_codes_gamma(codebook_size: int, samples: int, perplexity: floa
     if deficit < 1e-9:  # equal cells: the limit a → ∞
         return codebook_size * math.exp(-samples / codebook_size)
     # ψ(a+1) − ln a falls from ∞ to 0, as about 1/(2a).
-    solution = optimize.root_scalar(
-        lambda u: float(special.digamma(math.exp(u) + 1)) - u - deficit,
+    solution = scipy.optimize.root_scalar(
+        lambda u: float(scipy.special.digamma(math.exp(u) + 1)) - u - deficit,
         bracket=(-deficit - 2, -math.log(deficit) + 5),
     )
     a = math.exp(solution.root)
@@ -268,7 +273,7 @@ def best_codeword_covariance(
     if codebook_size == 1 or level == 0:
         return np.zeros_like(source_covariance)
     rng = np.random.default_rng(seed)
-    sobol = stats.qmc.MultivariateNormalQMC(np.zeros(len(variances)), rng=rng)
+    sobol = scipy.stats.qmc.MultivariateNormalQMC(np.zeros(len(variances)), rng=rng)
     sources = np.asarray(sobol.random(512)) * np.sqrt(variances)
     pool = rng.standard_normal((4 * codebook_size, len(variances)))
 
@@ -276,7 +281,7 @@ def best_codeword_covariance(
         scale, threshold = np.exp(point[0]), level * max(float(point[1]), 0.0)
         return scale * np.maximum(variances - threshold, 0.0)
 
-    optimum = optimize.minimize(
+    optimum = scipy.optimize.minimize(
         lambda point: _expected_minimum(sources, pool * np.sqrt(codeword_variances(point)), codebook_size),
         x0=(0.0, 0.8),
         method="Nelder-Mead",

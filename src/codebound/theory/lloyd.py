@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
+import scipy
 import torch
 from jaxtyping import Bool, Float, Int64
-from scipy import linalg, special
 from torch import Tensor
 
 from codebound import search
@@ -50,7 +50,9 @@ def _normal_cells(thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nd
     # Φ(b) − Φ(a) cancels in the right tail; mirror those cells to the left one.
     low, high = edges[:-1], edges[1:]
     mirrored = low > 0
-    mass = special.ndtr(np.where(mirrored, -low, high)) - special.ndtr(np.where(mirrored, -high, low))
+    mass = scipy.special.ndtr(np.where(mirrored, -low, high)) - scipy.special.ndtr(
+        np.where(mirrored, -high, low)
+    )
     return mass, (density[:-1] - density[1:]) / mass, density
 
 
@@ -66,7 +68,7 @@ def _newton_step(levels: np.ndarray) -> np.ndarray:
     bands[1] = 1.0
     bands[1, :-1] -= up
     bands[1, 1:] -= down
-    return levels - linalg.solve_banded((1, 1), bands, levels - centroid)
+    return levels - scipy.linalg.solve_banded((1, 1), bands, levels - centroid)
 
 
 def lloyd_max(levels: int, variance: float | int = 1.0) -> ScalarQuantizer:
@@ -82,7 +84,7 @@ def lloyd_max(levels: int, variance: float | int = 1.0) -> ScalarQuantizer:
     if count > 4096:
         raise InputError(f"levels is {count}; at most 4096 are accepted")
     scale = math.sqrt(_checks.number("variance", variance, above=0))
-    points = math.sqrt(3) * special.ndtri((np.arange(count) + 0.5) / count)
+    points = math.sqrt(3) * scipy.special.ndtri((np.arange(count) + 0.5) / count)
     for _ in range(100):
         step = _newton_step(points)
         if not (np.diff(step) > 0).all():
@@ -95,7 +97,7 @@ def lloyd_max(levels: int, variance: float | int = 1.0) -> ScalarQuantizer:
     mass, centroid, _ = _normal_cells(thresholds)
     # E(X − level)² cell by cell would cancel less, but 1 − Σ p·level² keeps 9 digits at 4096 levels.
     distortion = 1 - float((mass * centroid**2).sum())
-    entropy = float(special.entr(mass).sum() / math.log(2))
+    entropy = float(scipy.special.entr(mass).sum() / math.log(2))
     return ScalarQuantizer(scale * points, scale * thresholds, scale**2 * distortion, entropy)
 
 

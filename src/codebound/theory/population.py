@@ -29,9 +29,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 import torch
 from jaxtyping import Float, Shaped
-from scipy import special, stats
 from torch import Tensor
 
 from codebound import search
@@ -57,7 +57,7 @@ def hit_probability(
     Raises InputError for probabilities outside [0, 1] or a batch under 1.
     """
     p = _probabilities(cell_probability)
-    return np.asarray(-np.expm1(_checks.count("batch_size", batch_size) * special.xlog1py(1.0, -p)))
+    return np.asarray(-np.expm1(_checks.count("batch_size", batch_size) * scipy.special.xlog1py(1.0, -p)))
 
 
 def unhit(
@@ -154,7 +154,7 @@ def passage_time(
     theta = _checks.number("threshold", threshold, above=0)
     x0 = _checks.number("start", start, least=0)
     batch_size = _checks.count("batch_size", batch_size)
-    n = np.arange(int(stats.binom.ppf(1 - 1e-12, batch_size, p)) + 1)
+    n = np.arange(int(scipy.stats.binom.ppf(1 - 1e-12, batch_size, p)) + 1)
     moments = mass(p, batch_size, gamma)
     dying = x0 >= theta
     if dying:
@@ -168,7 +168,7 @@ def passage_time(
     inside = after >= theta if dying else after < theta
     place = np.clip(np.searchsorted(nodes, after, side="right") - 1, 0, grid - 2)
     share = np.clip((after - nodes[place]) / (nodes[place + 1] - nodes[place]), 0, 1)
-    weight = stats.binom.pmf(n, batch_size, p) * inside
+    weight = scipy.stats.binom.pmf(n, batch_size, p) * inside
     step, rows = np.zeros((grid, grid)), np.arange(grid)[:, None]
     np.add.at(step, (rows, place), weight * (1 - share))
     np.add.at(step, (rows, place + 1), weight * share)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 
-from scipy import stats
+import scipy
 
 from codebound.quantize.update import EMA
 from codebound.reporting.finding import Finding, typeset_all
@@ -95,7 +95,7 @@ def _usage_is_not_psnr(rows: Sequence[Row]) -> Finding | None:
         best, fullest = (group[values.index(max(values))] for values in (psnr, usage))
         agree += best is fullest
         items.append(
-            f"K = {size:,}, {STARTS[start]}: rank correlation {stats.spearmanr(usage, psnr)[0]:.2f}; highest "
+            f"K = {size:,}, {STARTS[start]}: rank correlation {scipy.stats.spearmanr(usage, psnr)[0]:.2f}; highest "
             f"PSNR {ARMS[best.arm].label}, highest usage {ARMS[fullest.arm].label}"
         )
     text = (
