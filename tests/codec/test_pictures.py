@@ -230,7 +230,7 @@ def test_a_grey_model_takes_colour_and_gives_grey(photo: np.ndarray) -> None:
 def test_a_killed_compression_leaves_the_old_file_or_the_new_one(tmp_path: Path, photo: np.ndarray) -> None:
     source, goal = tmp_path / "photo.png", tmp_path / "photo.cbd"
     Image.fromarray(photo).save(source)
-    command = [sys.executable, "-m", "codebound", "compress", str(source)]
+    command = [sys.executable, "-m", "codebound", "compress", str(source), "--force"]
     subprocess.run(command, check=True, capture_output=True)
     wanted = goal.read_bytes()
     goal.write_bytes(b"old")

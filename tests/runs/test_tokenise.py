@@ -124,6 +124,7 @@ def test_processes_change_no_byte_and_a_second_run_writes_nothing(
     assert content(tmp_path / "out") == content(tokens)
     assert (tmp_path / "out" / "README.md").read_bytes() == (tokens / "README.md").read_bytes()
     (tmp_path / "out" / "data" / "train-00002-of-00006.parquet").unlink()
+    (tmp_path / "out" / "README.md").write_text("my own words")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.is_file()}
     seen: list[tuple[int, int]] = []
     with pytest.warns(UserWarning, match="no row"):

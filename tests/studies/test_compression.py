@@ -189,12 +189,12 @@ def test_indices_on_the_command_line(model: Path, tmp_path: Path) -> None:
     (tmp_path / "grid.cbd").write_bytes(codec.compress_indices(indices, (30,)))
     code, said = invoke("decompress", tmp_path / "grid.cbd", "--model", model)
     assert code == 0, said
-    assert np.array_equal(np.load(tmp_path / "grid.npy"), indices)
+    assert np.array_equal(np.load(tmp_path / "grid.cbd.npy"), indices)
     several = [indices, indices[:2]]
     (tmp_path / "grids.cbd").write_bytes(codec.compress_grids(several, (30,)))
     code, said = invoke("decompress", tmp_path / "grids.cbd", "--model", model)
     assert code == 0, said
-    with np.load(tmp_path / "grids.npz") as read:
+    with np.load(tmp_path / "grids.cbd.npz") as read:
         assert [np.array_equal(a, b) for a, b in zip(read.values(), several, strict=True)] == 2 * [True]
 
 
@@ -216,7 +216,7 @@ def test_refusals_on_the_command_line(pictures: Path, model: Path, tmp_path: Pat
         code, said = invoke(*arguments)
         assert code == 2, (arguments, said)
         assert "Traceback" not in said
-    assert not (tmp_path / "cut.png").exists()
+    assert not (tmp_path / "cut.cbd.png").exists()
     code, said = invoke("verify", tmp_path, "--model", model)  # the good one is still checked
     assert code == 2
     assert "right" in said

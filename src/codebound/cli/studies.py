@@ -17,9 +17,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from codebound import config
-from codebound.cli.terminal import AsJson, Backend, Jobs, Sets, group, out, plain, run_study, say_where
+from codebound.cli.batch import Outputs
+from codebound.cli.terminal import AsJson, Backend, Force, Jobs, Sets, group, out, plain, run_study, say_where
 from codebound.errors import InputError
-from codebound.files import write_text
 from codebound.runs.folder import read_study
 from codebound.studies import registry
 from codebound.studies.framework.entry import Entry
@@ -102,7 +102,7 @@ def report_again(
     if name == "train":
         from codebound.cli import training
 
-        training.report([folder], None, as_json)
+        training.report([folder], None, as_json=as_json)
     else:
         show(folder, as_json, again=True)
 
@@ -111,6 +111,7 @@ def report_again(
 def list_claims(
     folders: Annotated[list[Path], typer.Argument(help="Folders of runs, of a study each.")],
     page: Annotated[Path | None, typer.Option("--out", help="Write it here; printed otherwise.")] = None,
+    force: Force = False,
 ) -> None:
     """What is claimed, by whom, what these runs measured, and the verdict, as one page of Markdown.
 
@@ -122,6 +123,9 @@ def list_claims(
     from codebound.reporting.formatting import count_text
     from codebound.studies.framework import results
 
+    outputs = Outputs((), force)
+    if page is not None:
+        outputs.check(page)
     ledgers = []
     for folder in folders:
         entry = registry.entry_of(read_study(folder)["study"])
@@ -144,7 +148,7 @@ def list_claims(
     if page is None:
         plain(text.rstrip())
     else:
-        write_text(page, text)
+        outputs.write(page, text.encode())
 
 
 @app.command("list")

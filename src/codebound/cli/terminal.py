@@ -31,6 +31,7 @@ err = Console(stderr=True)
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace outputs that exist; an input never is.")]
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; see show-config."),
@@ -43,15 +44,17 @@ Backend = Annotated[
 
 
 class Commands(typer.core.TyperGroup):
-    """A command group in which a user's mistake is one line on stderr and exit code 2, and Ctrl-C is 130."""
+    """A command group in which a user's mistake, or a file that the system refuses, is one line on stderr and exit
+    code 2, and Ctrl-C is 130."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except InputError as error:
-            if os.environ.get("LOCAL_RANK", "0") != "0":  # the first process says it for all
-                raise typer.Exit(2) from None
-            err.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        except BrokenPipeError:  # whoever read what is printed has enough of it
+            raise
+        except (InputError, OSError) as error:
+            if os.environ.get("LOCAL_RANK", "0") == "0":  # the first process says it for all
+                say_error(error)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
@@ -66,6 +69,14 @@ def group(text: str) -> typer.Typer:
         rich_markup_mode="rich",
         pretty_exceptions_show_locals=False,
     )
+
+
+def say_error(error: Exception) -> None:
+    """What was refused, in one line on stderr."""
+    text = str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        text = f"{error.filename}: {error.strerror}"
+    err.print(f"[bold red]Error:[/] {escape(text)}", highlight=False, soft_wrap=True)
 
 
 def plain(text: str) -> None:

@@ -19,8 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from codebound import config
+from codebound.cli.batch import Outputs
 from codebound.cli.terminal import (
     AsJson,
+    Force,
     err,
     out,
     plain,
@@ -149,6 +151,7 @@ def report(
             "--out", help="The page (default: report.html in the run, or runs.html beside several)."
         ),
     ] = None,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the report of a run, or of several side by side, and print their figures.
@@ -159,6 +162,8 @@ def report(
 
       codebound report runs/ema_512 runs/ba_512 --out comparison.html
     """
+    if page is not None:
+        Outputs((), force).check(page)
     kind = _common_kind(folders)
     written = kind.report(folders, page)
     if as_json:

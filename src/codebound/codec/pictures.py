@@ -18,7 +18,7 @@ from codebound.codec.tradeoff import TRADE, choose, codebooks
 from codebound.coding import container
 from codebound.coding.container import Container, Picture
 from codebound.coding.errors import CodecError, DamagedFile
-from codebound.data.images import read_image
+from codebound.data.images import opened_image, upright_pixels
 from codebound.errors import InputError
 
 Pixels = UInt8[np.ndarray, "h w *c"]
@@ -182,21 +182,18 @@ def read_pixels(image: ImageLike) -> tuple[UInt8[np.ndarray, "h w 3"], bool]:
     if isinstance(image, np.ndarray):
         return _from_array(image)
 
-    # Anything else is opened by Pillow: first its header, which says what it is, then its pixels.
+    # Anything else is opened by Pillow, once: first its header, which says what it is, then its pixels.
     source, name = _source(image)
     try:
-        with Image.open(source) as opened:
+        with opened_image(source, name) as opened:
             frames, grey = getattr(opened, "n_frames", 1), opened.mode in ("1", "L", "LA", "I;16", "I;16B")
-        if frames > 1:
-            raise CodecError(f"image {name} has {frames} frames; one is accepted")
-        if isinstance(source, io.BytesIO):
-            source.seek(0)
-        return read_image(source, name).pixels, grey
+            if frames > 1:
+                raise CodecError(f"image {name} has {frames} frames; one is accepted")
+            return upright_pixels(opened, name), grey
     except CodecError:
         raise
-    except (InputError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
-        reason = str(error) if isinstance(error, InputError) else f"image {name} can't be read: {error}"
-        raise CodecError(reason) from None
+    except InputError as error:
+        raise CodecError(str(error)) from None
 
 
 def _source(image: str | Path | bytes | Readable | Image.Image) -> tuple[str | Path | io.BytesIO, str]:
@@ -206,7 +203,7 @@ def _source(image: str | Path | bytes | Readable | Image.Image) -> tuple[str | P
         return image, str(image)
     if isinstance(image, bytes | Readable):
         content = read_bytes(image)
-        return io.BytesIO(content), f"of {len(content)} bytes"
+        return io.BytesIO(content), str(getattr(image, "name", f"of {len(content)} bytes"))
 
     # A Pillow image goes through a lossless file, so that orientation and mode are treated as a file's are.
     stream = io.BytesIO()

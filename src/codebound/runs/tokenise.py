@@ -253,14 +253,11 @@ def _finish(folder: Path, shards: list[Shard], model: Model, settings: TokeniseS
         more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
         warnings.warn(f"can't be read and have no row: {', '.join(lost[:5])}{more}", stacklevel=3)
 
-    # The card is written anew only where it would differ.
-    files = shards[0].files
-    text = card(
-        folder.name, settings.data, settings.long_side, model, splits, (files.labelled, files.label_names)
-    )
-    target = folder / "README.md"
-    if not target.exists() or target.read_text(encoding="utf-8") != text:
-        write_text(target, text)
+    # The card is written once: from then on it is its owner's to edit.
+    if not (target := folder / "README.md").exists():
+        files = shards[0].files
+        labels = (files.labelled, files.label_names)
+        write_text(target, card(folder.name, settings.data, settings.long_side, model, splits, labels))
     return splits
 
 
