@@ -27,8 +27,8 @@ from torch import Tensor
 from codebound.errors import InputError
 from codebound.exact import doubt, settle
 
-TILE_SCORES = 2**20  # scores per tile: 4 MB of float32, reused, which stay in the L3 cache
-TILE_CODEWORDS = 2048
+TILE_SCORES = 2**19  # scores per tile: 2 MB of float32, reused, which stay in the cache
+TILE_CODEWORDS = 512
 SMALL_SCORES = 2**16  # fewer than these: calls cost more than arithmetic
 SUM_NUMBERS = 2**18  # float64 numbers of a part of the sums: 2 MB
 CUDA_TILE_SCORES = 2**24

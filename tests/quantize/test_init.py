@@ -1,11 +1,15 @@
 """Initialisations, seedings and lattice codes."""
 
+from collections import Counter
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from codebound import VectorQuantizer
 from codebound.errors import InputError
+from codebound.quantize import seeding
 from codebound.quantize.init import (
     Best,
     Init,
@@ -83,10 +87,10 @@ def test_sample_gives_different_rows() -> None:
     assert not torch.equal(codewords, z)
 
 
-@pytest.mark.parametrize("seeding", ["k-means++", "k-means||", "sample"])
-def test_kmeans_improves_its_seeds(seeding) -> None:
+@pytest.mark.parametrize("seeds_by", ["k-means++", "k-means||", "sample"])
+def test_kmeans_improves_its_seeds(seeds_by) -> None:
     z = normal(1000)
-    seeds, refined = KMeans(0, seeding)(z, 64, rng(2)), KMeans(50, seeding)(z, 64, rng(2))
+    seeds, refined = KMeans(0, seeds_by)(z, 64, rng(2)), KMeans(50, seeds_by)(z, 64, rng(2))
     assert float(distortion(z, refined)) < 0.9 * float(distortion(z, seeds))
 
 
@@ -94,8 +98,8 @@ def test_kmeans_parallel_is_as_good_after_lloyd() -> None:
     centres = normal(30, seed=7) * 5
     z = centres[torch.arange(3000) % 30] + 0.3 * normal(3000, seed=8)
     plus, parallel = (
-        sum(float(distortion(z, KMeans(50, seeding)(z, 60, rng(s)))) for s in range(5))
-        for seeding in ("k-means++", "k-means||")
+        sum(float(distortion(z, KMeans(50, seeds_by)(z, 60, rng(s)))) for s in range(5))
+        for seeds_by in ("k-means++", "k-means||")
     )
     assert parallel < 1.03 * plus
 
@@ -106,6 +110,32 @@ def test_seeding_survives_few_distinct_rows() -> None:
         seeds = seed(z, 8, rng())
         assert seeds.shape == (8, 2)
         assert len(seeds.unique(dim=0)) == 2
+
+
+def test_rounds_draw_as_one_by_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    # 5 points on a line, 3 seeds: which set is drawn, over 2,000 draws of either kind.
+    z = torch.tensor([[0.0], [1.0], [3.0], [3.5], [9.0]])
+    monkeypatch.setattr(seeding, "FIRST", 1)
+    monkeypatch.setattr(seeding, "GROWTH", 2)
+    counts = []
+    for limit in (0, 2**24):
+        monkeypatch.setattr(seeding, "ONE_BY_ONE", limit)
+        drawn = [tuple(sorted(kmeans_plus_plus(z, 3, rng(s)).flatten().tolist())) for s in range(2_000)]
+        counts.append(Counter(drawn))
+    for members in counts[0] | counts[1]:  # five standard deviations of the difference of two counts
+        rounds, single = counts[0][members], counts[1][members]
+        assert abs(rounds - single) < 5 * (rounds + single) ** 0.5
+
+
+def test_rounds_are_as_good_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    z = normal(8000)
+    errors = []
+    for limit in (0, 2**24):
+        monkeypatch.setattr(seeding, "ONE_BY_ONE", limit)
+        seeds = [kmeans_plus_plus(z, 800, rng(s)) for s in range(5)]
+        assert all(len(each.unique(dim=0)) == 800 for each in seeds)
+        errors.append([float(distortion(z, each)) for each in seeds])
+    assert np.mean(errors[0]) == pytest.approx(np.mean(errors[1]), rel=0.01)
 
 
 def test_rate_distortion_variances() -> None:

@@ -132,6 +132,17 @@ def test_empty_cells_are_split_and_all_codewords_get_used():
     assert torch.equal(split.codebook, again.codebook)
 
 
+@pytest.mark.parametrize(("n", "dim", "k"), [(3000, 3, 100), (2000, 1, 60), (500, 8, 200)])
+def test_looking_only_at_codewords_that_can_win_changes_nothing(n, dim, k, monkeypatch):
+    z = gaussian_samples(n, dim, 5)
+    whole = lloyd(z, z[:k].clone(), iterations=30)
+    monkeypatch.setattr(reference, "LARGE", 0)
+    assert torch.allclose(lloyd(z, z[:k].clone(), iterations=30).history, whole.history, rtol=1e-12)
+    monkeypatch.setattr(reference, "_reassigned", lambda *_: pytest.fail("was called"))
+    with pytest.raises(pytest.fail.Exception):  # the shortcut was on
+        lloyd(z, z[:k].clone(), iterations=30)
+
+
 def test_batched_runs_equal_single_ones():
     z = gaussian_samples(1500, 3, 9)
     starts = torch.stack([z[:16], z[100:116], 0.001 * z[:16]])

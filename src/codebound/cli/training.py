@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from codebound import config
+from codebound import config, progress
 from codebound.cli.batch import Outputs
 from codebound.cli.terminal import (
     AsJson,
@@ -105,7 +105,7 @@ def train(
     settings = _settings(kind, file, options, sets or [])
     folder = place or Path("runs") / kind.default_name(settings)
     trackers = tuple(t for t, chosen in (("wandb", wandb), ("tensorboard", tensorboard)) if chosen)
-    with _written(folder), _Bar(kind.shown) as bar, _warnings_in_one_line():
+    with _written(folder), _Bar(kind.shown) as bar, progress.to(bar.begin), _warnings_in_one_line():
         run.train(folder, settings, run.RunOptions(device, devices, resume, trackers), bar.show, kind.name)
         if not _is_first():
             return
@@ -295,6 +295,11 @@ class _Bar:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+    def begin(self, event: progress.Progress) -> None:
+        """What is done before the first step, where it takes seconds: k-means of a large codebook."""
+        if err.is_terminal and _is_first():
+            err.print(f"{event.what}: {event.done:,} of {event.of:,}", end="\r", highlight=False)
 
     def show(self, event: ProgressEvent, recipe: Recipe) -> None:
         if not err.is_terminal:

@@ -15,7 +15,10 @@ from torch import Tensor
 
 from codebound import search
 from codebound.errors import InputError
+from codebound.progress import Steps
 from codebound.theory import _checks
+
+LARGE = 2**24  # from so many distances on, an iteration looks only at codewords that can win a sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,9 +140,15 @@ class _Cells(NamedTuple):
     sums: Float[Tensor, "*runs k d"]
 
     @staticmethod
-    def of(z: Tensor, codebook: Tensor) -> "_Cells":
-        indices = search.nearest(z, codebook, certify=False)  # a tie to rounding costs nothing
+    def of(z: Tensor, codebook: Tensor, indices: Tensor | None = None) -> "_Cells":
+        if indices is None:
+            indices = search.nearest(z, codebook, certify=False)  # a tie to rounding costs nothing
         return _Cells(indices, *search.assignment_sums(z, indices, codebook.shape[-2]))
+
+    def moved(self, z: Tensor, before: Tensor, after: Tensor) -> "_Cells":
+        """The cells of `after`, where these are the cells of `before`."""
+        large = after.ndim == 2 and z.shape[0] * after.shape[0] >= LARGE
+        return _Cells.of(z, after, _reassigned(z, before, after, self.indices) if large else None)
 
     def distortion(self, z: Tensor, codebook: Tensor, energy: Tensor) -> Tensor:
         """Mean squared error, from the cells' sums: Σ|z − c|² = Σ|z|² − 2 Σ c_j·s_j + Σ N_j |c_j|²."""
@@ -149,6 +158,35 @@ class _Cells(NamedTuple):
         if bool((error < 1e-6 * energy).any()):  # the difference would have lost too many of its digits
             return search.distortion(z, codebook, self.indices)
         return error / z.shape[-2]
+
+
+def _reassigned(
+    z: Float[Tensor, "n d"], before: Float[Tensor, "k d"], after: Float[Tensor, "k d"], indices: Tensor
+) -> Int64[Tensor, " n"]:
+    """Nearest of `after`, where `indices` are the nearest of `before`: late iterations move few codewords.
+
+    A codeword that stayed can't come nearer to a sample. So a sample whose own codeword came nearer, or stayed, can
+    only be won by one that moved; one whose own codeword went away can be won by any.
+    """
+    moved = (after != before).any(-1)
+    near, far = _squared_errors(z, after, indices), _squared_errors(z, before, indices)
+    lost = near > far
+    indices = indices.clone()
+    indices[lost] = search.nearest(z[lost], after, certify=False)
+
+    # The others keep their codeword or go to one that moved; of two as near the lower index wins.
+    kept, at = (~lost).nonzero().squeeze(1), moved.nonzero().squeeze(1)
+    if at.numel() > 0:
+        rows = z[kept]
+        rival = at[search.nearest(rows, after[at], certify=False)]
+        error, own = _squared_errors(rows, after, rival), near[kept]
+        won = (error < own) | ((error == own) & (rival < indices[kept]))
+        indices[kept[won]] = rival[won]
+    return indices
+
+
+def _squared_errors(z: Tensor, codebook: Tensor, indices: Tensor) -> Float[Tensor, " n"]:
+    return (z - codebook.index_select(0, indices)).square().sum(-1)
 
 
 def _iterate(z: Tensor, codebook: Tensor, cells: _Cells, empty: str) -> Tensor:
@@ -203,9 +241,10 @@ def lloyd(
     cells = _Cells.of(z, codebook)
     history = [cells.distortion(z, codebook, energy)]
     converged = torch.zeros_like(history[0], dtype=torch.bool)
+    steps = Steps("k-means", iterations)
     while len(history) <= iterations and not bool(converged.all()):
         candidate = _iterate(z, codebook, cells, empty)
-        candidate_cells = _Cells.of(z, candidate)
+        candidate_cells = cells.moved(z, codebook, candidate)
         distortion = candidate_cells.distortion(z, candidate, energy)
         before = history[-1]
         # At the fixed point rounding can raise the distortion in its last digit: then the old codebook stays.
@@ -214,6 +253,7 @@ def lloyd(
         cells = _Cells(*(_where(better, *pair) for pair in zip(candidate_cells, cells, strict=True)))
         history.append(torch.where(better, distortion, before))
         converged = before - history[-1] <= tolerance * before
+        steps.done(len(history) - 1)
     return LloydResult(codebook, history[-1], len(history) - 1, converged, torch.stack(history))
 
 
