@@ -45,8 +45,8 @@ class Identity(Quantizer):
     def encode(self, z: Tensor, *, mask: Tensor | None = None) -> Tensor:
         return torch.zeros(*z.shape[:-1], 1, dtype=torch.int64)
 
-    def decode(self, indices: Tensor, *, mask: Tensor | None = None) -> Tensor:
-        return torch.zeros(*indices.shape[:-1], self.dim)
+    def decode(self, indices: Tensor, *, mask: Any = None, dtype: Any = None) -> Tensor:
+        return torch.zeros(*indices.shape[:-1], self.dim, dtype=self.decoded_dtype(dtype))
 
     def init_(self, z: Tensor, *, mask: Any = None, generator: Any = None) -> None:
         pass

@@ -380,9 +380,9 @@ class Halves(Quantizer):
         indices = (2 * z).round().clamp(0, 3).nan_to_num().long()
         return torch.where(z.isfinite().all(-1, keepdim=True), indices, -1)
 
-    def decode(self, indices: Tensor, *, mask: Tensor | None = None) -> Tensor:
+    def decode(self, indices: Tensor, *, mask: Tensor | None = None, dtype=None) -> Tensor:
         self.check_indices(indices, mask)
-        z_q = indices / 2
+        z_q = (indices / 2).to(self.decoded_dtype(dtype))
         return z_q if mask is None else torch.where(mask.unsqueeze(-1), z_q, 0.0)
 
     def init_(self, z: Tensor, *, generator=None) -> None: ...

@@ -160,13 +160,16 @@ class Sign(Quantizer):
     def encode(self, z: Tensor, *, mask: Tensor | None = None) -> Tensor:
         return self.forward(z, mask=mask).indices
 
-    def decode(self, indices: Tensor, *, mask: Tensor | None = None) -> Tensor:
+    def decode(
+        self, indices: Tensor, *, mask: Tensor | None = None, dtype: torch.dtype | None = None
+    ) -> Tensor:
         self.check_indices(indices, mask)
         valid = torch.ones_like(indices[..., 0], dtype=torch.bool) if mask is None else mask
         flat = torch.where(valid.unsqueeze(-1), indices, 0)
         if bool(((flat < 0) | (flat >= self.codebook_sizes[0])).any()):
             raise InputError("indices out of range")
-        return torch.where(valid.unsqueeze(-1), torch.where((flat & self.bits) > 0, 1.0, -1.0), 0.0)
+        signs = torch.where((flat & self.bits) > 0, 1.0, -1.0)
+        return torch.where(valid.unsqueeze(-1), signs, 0.0).to(self.decoded_dtype(dtype))
 
     def init_(
         self, z: Tensor, *, mask: Tensor | None = None, generator: torch.Generator | None = None

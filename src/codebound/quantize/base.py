@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -80,10 +81,16 @@ class Quantizer(nn.Module, ABC):
     Attributes:
         dim: D, the size of the last axis.
         codebook_sizes: K of each of the Q codebooks.
+        dtype: of what `decode` returns; casts of the module (`.bfloat16()`) change it, though not the codewords.
     """
 
     dim: int
     codebook_sizes: tuple[int, ...]
+    dtype: torch.dtype = torch.float32
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dtype = torch.get_default_dtype()
 
     @abstractmethod
     def forward(
@@ -103,9 +110,16 @@ class Quantizer(nn.Module, ABC):
 
     @abstractmethod
     def decode(
-        self, indices: Int64[Tensor, "*b Q"], *, mask: Bool[Tensor, "*b"] | None = None
+        self,
+        indices: Int64[Tensor, "*b Q"],
+        *,
+        mask: Bool[Tensor, "*b"] | None = None,
+        dtype: torch.dtype | None = None,
     ) -> Float[Tensor, "*b D"]:
-        """Reproductions of `indices`. An index out of range raises, −1 too unless its token is masked."""
+        """Reproductions of `indices`. An index out of range raises, −1 too unless its token is masked.
+
+        Their type is `dtype`, or what the module was cast to: a decoder that was cast along with it takes them.
+        """
 
     @abstractmethod
     def init_(
@@ -164,6 +178,23 @@ class Quantizer(nn.Module, ABC):
                     f"update_ takes results of this quantizer's own forwards, with codebooks of "
                     f"{list(self.codebook_sizes)} codewords; got {list(sizes)}"
                 )
+
+    def decoded_dtype(self, dtype: torch.dtype | None) -> torch.dtype:
+        """The type of what `decode` returns: the one asked for, or the module's.
+
+        Raises:
+            InputError: no type of floating-point numbers.
+        """
+        if dtype is None:
+            return self.dtype
+        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+            raise InputError(f"dtype must be a floating-point torch.dtype; got {dtype!r}")
+        return dtype
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Quantizer:
+        # What a cast does to numbers of the present type, the module has become.
+        self.dtype = fn(torch.empty(0, dtype=self.dtype, device="cpu")).dtype
+        return super()._apply(fn, recurse)
 
     def check_indices(self, indices: Tensor, mask: Tensor | None) -> None:
         """Refuse what can't be decoded, by name; the values are the codebook's to check."""

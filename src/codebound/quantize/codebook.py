@@ -64,9 +64,11 @@ class Codebook(nn.Module):
         self.register_buffer("window_counts", torch.zeros(codebook_size, dtype=torch.float64))
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
         self.register_buffer("salt", mix(torch.tensor(seed, dtype=torch.int64)))
-        self.register_buffer("initialised", torch.zeros((), dtype=torch.bool))
+        self.register_buffer(
+            "initialised", torch.zeros((), dtype=torch.uint8)
+        )  # `AveragedModel` takes no bool
         self.register_buffer("distortion", torch.zeros(()))
-        self.register_buffer("frozen", torch.zeros((), dtype=torch.bool))
+        self.register_buffer("frozen", torch.zeros((), dtype=torch.uint8))
         self.version = Version()
 
     def codewords(self) -> Float[Tensor, "K D"]:
@@ -113,9 +115,8 @@ class Codebook(nn.Module):
 
     def memory(self) -> Memory:
         """What assignments and updates may read."""
-        return Memory(
-            self.counts, self.step, self.distortion, self.step_salt(), torch.zeros_like(self.frozen)
-        )
+        annealing = self.step.new_zeros((), dtype=torch.bool)
+        return Memory(self.counts, self.step, self.distortion, self.step_salt(), annealing)
 
     @torch.no_grad()
     def observe_(self, distortion: Float[Tensor, ""]) -> None:

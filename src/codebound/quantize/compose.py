@@ -185,11 +185,16 @@ class Product(Composed):
         return torch.cat([part.encode(piece, mask=mask) for part, piece in slices], dim=-1)
 
     def decode(
-        self, indices: Int64[Tensor, "*b Q"], *, mask: Bool[Tensor, "*b"] | None = None
+        self,
+        indices: Int64[Tensor, "*b Q"],
+        *,
+        mask: Bool[Tensor, "*b"] | None = None,
+        dtype: torch.dtype | None = None,
     ) -> Float[Tensor, "*b D"]:
         self.check_indices(indices, mask)
-        slots = zip(self.parts, self._slots(), strict=True)
-        return torch.cat([part.decode(indices[..., slot], mask=mask) for part, slot in slots], dim=-1)
+        dtype, slots = self.decoded_dtype(dtype), zip(self.parts, self._slots(), strict=True)
+        pieces = [part.decode(indices[..., slot], mask=mask, dtype=dtype) for part, slot in slots]
+        return torch.cat(pieces, dim=-1)
 
     @torch.no_grad()
     def init_(

@@ -36,9 +36,10 @@ def channel_first_decode(
     indices: Int[Tensor, "b *space Q"],
     *,
     mask: Bool[Tensor, "b *space"] | None = None,  # noqa: UP037, F821
+    dtype: torch.dtype | None = None,
 ) -> Float[Tensor, "b D *space"]:
     """Feature maps from the indices that `channel_first` or `encode` gave."""
-    return quantizer.decode(indices, mask=mask).movedim(-1, 1)
+    return quantizer.decode(indices, mask=mask, dtype=dtype).movedim(-1, 1)
 
 
 def length_mask(lengths: Int[Tensor, " b"], longest: int | None = None) -> Bool[Tensor, "b longest"]:

@@ -155,7 +155,11 @@ class Residual(Composed):
         return torch.cat(indices, dim=-1).view(*z.shape[:-1], self._slots()[depth - 1].stop)
 
     def decode(
-        self, indices: Int64[Tensor, "*b q"], *, mask: Bool[Tensor, "*b"] | None = None
+        self,
+        indices: Int64[Tensor, "*b q"],
+        *,
+        mask: Bool[Tensor, "*b"] | None = None,
+        dtype: torch.dtype | None = None,
     ) -> Float[Tensor, "*b D"]:
         """The sum of the codewords of all stages, or of the first where there are fewer indices."""
         slots = self._slots()
@@ -163,9 +167,14 @@ class Residual(Composed):
         if width not in stops:
             self.check_indices(indices, mask)  # raises
         slots = slots[: stops.index(width) + 1]
-        return _sum(
-            [stage.decode(indices[..., at], mask=mask) for stage, at in zip(self.stages, slots, strict=False)]
-        )
+        # Added up as in a forward, where only the stages' own reproductions may be float64, and rounded once.
+        dtype = self.decoded_dtype(dtype)
+        inside = torch.float64 if self.estimator is None and dtype == torch.float64 else torch.float32
+        parts = [
+            stage.decode(indices[..., at], mask=mask, dtype=inside)
+            for stage, at in zip(self.stages, slots, strict=False)
+        ]
+        return _sum(parts).to(dtype)
 
     @torch.no_grad()
     def init_(
@@ -279,7 +288,7 @@ class Residual(Composed):
 
 def _codewords(stage: Quantizer, indices: Tensor) -> Tensor:
     """The raw codewords of `indices`, 0 where there is none."""
-    return stage.decode(indices, mask=(indices >= 0).all(-1))
+    return stage.decode(indices, mask=(indices >= 0).all(-1), dtype=torch.float32)
 
 
 def _sum(parts: Sequence[Tensor]) -> Tensor:

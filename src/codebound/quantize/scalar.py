@@ -127,7 +127,11 @@ class ScalarQuantizer(Quantizer):
         return torch.where(valid, indices, -1).view(*z.shape[:-1], 1)
 
     def decode(
-        self, indices: Int64[Tensor, "*b 1"], *, mask: Bool[Tensor, "*b"] | None = None
+        self,
+        indices: Int64[Tensor, "*b 1"],
+        *,
+        mask: Bool[Tensor, "*b"] | None = None,
+        dtype: torch.dtype | None = None,
     ) -> Float[Tensor, "*b D"]:
         # Masked tokens have no index of their own: any valid one stands in.
         self.check_indices(indices, mask)
@@ -145,6 +149,7 @@ class ScalarQuantizer(Quantizer):
 
         # Codewords are computed from their indices.
         z_q = self._codewords(flat.reshape(-1)).view(*flat.shape, self.dim)
+        z_q = z_q.to(self.decoded_dtype(dtype))
         return z_q if mask is None else torch.where(mask.unsqueeze(-1), z_q, 0.0)
 
     def init_(

@@ -191,7 +191,11 @@ class VectorQuantizer(Quantizer):
         return torch.where(valid, indices, -1).view(*z.shape[:-1], 1)
 
     def decode(
-        self, indices: Int64[Tensor, "*b 1"], *, mask: Bool[Tensor, "*b"] | None = None
+        self,
+        indices: Int64[Tensor, "*b 1"],
+        *,
+        mask: Bool[Tensor, "*b"] | None = None,
+        dtype: torch.dtype | None = None,
     ) -> Float[Tensor, "*b D"]:
         self.check_indices(indices, mask)
         self._check_range(indices, mask)
@@ -200,6 +204,7 @@ class VectorQuantizer(Quantizer):
             flat = torch.where(mask, flat, 0)
         codewords = self.codebook.codewords()
         z_q = codewords.index_select(0, flat.reshape(-1)).view(*flat.shape, self.dim)
+        z_q = z_q.to(self.decoded_dtype(dtype))
         return z_q if mask is None else torch.where(mask.unsqueeze(-1), z_q, 0.0)
 
     def _check_range(self, indices: Tensor, valid: Tensor | None) -> None:

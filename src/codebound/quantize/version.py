@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,11 +19,11 @@ class Version(nn.Module):
     """A number that no other codebook has; it changes with every update, and is drawn anew with every start.
 
     A training forward stamps its statistics with it, and `update_` takes those of the present number alone. Others were
-    counted already, or are of codewords that are gone, or of another codebook. The number is not in the state dict: a
-    deep copy, or whatever a state is loaded into, has one of its own.
+    counted already, or are of codewords that are gone, or of another codebook. A deep copy, or whatever a state is
+    loaded into, has a number of its own; so it is no buffer, which others copy and average.
 
     Attributes:
-        number: the present stamp; a buffer, so that it stands where the forward computes.
+        number: the present stamp, on the module's device.
         starts: how often the number was drawn, for those who must not wait for a device.
     """
 
@@ -30,7 +31,7 @@ class Version(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("number", torch.tensor(secrets.randbits(62)), persistent=False)
+        self.number = torch.tensor(secrets.randbits(62))
         self.starts = 1
 
     def stamp(self) -> Int64[Tensor, ""]:
@@ -68,6 +69,10 @@ class Version(nn.Module):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Version:
         return Version().to(self.number.device)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Version:
+        self.number = fn(self.number)
+        return super()._apply(fn, recurse)
 
     def _load_from_state_dict(self, *args: Any) -> None:
         self.renew_()

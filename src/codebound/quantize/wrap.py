@@ -67,12 +67,21 @@ class Wrapped(Quantizer):
         return indices.view(*z.shape[:-1], len(self.codebook_sizes))
 
     def decode(
-        self, indices: Int64[Tensor, "*b Q"], *, mask: Bool[Tensor, "*b"] | None = None
+        self,
+        indices: Int64[Tensor, "*b Q"],
+        *,
+        mask: Bool[Tensor, "*b"] | None = None,
+        dtype: torch.dtype | None = None,
     ) -> Float[Tensor, "*b D"]:
         self.check_indices(indices, mask)
         flat = None if mask is None else mask.reshape(-1)
+
+        # The way back is computed as in a forward, in float32 or float64, and rounded once.
+        dtype = self.decoded_dtype(dtype)
+        inside = torch.float64 if dtype == torch.float64 else torch.float32
         with torch.autocast(indices.device.type, enabled=False):
-            z_q = self._back(self.inner.decode(indices.reshape(-1, indices.shape[-1]), mask=flat))
+            rows = self.inner.decode(indices.reshape(-1, indices.shape[-1]), mask=flat, dtype=inside)
+            z_q = self._back(rows).to(dtype)
         z_q = z_q if flat is None else torch.where(flat.unsqueeze(-1), z_q, 0.0)
         return z_q.view(*indices.shape[:-1], self.dim)
 

@@ -134,7 +134,8 @@ class ImageTokenizer(nn.Module):
                 f"size={(height, width)} does not have a grid of {indices.shape[1]}x{indices.shape[2]} tokens of "
                 f"{self.stride}x{self.stride} pixels; up to {(rows, columns)} is accepted"
             )
-        z_q = channel_first_decode(self.quantizer, indices).to(next(self.decoder.parameters()).dtype)
+        dtype = next(self.decoder.parameters()).dtype
+        z_q = channel_first_decode(self.quantizer, indices, dtype=dtype)
         x_hat = self.decoder(z_q.contiguous(memory_format=torch.channels_last))
         return ((x_hat + 1) / 2).clamp(0, 1)[..., :height, :width]
 

@@ -26,6 +26,7 @@ CHECKS: tuple[Check, ...] = (
     forward.index_form,
     forward.result_form,
     forward.decode_inverts_encode,
+    forward.decode_dtype,
     forward.encode_agrees_with_forward,
     layout.leading_shape,
     layout.channels_first,

@@ -24,6 +24,17 @@ def decode_inverts_encode(case: Case) -> None:
     expect_equal(quantizer.decode(result.indices).to(case.z.dtype), result.z_q, "decode(forward(z).indices)")
 
 
+def decode_dtype(case: Case) -> None:
+    """`decode` gives the type that it is asked for, else the one that the module was cast to, as a decoder was."""
+    quantizer = case.ready()
+    indices = quantizer.encode(case.z)
+    for dtype in (torch.bfloat16, torch.float64):
+        wanted = quantizer.decode(indices).to(dtype)
+        expect_equal(quantizer.decode(indices, dtype=dtype), wanted, f"decode(dtype={dtype})", exact=False)
+        cast = case.ready().to(dtype).decode(indices).dtype
+        expect(cast == dtype, f"decode of a module cast to {dtype}: expected {dtype}; got {cast}")
+
+
 def encode_agrees_with_forward(case: Case) -> None:
     """`encode` and the eval forward find the same indices."""
     quantizer = case.ready()
