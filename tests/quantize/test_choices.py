@@ -282,11 +282,11 @@ def test_a_frozen_codebook_stays() -> None:
     quantizer = VectorQuantizer(4, 16)
     z = latents(500, 4)
     quantizer.init_(z)
-    quantizer.codebook.freeze_()
+    quantizer.freeze_()
     before = quantizer.codebook.codewords().clone()
     quantizer.update_(quantizer(z + 1))
     assert torch.equal(quantizer.codebook.codewords(), before)
-    quantizer.codebook.freeze_(False)
+    quantizer.unfreeze_()
     quantizer.update_(quantizer(z + 1))
     assert not torch.equal(quantizer.codebook.codewords(), before)
 

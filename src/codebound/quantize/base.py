@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 
 from codebound.errors import InputError
 from codebound.quantize.sketch import Sketch
+from codebound.quantize.surgery import Surgery
 
 
 class CodeStats(NamedTuple):
@@ -71,7 +72,7 @@ class UpdateReport:
     critical_slope: float | None = None  # under 1/(2λ_max) all codewords merge
 
 
-class Quantizer(nn.Module, ABC):
+class Quantizer(Surgery, ABC):
     """A map from vectors to a finite set of reproductions, and back from indices.
 
     `forward` is pure: it changes no state. Codewords move in `update_`, called after `optimizer.step()` with

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,8 +12,11 @@ from torch import Tensor, nn
 from codebound.errors import InputError
 from codebound.quantize.form import Form, Linear, Table, Unit
 from codebound.quantize.noise import mix
-from codebound.quantize.update import CodebookState, Memory, Update
+from codebound.quantize.resize import RowMoves, grown, shrunk
+from codebound.quantize.update import CodebookState, Frozen, Memory, Update
 from codebound.quantize.version import Version
+
+Rows = Tensor | Sequence[int]  # indices, or a mask of K
 
 
 class Codebook(nn.Module):
@@ -22,6 +25,9 @@ class Codebook(nn.Module):
     The table is a parameter where an optimizer moves it and a buffer elsewhere; of the form `Linear` the map is
     the parameter and the table a frozen buffer. All of it stays float32 under
     `.half()` and `.bfloat16()`: running sums die in 8 bits of mantissa, and the table is small.
+
+    Codewords may be held: all (`freeze_()`) or some (`freeze_(rows)`). Held rows have their codewords beside the table,
+    where no optimizer reaches them; both are part of the state only while there are some.
     """
 
     table: Tensor
@@ -33,6 +39,9 @@ class Codebook(nn.Module):
     initialised: Tensor
     distortion: Tensor
     frozen: Tensor
+    held_rows: Tensor | None  # int64 [r]
+    held_codewords: Tensor | None  # [r, D], as rows of the table
+    written: Tensor | None  # the table as it was written here last, where sums belong to it
 
     def __init__(
         self,
@@ -70,48 +79,95 @@ class Codebook(nn.Module):
         self.register_buffer("distortion", torch.zeros(()))
         self.register_buffer("frozen", torch.zeros((), dtype=torch.uint8))
         self.version = Version()
+        self.register_buffer("held_rows", None)
+        self.register_buffer("held_codewords", None)
+
+        # Where masses and sums are kept, a table that differs from this one was written by somebody else.
+        masses = not (update.trains or isinstance(update, Frozen))
+        self.register_buffer("written", table.clone() if masses else None, persistent=False)
 
     def codewords(self) -> Float[Tensor, "K D"]:
         """The codewords as they are searched and returned."""
+        table = self._table()
         if isinstance(self.form, Linear):
-            with torch.autocast(self.table.device.type, enabled=False):
-                return self.table @ self.map.T
-        return nn.functional.normalize(self.table, dim=-1) if isinstance(self.form, Unit) else self.table
+            with torch.autocast(table.device.type, enabled=False):
+                return table @ self.map.T
+        return nn.functional.normalize(table, dim=-1) if isinstance(self.form, Unit) else table
+
+    def _table(self) -> Float[Tensor, "K D"]:
+        """The table with its held rows as they were, whatever an optimizer has made of them."""
+        if self.held_rows is None or self.held_codewords is None:
+            return self.table
+        return self.table.index_copy(0, self.held_rows, self.held_codewords)
 
     def state(self) -> CodebookState:
         """The state that updates and revivals map to a new one."""
-        return CodebookState(self.table.detach(), self.counts, self.sums)
+        return CodebookState(self._table().detach(), self.counts, self.sums)
 
     @torch.no_grad()
     def write_(self, state: CodebookState) -> None:
-        """Take over a state, all of it."""
+        """Take over a state, all of it but the codewords of held rows."""
+        if self.held_rows is not None and self.held_codewords is not None:
+            state = state.replace(self.held_rows, self.held_codewords, state.counts[self.held_rows])
         self.table.copy_(state.codewords)
         self.counts.copy_(state.counts)
         self.sums.copy_(state.sums)
+        if self.written is not None:
+            self.written.copy_(state.codewords)
 
     @torch.no_grad()
-    def reset_(self, codewords: Float[Tensor, "K D"]) -> None:
-        """Begin anew from these codewords: fresh masses, empty window.
+    def adopt_(self) -> None:
+        """Go on from codewords that were loaded or copied into the table: their masses stay, sums follow them.
+
+        Without it the next step would take the means of what stood there before.
+        """
+        if self.written is None or torch.equal(self.table, self.written):
+            return
+        foreign = (self.table != self.written).any(-1, keepdim=True)
+        self.sums.copy_(torch.where(foreign, self.table * self.counts.unsqueeze(-1), self.sums))
+        self.written.copy_(self.table)
+
+    @torch.no_grad()
+    def reset_(self, codewords: Float[Tensor, "K D"], counts: Float[Tensor, " K"] | None = None) -> None:
+        """Begin anew from these codewords: masses of one token each unless `counts` are given, an empty window.
 
         Raises:
-            InputError: another shape, or codewords that are not finite.
+            InputError: another shape, codewords that are not finite, or masses that are not positive.
         """
-        # Refuse what would spoil the state.
-        if codewords.shape != self.table.shape:
-            raise InputError(
-                f"codewords must have shape {list(self.table.shape)}; got {list(codewords.shape)}"
-            )
-        if not bool(codewords.isfinite().all()):
-            raise InputError("codewords must be finite; got NaN or Inf")
-
         # New codewords have no past: masses of one token, and nothing counted.
-        self.write_(CodebookState.fresh(codewords.detach().to(self.table)))
+        self.check_codewords(codewords, counts)
+        codewords = codewords.detach().to(self.table)
+        fresh = CodebookState.fresh(codewords)
+        masses = fresh.counts if counts is None else counts.to(fresh.counts)
+        self.write_(CodebookState(codewords, masses, codewords * masses.unsqueeze(-1)))
         if isinstance(self.form, Linear):
             self.map.copy_(torch.eye(self.map.shape[0]))
         self.distortion.zero_()
         self.window_counts.zero_()
         self.initialised.fill_(True)
         self.version.renew_()
+
+    def set_(self, codewords: Float[Tensor, "K D"], counts: Float[Tensor, " K"] | None = None) -> None:
+        """`reset_`, and held rows are held at their new codewords."""
+        self.check_codewords(codewords, counts)
+        if self.held_rows is not None:
+            self._hold_(self.held_rows, codewords.to(self.table))
+        self.reset_(codewords, counts)
+
+    def check_codewords(self, codewords: Tensor, counts: Tensor | None) -> None:
+        """Refuse codewords and masses that would spoil the state."""
+        shape = list(self.table.shape)
+        if not isinstance(codewords, Tensor) or list(codewords.shape) != shape:
+            got = list(codewords.shape) if isinstance(codewords, Tensor) else codewords
+            raise InputError(f"codewords must have shape {shape} (resize_ changes K); got {got}")
+        if not bool(codewords.isfinite().all()):
+            raise InputError("codewords must be finite; got NaN or Inf")
+        if counts is not None and (
+            not isinstance(counts, Tensor)
+            or list(counts.shape) != shape[:1]
+            or not bool(((counts > 0) & counts.isfinite()).all())
+        ):
+            raise InputError(f"counts must be {shape[0]} positive numbers; got {counts}")
 
     def memory(self) -> Memory:
         """What assignments and updates may read."""
@@ -124,17 +180,163 @@ class Codebook(nn.Module):
         old = self.distortion
         old.copy_(torch.where(old > 0, 0.9 * old + 0.1 * distortion, distortion))
 
-    def freeze_(self, frozen: bool = True) -> None:
-        """Hold the codewords where they are, against updates, revival and gradients; False lets them go."""
+    @property
+    def held(self) -> bool:
+        """Whether no codeword may move: after `freeze_()`, or `requires_grad_(False)` on what an optimizer trains."""
+        trained = list(self.parameters())
+        return bool(self.frozen) or (len(trained) > 0 and not any(p.requires_grad for p in trained))
+
+    def freeze_(self, rows: Rows | None = None) -> None:
+        """Hold all codewords where they are, or those of `rows` (beside the ones that are held already).
+
+        Raises:
+            InputError: rows that there are not, or rows of the form `Linear`, which moves all codewords at once.
+        """
+        if rows is None:
+            self._freeze_all_(True)
+            return
+        if isinstance(self.form, Linear):
+            raise InputError(
+                "freeze_ of rows: form=Linear() moves all codewords at once; freeze_() holds all of them"
+            )
+        added = self.row_indices(rows)
+        held = added if self.held_rows is None else torch.cat([self.held_rows, added]).unique()
+        self._hold_(held, self._table())
+
+    def unfreeze_(self, rows: Rows | None = None) -> None:
+        """Let go all codewords that `freeze_` held, or those of `rows`; they go on from where they were held.
+
+        Raises:
+            InputError: rows that there are not.
+        """
+        if rows is None:
+            self._freeze_all_(False)
+        if self.held_rows is not None:
+            self.write_(self.state())
+            still = self.held_rows[:0]
+            if rows is not None:
+                still = self.held_rows[~torch.isin(self.held_rows, self.row_indices(rows))]
+            self._hold_(still, self._table())
+
+    def _freeze_all_(self, frozen: bool) -> None:
+        """Hold the whole table, or let it go."""
         self.frozen.fill_(frozen)
         for parameter in self.parameters():
             parameter.requires_grad_(not frozen)
+            if frozen:
+                parameter.grad = (
+                    None  # on a gradient of zeros an optimizer would still move it by its moments
+                )
 
-    def _load_from_state_dict(self, *args: Any) -> None:
+    def _hold_(self, rows: Int64[Tensor, " r"], table: Float[Tensor, "K D"]) -> None:
+        """Hold these rows of a table, and no others."""
+        self.held_rows = rows if len(rows) else None
+        self.held_codewords = table.detach()[rows].clone() if len(rows) else None
+
+    def row_indices(self, rows: Rows) -> Int64[Tensor, " r"]:
+        """Rows as sorted indices, each once.
+
+        Raises:
+            InputError: rows that there are not.
+        """
+        size, device = self.table.shape[0], self.table.device
+        named = None if isinstance(rows, bool) else torch.as_tensor(rows, device=device)
+        if named is not None and named.dtype == torch.bool and named.shape == (size,):
+            return named.nonzero().squeeze(-1)
+        whole = named is not None and named.ndim == 1 and not (named.is_floating_point() and len(named))
+        if (
+            named is None
+            or not whole
+            or (len(named) and not 0 <= int(named.min()) <= int(named.max()) < size)
+        ):
+            raise InputError(f"rows must be indices in 0 … {size - 1}, or a mask of {size}; got {rows}")
+        return named.long().unique()
+
+    @torch.no_grad()
+    def end_window_(self) -> Float[Tensor, " K"]:
+        """The hits of a window that ends; of held rows at least a fair share, as they are not to be revived."""
+        window = self.window_counts.clone()
+        self.window_counts.zero_()
+        if self.written is None:
+            self.counts.copy_(window)
+        if self.held_rows is not None:
+            fair = window.sum() / window.shape[0]
+            window[self.held_rows] = window[self.held_rows].clamp_min(fair)
+        return window
+
+    def free_of(self, rows: Int64[Tensor, " r"]) -> Int64[Tensor, " _"]:
+        """Those of these rows that are not held."""
+        return rows if self.held_rows is None else rows[~torch.isin(rows, self.held_rows)]
+
+    def usage(self) -> Float[Tensor, " K"]:
+        """How much each codeword is used: its mass where updates keep masses, else its hits in this window and the
+        last."""
+        return self.counts if self.written is not None else self.counts + self.window_counts.to(self.counts)
+
+    @torch.no_grad()
+    def resize_(self, codebook_size: int) -> RowMoves:
+        """Another number of codewords: more by splitting the busiest, fewer by leaving out the least used.
+
+        The ones that stay are the same bit for bit, and in the same order; added ones stand after them, each beside
+        the one it was split from, with half its mass. Held ones are never left out.
+
+        Returns:
+            Where each row comes from.
+
+        Raises:
+            InputError: fewer than 2, or fewer than there are held rows.
+        """
+        # Which codewords stay, and what is split off.
+        self.check_size(codebook_size)
+        self.adopt_()
+        state, window, usage = self.state(), self.window_counts, self.usage()
+        if codebook_size <= state.counts.shape[0]:
+            resized = shrunk(state, window, usage, codebook_size, self.held_rows)
+        else:
+            resized = grown(state, window, usage, codebook_size, int(self.step_salt()))
+
+        # The parameter remains the same object, so that an optimizer goes on with it.
+        if self.held_rows is not None:
+            kept = torch.searchsorted(resized.moves.source[: state.counts.shape[0]], self.held_rows)
+            self._hold_(kept, resized.state.codewords)
+        if isinstance(self.table, nn.Parameter):
+            self.table.data, self.table.grad = resized.state.codewords, None
+        else:
+            self.table = resized.state.codewords
+        self.counts, self.sums, self.window_counts = *resized.state[1:], resized.window_counts
+        self.written = None if self.written is None else self.table.clone()
+        self.version.renew_()
+        return resized.moves
+
+    def check_size(self, codebook_size: int) -> None:
+        """Refuse a size that `resize_` can't give."""
+        least = 2 if self.held_rows is None else max(2, len(self.held_rows))
+        whole = isinstance(codebook_size, int) and not isinstance(codebook_size, bool)
+        if not whole or codebook_size < least:
+            why = " (so many rows are held)" if least > 2 else ""
+            raise InputError(
+                f"codebook_size must be a whole number, at least {least}{why}; got {codebook_size!r}"
+            )
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # Held rows are part of a whole state: as many as it has. A part of a state leaves them as they are.
+        if f"{prefix}held_rows" in state_dict:
+            rows = state_dict[f"{prefix}held_rows"]
+            self.held_rows = self.counts.new_zeros(rows.shape, dtype=torch.int64)
+            self.held_codewords = self.counts.new_zeros(len(rows), self.table.shape[1])
+        elif f"{prefix}frozen" in state_dict:
+            self.held_rows = self.held_codewords = None
+
+        # The frozen flag travels; whether a parameter wants a gradient does not.
         before = not self.frozen.is_meta and bool(self.frozen)
-        super()._load_from_state_dict(*args)
-        if bool(self.frozen) != before:  # the buffer travels; whether a parameter wants a gradient does not
-            self.freeze_(not before)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        if bool(self.frozen) != before:
+            self._freeze_all_(not before)
+
+        # A table that came with its sums belongs to them.
+        whole = all(f"{prefix}{name}" in state_dict for name in ("table", "counts", "sums"))
+        if whole and self.written is not None:
+            self.written = self.table.clone()
 
     def step_salt(self) -> Int64[Tensor, ""]:
         """A number for each (seed, step), the same on every rank; whoever draws noise from it mixes it."""

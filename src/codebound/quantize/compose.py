@@ -59,13 +59,22 @@ class Composed(Quantizer):
         self.members = nn.ModuleList(members)
         self.order = tuple(members.index(place) for place in places)
         self.share = share
-        self.codebook_sizes = tuple(size for place in places for size in place.codebook_sizes)
 
     @property
     def places(self) -> list[Quantizer]:
         """The quantizers, a shared one as often as it stands there."""
         members: list[Quantizer] = list(self.members)  # pyright: ignore[reportAssignmentType]
         return [members[i] for i in self.order]
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """K for each of the Q indices."""
+        return tuple(size for place in self.places for size in place.codebook_sizes)
+
+    def codebooks(self) -> tuple[Codebook | None, ...]:
+        """Those of the members, in their order."""
+        members: list[Quantizer] = list(self.members)  # pyright: ignore[reportAssignmentType]
+        return tuple(book for member in members for book in member.codebooks())
 
     def codebook_parameters(self) -> list[nn.Parameter]:
         """What an optimizer moves in the codebooks: for a parameter group with a learning rate of its own."""

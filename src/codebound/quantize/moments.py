@@ -16,3 +16,19 @@ def forget_rows(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, rows:
     for moment in optimizer.state.get(parameter, {}).values():
         if isinstance(moment, Tensor) and moment.shape[:1] == parameter.shape[:1]:
             moment[rows.to(moment.device)] = 0
+
+
+@torch.no_grad()
+def move_rows(
+    optimizer: torch.optim.Optimizer,
+    parameter: nn.Parameter,
+    rows: int,
+    source: Int64[Tensor, " K"],
+    fresh: Int64[Tensor, " r"],
+) -> None:
+    """Give the moments of a parameter that had so many rows those that it has now: of `source`, and zero in `fresh`."""
+    moments = optimizer.state.get(parameter, {})
+    for name, moment in moments.items():
+        if isinstance(moment, Tensor) and moment.shape[:1] == (rows,):
+            moments[name] = moment[source.to(moment.device)]
+    forget_rows(optimizer, parameter, fresh)

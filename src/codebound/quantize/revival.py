@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from codebound.errors import InputError
@@ -108,17 +108,28 @@ class Split(_RevivalWindow):
         rows = self.dead(window_counts)[:alive]  # each beside a codeword of its own, none of them dead
         busy = window_counts.argsort(descending=True, stable=True)[: rows.shape[0]]
 
-        # A small step away from the busy codeword, on the scale on which used codewords differ.
+        # A small step away from the busy codeword.
         c = state.codewords
-        used = c[window_counts > 0]
-        scale = (used - used.mean(0)).square().mean().sqrt() if used.shape[0] > 1 else c.abs().mean() + 1e-3
-        # On the CPU, then moved: a generator's stream must not depend on the device or the rank.
-        step = torch.randn(rows.shape[0], c.shape[1], generator=generator).to(c) * scale * self.spread
+        step = small_steps(c, window_counts > 0, rows.shape[0], generator, self.spread)
 
         # The two share the mass and stand on both sides of where the busy one was.
         half = state.counts[busy] / 2
         state = state.replace(busy, c[busy] - step, half).replace(rows, c[busy] + step, half)
         return RevivalResult(state, torch.cat([rows, busy]))
+
+
+def small_steps(
+    codewords: Float[Tensor, "K D"],
+    used: Bool[Tensor, " K"],
+    count: int,
+    generator: torch.Generator,
+    spread: float = 0.01,
+) -> Float[Tensor, "count D"]:
+    """Random steps of relative length `spread` on the scale on which used codewords differ."""
+    c = codewords[used]
+    scale = (c - c.mean(0)).square().mean().sqrt() if c.shape[0] > 1 else codewords.abs().mean() + 1e-3
+    # On the CPU, then moved: a generator's stream must not depend on the device or the rank.
+    return torch.randn(count, codewords.shape[1], generator=generator).to(codewords) * scale * spread
 
 
 Revival = Never | Resample | Split

@@ -98,7 +98,7 @@ class VectorQuantizer(Quantizer):
         _check_together(assign, estimator, update, revival, form)
 
         # The arguments by their own names: a description is read off them.
-        self.dim, self.codebook_sizes = dim, (codebook_size,)
+        self.dim = dim
         self.assign, self.estimator, self.update = assign, estimator, update
         self.revival, self.init = revival, init
         self.loss_weights = {**LOSSES, **loss_weights}
@@ -108,7 +108,16 @@ class VectorQuantizer(Quantizer):
     @property
     def codebook_size(self) -> int:
         """K."""
-        return self.codebook_sizes[0]
+        return self.codebook.table.shape[0]
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """K, as a tuple of one."""
+        return (self.codebook_size,)
+
+    def codewords(self) -> Float[Tensor, "K D"]:
+        """The codewords as they are searched."""
+        return self.codebook.codewords()
 
     @property
     def form(self) -> Form:
@@ -229,6 +238,8 @@ class VectorQuantizer(Quantizer):
     ) -> None:
         """Choose the codewords from `z` (of all ranks, where there are several) by `self.init`.
 
+        Codewords that `freeze_` holds stay; all of them, if they were chosen or set before.
+
         Raises:
             InputError: no finite token, or fewer tokens than `init` needs.
         """
@@ -239,6 +250,8 @@ class VectorQuantizer(Quantizer):
             raise InputError("z holds no finite token to initialise a codebook from")
         if generator is None:
             generator = torch.Generator(z.device).manual_seed(self.seed)
+        if bool(self.codebook.frozen) and bool(self.codebook.initialised):
+            return
         codewords = self.init(tokens, self.codebook_size, generator)
         self.codebook.reset_(sync.from_first_rank(codewords))
 
@@ -253,12 +266,13 @@ class VectorQuantizer(Quantizer):
         self.check_results(results)
         # One statistic for all results and all ranks: every rank takes the same step.
         stats = sync.joined(CodeStats.merge(tuple(r.stats[0] for r in results)))
+        self.codebook.adopt_()
         book, memory = self.codebook, self._memory(None)
         slope, critical = self._slopes(memory)
         tokens = stats.hits.sum()
 
         # Codewords move; running distortion and usage window take the batch in.
-        if not bool(book.frozen):
+        if not book.held:
             book.write_(self.update.step(book.state(), stats.counts, stats.sums, memory))
         if bool(tokens > 0):
             book.observe_((stats.squared_error / tokens).to(book.distortion))
@@ -336,17 +350,16 @@ class VectorQuantizer(Quantizer):
         if float(book.window_counts.sum()) < self.revival.window * self.codebook_size:
             return none
 
-        # A new window begins; frozen codewords stay whatever it says.
-        window = book.window_counts.clone()
-        book.window_counts.zero_()
-        if bool(book.frozen):
+        # A new window begins; held codewords stay whatever it says.
+        window = book.end_window_()
+        if book.held:
             return none
 
         # Every rank draws the same and writes the same state.
         generator = torch.Generator().manual_seed(int(book.step_salt()))
         revived = self.revival.revive(book.state(), window, sketch.filled(), generator)
         book.write_(revived.state)
-        return revived.rows
+        return book.free_of(revived.rows)
 
     def _losses(self, squares: Tensor, z: Tensor, chosen: Tensor, valid: Tensor) -> dict[str, Tensor]:
         """Means over valid tokens; `squares` are the latents' errors, codewords held."""

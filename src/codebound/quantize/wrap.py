@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from codebound.errors import InputError
 from codebound.quantize.base import Quantized, Quantizer, UpdateReport
+from codebound.quantize.codebook import Codebook
 from codebound.quantize.compose import as_rows, codebook_parameters, present
 
 
@@ -24,7 +25,19 @@ class Wrapped(Quantizer):
         if not isinstance(inner, Quantizer):
             raise InputError(f"inner must be a quantizer; got {type(inner).__name__}")
         self.inner, self.dim = inner, dim
-        self.codebook_sizes = inner.codebook_sizes
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The inner quantizer's."""
+        return self.inner.codebook_sizes
+
+    def codebooks(self) -> tuple[Codebook | None, ...]:
+        """The inner quantizer's."""
+        return self.inner.codebooks()
+
+    def codewords(self) -> Float[Tensor, "K d"] | tuple[Tensor | None, ...]:
+        """The inner quantizer's, in its own space."""
+        return self.inner.codewords()
 
     def _into(self, rows: Float[Tensor, "n D"]) -> Float[Tensor, "n d"]:
         """Vectors as the inner quantizer sees them."""
