@@ -236,3 +236,15 @@ def test_a_formula_has_no_rows_to_hold(make) -> None:
         quantizer.freeze_([0] if isinstance(quantizer, FSQ) else [[0], None])
     with pytest.raises(InputError, match="form=Linear"):
         ready(update=Gradient(), form=Linear(), revival=Never()).freeze_([0])
+
+
+def test_a_place_deep_inside_rests_alone() -> None:
+    heads = [Residual(stages()), Residual(stages())]
+    quantizer = Product(heads)
+    quantizer.init_(latents(600, 8))
+    heads[1].stages[1].eval()
+    before = [book.codewords().clone() for book in quantizer.codebooks()]
+    report = quantizer.update_(quantizer(latents(100, 8, seed=1) * 0.1))
+    assert [usage == usage for usage in report.window_usage] == [True, True, True, True, False, True]
+    moved = [not torch.equal(a, b.codewords()) for a, b in zip(before, quantizer.codebooks(), strict=True)]
+    assert moved == [True, True, True, True, False, True]

@@ -10,8 +10,7 @@ from torch import nn
 
 from codebound.errors import InputError
 from codebound.quantize.base import CodeStats, Quantized, Quantizer, UpdateReport
-from codebound.quantize.codebook import Codebook
-from codebound.quantize.compose import leaves, quantizers
+from codebound.quantize.compose import quantizers
 from codebound.quantize.moments import forget_rows
 from codebound.quantize.version import Version
 
@@ -46,11 +45,11 @@ class AutoUpdate:
 
     def _forget(self, quantizer: Quantizer, report: UpdateReport) -> None:
         """Revived codewords are no continuation of those that they replace: their moments begin at 0."""
-        books = [leaf.codebook for leaf in leaves(quantizer) if isinstance(leaf.codebook, Codebook)]
-        if any(isinstance(book.table, nn.Parameter) for book in books):
-            for book, rows in zip(books, report.revived, strict=True):
-                if isinstance(book.table, nn.Parameter):
-                    forget_rows(self._optimizer, book.table, rows)
+        trained = {
+            i: b.table for i, b in enumerate(quantizer.codebooks()) if b and isinstance(b.table, nn.Parameter)
+        }
+        for i, table in trained.items():
+            forget_rows(self._optimizer, table, report.revived[i])
 
 
 class _Collector:

@@ -63,8 +63,12 @@ class Composed(Quantizer):
     @property
     def places(self) -> list[Quantizer]:
         """The quantizers, a shared one as often as it stands there."""
-        members: list[Quantizer] = list(self.members)  # pyright: ignore[reportAssignmentType]
+        members = self._members
         return [members[i] for i in self.order]
+
+    @property
+    def _members(self) -> list[Quantizer]:
+        return list(self.members)  # pyright: ignore[reportReturnType]
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -73,8 +77,7 @@ class Composed(Quantizer):
 
     def codebooks(self) -> tuple[Codebook | None, ...]:
         """Those of the members, in their order."""
-        members: list[Quantizer] = list(self.members)  # pyright: ignore[reportAssignmentType]
-        return tuple(book for member in members for book in member.codebooks())
+        return tuple(book for member in self._members for book in member.codebooks())
 
     def codebook_parameters(self) -> list[nn.Parameter]:
         """What an optimizer moves in the codebooks: for a parameter group with a learning rate of its own."""
@@ -88,7 +91,8 @@ class Composed(Quantizer):
             InputError: before `init_`, or for results that a codebook inside refuses; then none has moved.
         """
         self.check_results(results)
-        reports = [member.update_(*mine) for member, mine in self._shares(results)]
+        shares = dict(self._shares(results))
+        reports = [self._report(member, shares.get(member)) for member in self._members]
 
         # One report for all codebooks.
         tokens, non_finite = _totals(results)
@@ -100,6 +104,16 @@ class Composed(Quantizer):
             window_perplexity=tuple(value for report in reports for value in report.window_perplexity),
         )
 
+    def _report(self, member: Quantizer, results: tuple[Quantized, ...] | None) -> UpdateReport:
+        """A member's update; of one that does not move, or does not report, a place for each codebook all the same."""
+        report = None if results is None else member.update_(*results)
+        places = len(member.codebooks())
+        if report is not None and len(report.revived) == places:
+            return report
+        nothing = torch.empty(0, dtype=torch.int64)
+        unknown = (math.nan,) * places
+        return UpdateReport(0, 0, (nothing,) * places, unknown, unknown)
+
     def check_results(self, results: tuple[Quantized, ...]) -> None:
         """Refuse results that a codebook inside would refuse, before any of them moves."""
         super().check_results(results)
@@ -110,11 +124,12 @@ class Composed(Quantizer):
     def _shares(self, results: tuple[Quantized, ...]) -> list[tuple[Quantizer, tuple[Quantized, ...]]]:
         """Each member that is to move, once, with the results of all its places."""
         shares = []
-        for i, member in enumerate(self.members):
+        for i, member in enumerate(self._members):
             mine = [self._part(r, at) for r in results for at, o in enumerate(self.order) if o == i]
-            frozen = not member.training and any(r.stats for r in results) and not any(r.stats for r in mine)
-            if not frozen:  # a member set to eval on purpose holds its codewords
-                assert isinstance(member, Quantizer)
+            # A member set to eval on purpose, or what is inside it, holds its codewords.
+            inside = [module for module in member.modules() if isinstance(module, Quantizer)]
+            rests = not any(r.stats for r in mine) and not all(module.training for module in inside)
+            if not rests:
                 shares.append((member, tuple(mine)))
         return shares
 
@@ -128,8 +143,9 @@ class Composed(Quantizer):
 
     def _part(self, result: Quantized, at: int) -> Quantized:
         slot = self._slots()[at]
-        stats = tuple(stat for stat in result.stats[slot] if stat.counts.shape[0] > 0)
-        return result._replace(indices=result.indices[..., slot], stats=stats)
+        stats = result.stats[slot]
+        counted = any(stat.counts.shape[0] > 0 for stat in stats)
+        return result._replace(indices=result.indices[..., slot], stats=stats if counted else ())
 
     def _joined(self, z_q: Tensor, results: Sequence[Quantized]) -> Quantized:
         """One result from those of the places; the losses' names get the place's number before them."""
@@ -246,12 +262,6 @@ def quantizers(model: nn.Module) -> dict[str, Quantizer]:
 
     look(model, "")
     return outermost
-
-
-def leaves(quantizer: Quantizer) -> list[Quantizer]:
-    """The quantizers inside that hold no other, in the order of an `UpdateReport`."""
-    every = [module for module in quantizer.modules() if isinstance(module, Quantizer)]
-    return [one for one in every if not any(m is not one and isinstance(m, Quantizer) for m in one.modules())]
 
 
 def as_rows(z: Float[Tensor, "*b D"]) -> Float[Tensor, "n D"]:

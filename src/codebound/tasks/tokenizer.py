@@ -27,8 +27,6 @@ from codebound.engine.task import (
 from codebound.evaluate.tokenizers import QUICK_SAMPLES, held_out_figures
 from codebound.quantize import codebook_parameters
 from codebound.quantize.base import Quantized, UpdateReport
-from codebound.quantize.compose import leaves
-from codebound.quantize.vector import VectorQuantizer
 from codebound.tokenizers.image import ImageTokenizer
 
 BETAS = (0.9, 0.99)
@@ -111,9 +109,7 @@ class TokenizerTask(Task[Tensor]):
         """Codebooks begin from the latents of as many pictures as `init_tokens` needs, joined over the devices."""
         # How many latents the largest codebook needs, at least.
         quantizer = self.tokenizer.quantizer
-        largest = max(
-            (leaf.codebook_size for leaf in leaves(quantizer) if isinstance(leaf, VectorQuantizer)), default=0
-        )
+        largest = max((len(book.table) for book in quantizer.codebooks() if book is not None), default=0)
         missing = max(self.settings.init_tokens, TOKENS_TO_START * largest)
 
         # Encode batches until there are as many, counting what the other devices encode meanwhile.
@@ -136,13 +132,12 @@ class TokenizerTask(Task[Tensor]):
 
     def after_step(self, records: Sequence[Quantized]) -> AfterStep:
         """Codebooks move; codewords that were revived are no continuation of those that they replace."""
-        report = self.tokenizer.quantizer.update_(*records)
+        quantizer = self.tokenizer.quantizer
+        report = quantizer.update_(*records)
         replaced = [
-            ReplacedRows(leaf.codebook.table, rows)
-            for leaf, rows in zip(leaves(self.tokenizer.quantizer), report.revived, strict=True)
-            if isinstance(leaf, VectorQuantizer)
-            and isinstance(leaf.codebook.table, nn.Parameter)
-            and len(rows)
+            ReplacedRows(book.table, rows)
+            for book, rows in zip(quantizer.codebooks(), report.revived, strict=False)
+            if book is not None and isinstance(book.table, nn.Parameter) and len(rows)
         ]
         return AfterStep(_values(report), replaced)
 
