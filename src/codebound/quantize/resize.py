@@ -18,6 +18,11 @@ class RowMoves(NamedTuple):
     source: Int64[Tensor, " K"]  # the former row that each row is, or was split from
     fresh: Int64[Tensor, " r"]  # the rows that were split off: they have no past of their own
 
+    @staticmethod
+    def none(rows: int) -> RowMoves:
+        """So many rows as they were."""
+        return RowMoves(torch.arange(rows), torch.arange(0))
+
 
 class Resized(NamedTuple):
     """A codebook of another size."""

@@ -72,7 +72,7 @@ class Surgery(nn.Module):
     @torch.no_grad()
     def resize_(
         self, codebook_size: int | PerBook, *, optimizer: torch.optim.Optimizer | None = None
-    ) -> tuple[RowMoves | None, ...]:
+    ) -> tuple[RowMoves, ...]:
         """Another number of codewords: more by splitting the busiest, fewer by leaving out the least used.
 
         Codewords that stay are the same bit for bit. Added ones come after them, so indices from before still decode to
@@ -83,7 +83,7 @@ class Surgery(nn.Module):
             optimizer: its moments go with the rows; those of added ones are zero.
 
         Returns:
-            Where the rows come from, for each codebook.
+            Where the rows come from, for each codebook; no rows of codes that are a formula.
 
         Raises:
             InputError: fewer than 2, fewer than there are held rows, or codes that are a formula.
@@ -95,7 +95,7 @@ class Surgery(nn.Module):
             book.check_size(size)
 
         # Each codebook, and what an optimizer remembers of it.
-        moves: list[RowMoves | None] = [None] * len(self.codebooks())
+        moves = [RowMoves.none(0 if book is None else len(book.table)) for book in self.codebooks()]
         for i, book, size in chosen:
             before = len(book.table)
             moved = moves[i] = book.resize_(size)
