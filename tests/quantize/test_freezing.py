@@ -220,7 +220,7 @@ def test_rows_of_a_composition_are_named_for_each_codebook() -> None:
 
 
 @pytest.mark.untyped  # some are no rows by the annotations, either
-@pytest.mark.parametrize("rows", [[12], [-1], [0.5], torch.ones(11, dtype=torch.bool), True, [[1]], "1"])
+@pytest.mark.parametrize("rows", [[12], [-1], [0.5], torch.ones(11, dtype=torch.bool), True, [[1], [2]], "1"])
 def test_rows_that_there_are_not(rows) -> None:
     quantizer = ready()
     for method in (quantizer.freeze_, quantizer.unfreeze_):

@@ -239,18 +239,15 @@ class Codebook(nn.Module):
         Raises:
             InputError: rows that there are not.
         """
-        size, device = self.table.shape[0], self.table.device
-        named = None if isinstance(rows, bool) else torch.as_tensor(rows, device=device)
-        if named is not None and named.dtype == torch.bool and named.shape == (size,):
-            return named.nonzero().squeeze(-1)
-        whole = named is not None and named.ndim == 1 and not (named.is_floating_point() and len(named))
-        if (
-            named is None
-            or not whole
-            or (len(named) and not 0 <= int(named.min()) <= int(named.max()) < size)
-        ):
-            raise InputError(f"rows must be indices in 0 … {size - 1}, or a mask of {size}; got {rows}")
-        return named.long().unique()
+        size, named = self.table.shape[0], rows
+        if isinstance(named, list | tuple) and all(type(row) is int for row in named):
+            named = torch.tensor(named, dtype=torch.int64)
+        if isinstance(named, Tensor) and named.dtype == torch.bool and named.shape == (size,):
+            named = named.nonzero().squeeze(-1)
+        indices = named if isinstance(named, Tensor) and named.dtype == torch.int64 else torch.tensor(-1)
+        if indices.ndim != 1 or not bool(((indices >= 0) & (indices < size)).all()):
+            raise InputError(f"rows must be int64 indices in 0 … {size - 1}, or a mask of {size}; got {rows}")
+        return indices.to(self.table.device).unique()
 
     @torch.no_grad()
     def end_window_(self) -> Float[Tensor, " K"]:
