@@ -76,6 +76,10 @@ class ScalarQuantizer(Quantizer):
     @abstractmethod
     def declared_jacobian(self, z: Float[Tensor, "n D"]) -> Float[Tensor, "n D D"]: ...
 
+    def codebooks(self) -> tuple[None]:
+        """None, for the one formula."""
+        return (None,)
+
     def codewords(self) -> Float[Tensor, "K D"]:
         """All codewords in the order of their indices.
 

@@ -28,12 +28,9 @@ class Surgery(nn.Module):
     of the others go with their rows. After `resize_` a model is to be wrapped in DistributedDataParallel anew.
     """
 
-    codebook_sizes: tuple[int, ...]
-
     def codebooks(self) -> tuple[Codebook | None, ...]:
         """The codebooks, each once, in the order of an `UpdateReport`; None for codes that are a formula."""
-        inside = tuple(module for module in self.modules() if isinstance(module, Codebook))
-        return inside or (None,) * len(self.codebook_sizes)
+        return tuple(module for module in self.modules() if isinstance(module, Codebook))
 
     def codewords(self) -> Float[Tensor, "K D"] | tuple[Tensor | None, ...]:
         """The codewords as they are searched: one tensor, or of a composition one for each codebook."""
@@ -133,6 +130,8 @@ class Surgery(nn.Module):
 
     def _chosen(self, method: str, name: str, values: Any) -> list[tuple[int, Codebook, Any]]:
         """The codebooks that a method is to change: the place of each, itself, and the value given for it."""
+        if not self.codebooks():
+            raise InputError(f"{method} needs a table of codewords; {type(self).__name__} has none")
         chosen = []
         for i, (book, value) in enumerate(zip(self.codebooks(), self._entries(name, values), strict=True)):
             if book is None and value is not None:
