@@ -118,7 +118,8 @@ class EntropyConstrained(AssignBase):
     """Least |z − c_j|² + weight·length_j, length_j = −log2 of the codeword's share (Chou, Lookabaugh & Gray 1989).
 
     A popular codeword is cheap in an entropy-coded file, so it wins more than its Voronoi cell. `weight` is the
-    price of a bit in squared error: the slope of the operational rate-distortion curve.
+    price of a bit in squared error: the slope of the operational rate-distortion curve. Shares are of the masses that
+    `update=EMA()` keeps, so it needs that update.
     """
 
     weight: float = 0.1

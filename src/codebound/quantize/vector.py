@@ -11,7 +11,6 @@ from torch import Tensor
 
 from codebound.errors import InputError
 from codebound.quantize import assign as assigns
-from codebound.quantize import estimator as estimators
 from codebound.quantize import sync
 from codebound.quantize.assign import Assign, Nearest
 from codebound.quantize.base import CodeStats, Quantized, Quantizer, UpdateReport, token_rows
@@ -22,7 +21,8 @@ from codebound.quantize.init import Init, KMeans
 from codebound.quantize.noise import mix
 from codebound.quantize.revival import Never, Resample, Revival
 from codebound.quantize.sketch import Sketch
-from codebound.quantize.update import EMA, BlahutArimoto, Frozen, Memory, Update
+from codebound.quantize.together import check_choices, check_together
+from codebound.quantize.update import EMA, Frozen, Memory, Update
 
 LOSSES = {"commitment": 0.25, "codebook": 1.0}
 LONGEST = 1e18  # the square of a longer token's error would be beyond float32
@@ -92,10 +92,10 @@ class VectorQuantizer(Quantizer):
                 raise InputError(f"loss_weights[{name!r}] must be finite and not negative; got {weight}")
 
         # Choices of the right kinds that fit together.
-        _check_choices(
+        check_choices(
             assign=assign, estimator=estimator, update=update, revival=revival, init=init, form=form
         )
-        _check_together(assign, estimator, update, revival, form)
+        check_together(assign, estimator, update, revival, form)
 
         # The arguments by their own names: a description is read off them.
         self.dim = dim
@@ -392,37 +392,4 @@ class VectorQuantizer(Quantizer):
         return (
             f"dim={self.dim}, codebook_size={self.codebook_size}, assign={self.assign}, "
             f"estimator={self.estimator}, update={self.update}, revival={self.revival}, form={self.codebook.form}"
-        )
-
-
-def _check_choices(**choices: object) -> None:
-    """Refuse what is no choice at all: a name, a class that was not called, None."""
-    methods = {"assign": "statistics", "update": "step", "revival": "revive", "form": "kind"}
-    for name, choice in choices.items():
-        if isinstance(choice, type) or not hasattr(choice, methods.get(name, "__call__")):
-            raise InputError(
-                f"{name} must be made by one of the classes in codebound.quantize.{name}; got {choice!r}"
-            )
-
-
-def _check_together(
-    assign: Assign, estimator: Estimator, update: Update, revival: Revival, form: Form
-) -> None:
-    """Refuse choices that need each other and aren't together."""
-    # Two halves of one method.
-    pairs = [
-        ("assign=Gumbel", assign, assigns.Gumbel, "estimator=Gumbel", estimator, estimators.Gumbel),
-        ("assign=Soft", assign, assigns.Soft, "update=BlahutArimoto", update, BlahutArimoto),
-    ]
-    for one, a, kind_a, other, b, kind_b in pairs:
-        if isinstance(a, kind_a) != isinstance(b, kind_b):
-            raise InputError(f"{one} and {other} need each other; got {a} with {b}")
-
-    # Where codewords must not or can't be moved one by one, none is revived.
-    if isinstance(update, Frozen) and not isinstance(revival, Never):
-        raise InputError(f"update=Frozen() needs revival=Never(): revival moves codewords; got {revival}")
-    if isinstance(form, Linear) and not (update.trains and isinstance(revival, Never)):
-        raise InputError(
-            f"form=Linear() needs update=Gradient() and revival=Never(): no codeword can be moved alone; "
-            f"got {update} with {revival}"
         )
