@@ -134,15 +134,8 @@ def test_two_ranks() -> None:
 
     class Alone(VectorQuantizer):  # of a function: travels by value
         def update_(self, *results):
-            from codebound.quantize import sync
-
-            if int(self.codebook.step) < 30:
-                return super().update_(*results)
-            before, sync.world_size = sync.world_size, lambda: 1
-            try:
-                return super().update_(*results)
-            finally:
-                sync.world_size = before
+            self.distribute_(sync=int(self.codebook.step) < 30)
+            return super().update_(*results)
 
     equal = [*(EVERY[name] for name in RANKS), lambda: Sign(4)]
     with pytest.raises(ContractError, match="after update 31") as caught:

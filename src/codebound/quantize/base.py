@@ -6,13 +6,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from codebound.errors import InputError
+from codebound.quantize.ranks import Ranks
 from codebound.quantize.sketch import Sketch
 from codebound.quantize.surgery import Surgery
 
@@ -88,10 +89,23 @@ class Quantizer(Surgery, ABC):
     dim: int
     codebook_sizes: tuple[int, ...]
     dtype: torch.dtype = torch.float32
+    ranks: Ranks = Ranks()  # whose batches count as one
 
     def __init__(self) -> None:
         super().__init__()
         self.dtype = torch.get_default_dtype()
+
+    def distribute_(self, *, sync: bool = True, process_group: Any = None) -> None:
+        """Say whose batches count as one in `init_` and `update_`, of all codebooks inside.
+
+        Without a call it is all ranks of the default group. This is not part of the state dict nor of a description.
+
+        Args:
+            sync: False keeps each rank's codewords to its own tokens; DistributedDataParallel then needs
+                `broadcast_buffers=False`, or it copies those of the first rank to all.
+            process_group: a `torch.distributed.ProcessGroup` with this rank in it; None for the default one.
+        """
+        self.ranks = Ranks(sync, process_group)
 
     @abstractmethod
     def forward(

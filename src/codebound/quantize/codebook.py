@@ -13,6 +13,7 @@ from codebound.errors import InputError
 from codebound.quantize.form import Form, Linear, Table, Unit
 from codebound.quantize.noise import mix
 from codebound.quantize.resize import RowMoves, grown, shrunk
+from codebound.quantize.sharding import is_sharded, whole, write_whole_
 from codebound.quantize.update import CodebookState, Frozen, Memory, Update
 from codebound.quantize.version import Version
 
@@ -42,6 +43,7 @@ class Codebook(nn.Module):
     held_rows: Tensor | None  # int64 [r]
     held_codewords: Tensor | None  # [r, D], as rows of the table
     written: Tensor | None  # the table as it was written here last, where sums belong to it
+    sharded: bool = False  # whether `fully_shard` has divided what an optimizer trains
 
     def __init__(
         self,
@@ -91,14 +93,22 @@ class Codebook(nn.Module):
         table = self._table()
         if isinstance(self.form, Linear):
             with torch.autocast(table.device.type, enabled=False):
-                return table @ self.map.T
+                return table @ whole(self.map).T
         return nn.functional.normalize(table, dim=-1) if isinstance(self.form, Unit) else table
 
     def _table(self) -> Float[Tensor, "K D"]:
         """The table with its held rows as they were, whatever an optimizer has made of them."""
+        table = whole(self.table)
+        if table.dtype in (
+            torch.bfloat16,
+            torch.float16,
+        ):  # fully_shard's mixed precision: nobody else casts it
+            raise InputError(
+                f"codewords must stay float32; fully_shard with param_dtype={table.dtype} rounds them"
+            )
         if self.held_rows is None or self.held_codewords is None:
-            return self.table
-        return self.table.index_copy(0, self.held_rows, self.held_codewords)
+            return table
+        return table.index_copy(0, self.held_rows, self.held_codewords)
 
     def state(self) -> CodebookState:
         """The state that updates and revivals map to a new one."""
@@ -109,7 +119,8 @@ class Codebook(nn.Module):
         """Take over a state, all of it but the codewords of held rows."""
         if self.held_rows is not None and self.held_codewords is not None:
             state = state.replace(self.held_rows, self.held_codewords, state.counts[self.held_rows])
-        self.table.copy_(state.codewords)
+        self.check_writable()
+        write_whole_(self.table, state.codewords)
         self.counts.copy_(state.counts)
         self.sums.copy_(state.sums)
         if self.written is not None:
@@ -136,12 +147,12 @@ class Codebook(nn.Module):
         """
         # New codewords have no past: masses of one token, and nothing counted.
         self.check_codewords(codewords, counts)
-        codewords = codewords.detach().to(self.table)
+        codewords = codewords.detach().to(self.table.device, self.table.dtype)
         fresh = CodebookState.fresh(codewords)
         masses = fresh.counts if counts is None else counts.to(fresh.counts)
         self.write_(CodebookState(codewords, masses, codewords * masses.unsqueeze(-1)))
         if isinstance(self.form, Linear):
-            self.map.copy_(torch.eye(self.map.shape[0]))
+            write_whole_(self.map, torch.eye(self.map.shape[0]))
         self.distortion.zero_()
         self.window_counts.zero_()
         self.initialised.fill_(True)
@@ -151,7 +162,7 @@ class Codebook(nn.Module):
         """`reset_`, and held rows are held at their new codewords."""
         self.check_codewords(codewords, counts)
         if self.held_rows is not None:
-            self._hold_(self.held_rows, codewords.to(self.table))
+            self._hold_(self.held_rows, codewords.to(self.table.device, self.table.dtype))
         self.reset_(codewords, counts)
 
     def check_codewords(self, codewords: Tensor, counts: Tensor | None) -> None:
@@ -168,6 +179,15 @@ class Codebook(nn.Module):
             or not bool(((counts > 0) & counts.isfinite()).all())
         ):
             raise InputError(f"counts must be {shape[0]} positive numbers; got {counts}")
+
+    def check_writable(self) -> None:
+        """Refuse to write into what `fully_shard` gathered for a forward: it would be lost with it."""
+        trained = list(self.parameters())
+        if self.sharded and not all(is_sharded(parameter) for parameter in trained):
+            raise InputError(
+                "codewords can't be written while fully_shard has them gathered, as after a forward without backward: "
+                "call reshard() of the module that was given to fully_shard first"
+            )
 
     def memory(self) -> Memory:
         """What assignments and updates may read."""
@@ -285,6 +305,10 @@ class Codebook(nn.Module):
         """
         # Which codewords stay, and what is split off.
         self.check_size(codebook_size)
+        if self.sharded:
+            raise InputError(
+                "resize_ of a codebook that fully_shard has divided: resize it before fully_shard"
+            )
         self.adopt_()
         state, window, usage = self.state(), self.window_counts, self.usage()
         if codebook_size <= state.counts.shape[0]:
@@ -338,6 +362,12 @@ class Codebook(nn.Module):
     def step_salt(self) -> Int64[Tensor, ""]:
         """A number for each (seed, step), the same on every rank; whoever draws noise from it mixes it."""
         return self.salt ^ self.step
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # This is how `fully_shard` puts parts in the place of parameters, and whole ones in that of parts.
+        if name in ("table", "map") and is_sharded(value):
+            super().__setattr__("sharded", True)
+        super().__setattr__(name, value)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Codebook:
         return super()._apply(lambda t: _same_dtype(fn, t), recurse)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -16,6 +17,7 @@ from codebound.errors import InputError
 from codebound.quantize import sync
 from codebound.quantize.base import CodeStats, Quantized, Quantizer, UpdateReport
 from codebound.quantize.codebook import Codebook
+from codebound.quantize.ranks import Ranks
 from codebound.quantize.sketch import Sketch
 
 
@@ -79,6 +81,16 @@ class Composed(Quantizer):
         """Those of the members, in their order."""
         return tuple(book for member in self._members for book in member.codebooks())
 
+    @property
+    def ranks(self) -> Ranks:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The first member's: whose tokens a report counts."""
+        return self._members[0].ranks
+
+    def distribute_(self, *, sync: bool = True, process_group: Any = None) -> None:
+        """Of all members; see `Quantizer.distribute_`."""
+        for member in self._members:
+            member.distribute_(sync=sync, process_group=process_group)
+
     def codebook_parameters(self) -> list[nn.Parameter]:
         """What an optimizer moves in the codebooks: for a parameter group with a learning rate of its own."""
         return codebook_parameters(self)
@@ -95,7 +107,7 @@ class Composed(Quantizer):
         reports = [self._report(member, shares.get(member)) for member in self._members]
 
         # One report for all codebooks.
-        tokens, non_finite = _totals(results)
+        tokens, non_finite = _totals(results, self.ranks)
         return UpdateReport(
             tokens=tokens,
             non_finite=non_finite,
@@ -291,7 +303,7 @@ def _nothing(like: Tensor, tokens: Tensor) -> CodeStats:
     return CodeStats(empty, rows.double(), hits, zero, zero.long(), Sketch(rows, none), zero.long())
 
 
-def _totals(results: Sequence[Quantized]) -> tuple[int, int]:
+def _totals(results: Sequence[Quantized], ranks: Ranks) -> tuple[int, int]:
     """Valid and non-finite tokens over all results and ranks; a shared codebook counts its tokens repeatedly."""
     # Tokens of this rank, counted once, whatever the number of codebooks: some place has seen all of them.
     tokens = torch.stack([torch.stack([s.hits.sum() for s in r.stats]).max() for r in results]).sum()
@@ -299,5 +311,5 @@ def _totals(results: Sequence[Quantized]) -> tuple[int, int]:
 
     # The ranks' numbers are added the way statistics are: one of no codebook carries them.
     carrier = _nothing(results[0].z_q, tokens)._replace(non_finite=non_finite)
-    total = sync.joined(carrier)
+    total = sync.joined(carrier, ranks)
     return int(total.hits), int(total.non_finite)

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 
+from codebound.quantize.sharding import zero_rows_
+
 
 @torch.no_grad()
 def forget_rows(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, rows: Int64[Tensor, " r"]) -> None:
@@ -15,7 +17,7 @@ def forget_rows(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, rows:
     """
     for moment in optimizer.state.get(parameter, {}).values():
         if isinstance(moment, Tensor) and moment.shape[:1] == parameter.shape[:1]:
-            moment[rows.to(moment.device)] = 0
+            zero_rows_(moment, rows)
 
 
 @torch.no_grad()

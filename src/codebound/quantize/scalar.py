@@ -182,7 +182,7 @@ class ScalarQuantizer(Quantizer):
         """
         # The joined batch of all results and ranks, counted into the window.
         self.check_results(results)
-        stats = sync.joined(CodeStats.merge(tuple(r.stats[0] for r in results)))
+        stats = sync.joined(CodeStats.merge(tuple(r.stats[0] for r in results)), self.ranks)
         self.window_counts += stats.hits.to(torch.int64)
         self.version.advance_()
         tokens = self.window_counts.sum()

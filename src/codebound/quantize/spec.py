@@ -28,12 +28,14 @@ from codebound.quantize.form import Form
 from codebound.quantize.residual import Residual
 from codebound.quantize.revival import Revival
 from codebound.quantize.scalar import FSQ
+from codebound.quantize.sharding import whole
 from codebound.quantize.update import Update
 from codebound.quantize.vector import VectorQuantizer
 from codebound.quantize.wrap import Projected, Scaled
 
 METADATA = "codebound.quantizer"  # where the description stands in a safetensors file
 LEAVES: dict[str, type[Quantizer]] = {"vector": VectorQuantizer, "fsq": FSQ, "lfq": LFQ, "bsq": BSQ}
+ELSEWHERE = {"sync", "process_group"}  # where a quantizer runs is no part of what it is
 _CONFIG = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
 _Init = (
@@ -71,14 +73,19 @@ CHOICES: dict[str, Any] = {
 }
 
 
+def _described(leaf: type[Quantizer]) -> dict[str, inspect.Parameter]:
+    """The constructor's arguments that a description has."""
+    arguments = list(inspect.signature(leaf.__init__).parameters.items())[1:]
+    return {name: parameter for name, parameter in arguments if name not in ELSEWHERE}
+
+
 def _leaf(kind: str, leaf: type[Quantizer]) -> type[BaseModel]:
     """The description of a leaf: its constructor's arguments, all required unless they have a default."""
     hints = get_type_hints(leaf.__init__)
     fields: dict[str, Any] = {"kind": (Literal[kind], ...)}
-    for name, parameter in inspect.signature(leaf.__init__).parameters.items():
-        if name != "self":
-            required = parameter.default is inspect.Parameter.empty
-            fields[name] = (CHOICES.get(name, hints[name]), ... if required else None)
+    for name, parameter in _described(leaf).items():
+        required = parameter.default is inspect.Parameter.empty
+        fields[name] = (CHOICES.get(name, hints[name]), ... if required else None)
     return create_model(f"{leaf.__name__}Spec", __config__=_CONFIG, **fields)
 
 
@@ -203,7 +210,9 @@ def save(quantizer: Quantizer, path: str | Path) -> None:
         InputError: what `to_spec` refuses.
     """
     metadata = {METADATA: json.dumps(to_spec(quantizer)), "format": "pt"}
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in quantizer.state_dict().items()}
+    state = {
+        name: whole(tensor.detach()).cpu().contiguous() for name, tensor in quantizer.state_dict().items()
+    }
     with files.replacing(Path(path)) as temporary:
         save_file(state, temporary, metadata=metadata)
 
@@ -247,8 +256,7 @@ def _values(quantizer: Quantizer) -> dict[str, Any]:
     kind = type(quantizer)
     for name, leaf in LEAVES.items():
         if kind is leaf:
-            arguments = list(inspect.signature(leaf.__init__).parameters)[1:]
-            return {"kind": name, **{a: _plain(getattr(quantizer, a)) for a in arguments}}
+            return {"kind": name, **{a: _plain(getattr(quantizer, a)) for a in _described(leaf)}}
 
     # Compositions describe each member once, with the order where one stands in several places.
     if isinstance(quantizer, Residual | Product) and kind in (Residual, Product):

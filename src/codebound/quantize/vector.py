@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -44,6 +45,8 @@ class VectorQuantizer(Quantizer):
         loss_weights: weights of `commitment` ‖z − sg(c)‖² and `codebook` ‖sg(z) − c‖² (present only where the
             codewords are trained by gradient); each is summed over D and averaged over valid tokens.
         seed: of everything random in the layer: the first table, `init_`, revival.
+        sync: whether all ranks' batches count as one, see `distribute_`.
+        process_group: the ranks that are meant; None for the default group.
 
     Raises:
         InputError: an argument out of its range, or choices that need each other and aren't together.
@@ -62,6 +65,8 @@ class VectorQuantizer(Quantizer):
         form: Form = Table(),  # noqa: B008
         loss_weights: Mapping[str, float] = LOSSES,
         seed: int = 0,
+        sync: bool = True,
+        process_group: Any = None,
     ) -> None:
         super().__init__()
 
@@ -104,6 +109,7 @@ class VectorQuantizer(Quantizer):
         self.loss_weights = {**LOSSES, **loss_weights}
         self.seed = seed
         self.codebook = Codebook(codebook_size, dim, update, seed, form)
+        self.distribute_(sync=sync, process_group=process_group)
 
     @property
     def codebook_size(self) -> int:
@@ -245,7 +251,7 @@ class VectorQuantizer(Quantizer):
         """
         self.check_input(z, mask)
         tokens, valid, _ = token_rows(z, mask, LONGEST)
-        tokens = sync.joined_rows(tokens[valid].float())
+        tokens = sync.joined_rows(tokens[valid].float(), self.ranks)
         if tokens.shape[0] == 0:
             raise InputError("z holds no finite token to initialise a codebook from")
         if generator is None:
@@ -253,7 +259,7 @@ class VectorQuantizer(Quantizer):
         if bool(self.codebook.frozen) and bool(self.codebook.initialised):
             return
         codewords = self.init(tokens, self.codebook_size, generator)
-        self.codebook.reset_(sync.from_first_rank(codewords))
+        self.codebook.reset_(sync.from_first_rank(codewords, self.ranks))
 
     @torch.no_grad()
     def update_(self, *results: Quantized) -> UpdateReport:
@@ -264,16 +270,21 @@ class VectorQuantizer(Quantizer):
                 `update_`, or given twice.
         """
         self.check_results(results)
+        if self.update.trains and not self.codebook.sharded:
+            self._check_agreement()
+
         # One statistic for all results and all ranks: every rank takes the same step.
-        stats = sync.joined(CodeStats.merge(tuple(r.stats[0] for r in results)))
+        stats = sync.joined(CodeStats.merge(tuple(r.stats[0] for r in results)), self.ranks)
         self.codebook.adopt_()
         book, memory = self.codebook, self._memory(None)
         slope, critical = self._slopes(memory)
         tokens = stats.hits.sum()
 
         # Codewords move; running distortion and usage window take the batch in.
-        if not book.held:
-            book.write_(self.update.step(book.state(), stats.counts, stats.sums, memory))
+        before = book.state()
+        after = before if book.held else self.update.step(before, stats.counts, stats.sums, memory)
+        if after is not before:
+            book.write_(after)
         if bool(tokens > 0):
             book.observe_((stats.squared_error / tokens).to(book.distortion))
         book.window_counts += stats.hits
@@ -300,6 +311,15 @@ class VectorQuantizer(Quantizer):
         super().check_results(results)
         for result in results:
             self.codebook.version.check(result.stats[0].version)
+
+    def _check_agreement(self) -> None:
+        """Refuse to go on where each rank has trained codewords of its own."""
+        if not all(sync.same_everywhere(parameter, self.ranks) for parameter in self.codebook.parameters()):
+            raise InputError(
+                "codewords differ between the ranks: their gradients were not averaged, as with ignored_params= of "
+                "fully_shard. Let fully_shard have them, wrap the quantizer in DistributedDataParallel or replicate(), "
+                "or pass sync=False where each rank is to have its own"
+            )
 
     def codebook_parameters(self) -> list[torch.nn.Parameter]:
         """What an optimizer moves in the codebook: for a parameter group with a learning rate of its own."""

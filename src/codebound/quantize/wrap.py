@@ -15,6 +15,8 @@ from codebound.errors import InputError
 from codebound.quantize.base import Quantized, Quantizer, UpdateReport
 from codebound.quantize.codebook import Codebook
 from codebound.quantize.compose import as_rows, codebook_parameters, present
+from codebound.quantize.ranks import Ranks
+from codebound.quantize.sharding import whole
 
 
 class Wrapped(Quantizer):
@@ -46,6 +48,15 @@ class Wrapped(Quantizer):
     def _back(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n D"]:
         """Its reproductions as vectors of the outer space."""
         raise NotImplementedError
+
+    @property
+    def ranks(self) -> Ranks:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The inner quantizer's."""
+        return self.inner.ranks
+
+    def distribute_(self, *, sync: bool = True, process_group: Any = None) -> None:
+        """Of the inner quantizer; see `Quantizer.distribute_`."""
+        self.inner.distribute_(sync=sync, process_group=process_group)
 
     def codebook_parameters(self) -> list[nn.Parameter]:
         """What an optimizer moves in the codebooks (not the maps)."""
@@ -187,8 +198,8 @@ class Projected(Wrapped):
             self.register_parameter(name.replace("weight", "bias"), nn.Parameter(bias))
 
     def _into(self, rows: Tensor) -> Tensor:
-        bias = None if self.frozen else self.bias_in.to(rows)
-        inside = _linear(rows, self.weight_in.to(rows), bias)
+        bias = None if self.frozen else whole(self.bias_in).to(rows)
+        inside = _linear(rows, whole(self.weight_in).to(rows), bias)
         if not self.normalise:
             return inside
         # F.normalize has a gradient of 1/ε at the origin; here a vector without direction stays as it is.
@@ -198,7 +209,7 @@ class Projected(Wrapped):
     def _back(self, rows: Tensor) -> Tensor:
         if self.frozen:
             return _linear(rows, self.weight_in.to(rows).T, None)
-        return _linear(rows, self.weight_out.to(rows), self.bias_out.to(rows))
+        return _linear(rows, whole(self.weight_out).to(rows), whole(self.bias_out).to(rows))
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, normalise={self.normalise}, frozen={self.frozen}"

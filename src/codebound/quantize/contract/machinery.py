@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
-from datetime import timedelta
-from pathlib import Path
+from functools import partial
 
-import cloudpickle
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -25,10 +18,9 @@ from codebound.quantize.contract.case import (
     expect_same_result,
     state,
 )
+from codebound.quantize.contract.two_ranks import TIMEOUT, Join, RanksFailed, in_two_ranks
 
 STEPS = 50  # revival windows end, and masses decay
-LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
-TIMEOUT = 120.0  # seconds: a rank that waits for a call which the other never makes
 
 
 def compiles(case: Case) -> None:
@@ -78,71 +70,21 @@ def two_ranks(case: Case) -> None:
 
 
 def run_two_ranks(cases: Sequence[Case]) -> dict[int, str]:
-    """Run all cases in one pair of processes; what failed, by the case's number.
-
-    Plain subprocesses, not `multiprocessing`: nothing re-imports the caller's main module. The quantizers
-    travel by cloudpickle, so that classes of a notebook or of a function pass too.
-    """
-    # What the two processes need goes into a folder: the import path, and the cases as they are.
+    """Run all cases in one pair of processes; what failed, by the case's number."""
     if not dist.is_available():
         raise SkipCheck("torch.distributed is not available")
-    limit = TIMEOUT + 30.0 * len(cases)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder)
-        (path / "path.json").write_text(json.dumps(sys.path))
-        (path / "cases.pkl").write_bytes(cloudpickle.dumps(list(cases)))
-
-        # Two processes of this Python, each told its rank.
-        program = f"from {__name__} import _rank_main; _rank_main()"
-        paths = os.pathsep.join(p for p in sys.path if p)
-        # The loopback device: gloo's default is where the host's name points, which may be nowhere.
-        environment = {**os.environ, "PYTHONPATH": paths, "GLOO_SOCKET_IFNAME": LOOPBACK}
-        ranks = [
-            subprocess.Popen(
-                [sys.executable, "-c", program, folder, str(rank)],
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            for rank in range(2)
-        ]
-
-        # Wait for both; whatever happens, none of them is left behind.
-        try:
-            outputs = [process.communicate(timeout=limit)[0] for process in ranks]
-        except subprocess.TimeoutExpired:
-            return dict.fromkeys(range(len(cases)), f"the two ranks did not finish in {limit:.0f} s")
-        finally:
-            for process in ranks:
-                process.kill()
-                process.wait()
-
-        # A rank that died says why; else each has written which cases failed in it.
-        for rank, process in enumerate(ranks):
-            if process.returncode != 0:
-                return dict.fromkeys(range(len(cases)), f"rank {rank} failed: {outputs[rank][-2000:]}")
-        failures = [json.loads((path / f"rank{rank}.json").read_text()) for rank in range(2)]
-    return {int(i): message for part in failures for i, message in part.items()}
+    try:
+        failures = in_two_ranks(partial(_failures, list(cases)), TIMEOUT + 30.0 * len(cases))
+    except RanksFailed as error:
+        return dict.fromkeys(range(len(cases)), str(error))
+    return {i: message for part in failures for i, message in part.items()}
 
 
-def _rank_main() -> None:
-    """What each of the two processes does; its failures go into a file of the folder that it is given."""
+def _failures(cases: Sequence[Case], rank: int, join: Join) -> dict[int, str]:
+    """What one of the two ranks sees fail, by the case's number."""
     # Every case in this process alone: what the two together must come to. Quantizers are built before the group.
-    folder, rank = Path(sys.argv[1]), int(sys.argv[2])
-    sys.path[:] = json.loads((folder / "path.json").read_text())
-    torch.set_num_threads(1)
-    cases: list[Case] = cloudpickle.loads((folder / "cases.pkl").read_bytes())
     alone = [_run(case, None) for case in cases]
-
-    # Join the other rank.
-    dist.init_process_group(
-        "gloo",
-        init_method=(folder / "store").as_uri(),
-        rank=rank,
-        world_size=2,
-        timeout=timedelta(seconds=TIMEOUT / 2),
-    )
+    join()
 
     # Each case again on this rank's part of the batches; the first step with another state is reported.
     failures = {}
@@ -152,8 +94,7 @@ def _rank_main() -> None:
             if problem is not None and i not in failures:
                 when = "init_" if step == 0 else f"update {step}"
                 failures[i] = f"rank {rank} after {when}: expected the state of one process; {problem}"
-    dist.destroy_process_group()
-    (folder / f"rank{rank}.json").write_text(json.dumps(failures))
+    return failures
 
 
 def _run(case: Case, rank: int | None) -> list[dict[str, Tensor]]:
