@@ -18,6 +18,7 @@ import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from torch import Tensor
 
 from codebound.errors import InputError
 from codebound.exact import doubt, settle
+from codebound.graphs import has_numbers, is_exported, is_recorded, nearest_in_graph
 
 TILE_SCORES = 2**19  # scores per tile: 2 MB of float32, reused, which stay in the cache
 TILE_CODEWORDS = 512
@@ -52,7 +54,8 @@ def nearest(
 
     Computed in float32 (float64 if either input is float64) whatever autocast or
     `torch.set_float32_matmul_precision` say. A row's index depends on nothing but the row and the codebook: not on the
-    batch that it came in, nor on the scale of both. A row that is not finite gets an arbitrary valid index; a codeword
+    batch that it came in, nor on the scale of both. In exported and traced graphs it is `graphs.nearest_in_graph`, with
+    plain operations and no second look. A row that is not finite gets an arbitrary valid index; a codeword
     that is not finite is never chosen, unless there is no other.
 
     Raises:
@@ -69,7 +72,7 @@ def nearest(
     if z.ndim == 2:
         return _search(z, books, certify).view(*runs, z.shape[0])
     own = z.reshape(books.shape[0], *z.shape[-2:])  # −1 would be ambiguous for n = 0
-    plain = not certify and z.device.type == "cpu" and not torch.compiler.is_compiling()
+    plain = not certify and z.device.type == "cpu" and not is_recorded() and has_numbers(own, books)
     if plain and math.isfinite(float(books.sum())):
         return _nearest_each(own, books).view(*runs, z.shape[-2])
     indices = [_search(own[m], books[m : m + 1], certify) for m in range(books.shape[0])]
@@ -98,8 +101,8 @@ def assignment_sums(
     if m > 1:
         target = target + torch.arange(0, m * bins, bins, device=z.device).unsqueeze(1)
     table = z.new_zeros(m * bins, dim + 1, dtype=torch.float64)
-    # In parts that stay in the cache; a compiled graph takes all at once, as its size may be a symbol.
-    part = n if torch.compiler.is_compiling() else max(1, SUM_NUMBERS // (m * (dim + 1)))
+    # In parts that stay in the cache; a recorded graph takes all at once, as its size may be a symbol.
+    part = n if is_recorded() else max(1, SUM_NUMBERS // (m * (dim + 1)))
     for first in range(0, n, max(part, 1)):
         vectors, cells = z.detach()[..., first : first + part, :], target[:, first : first + part]
         rows = z.new_empty(*vectors.shape[:-1], dim + 1, dtype=torch.float64)
@@ -164,7 +167,9 @@ def _check(z: Tensor, codebook: Tensor) -> None:
 
 def _search(z: Tensor, books: Tensor, certify: bool) -> Tensor:
     """Indices `[m, n]` of `z [n, d]` in `books [m, k, d]`."""
-    if torch.compiler.is_compiling():
+    if is_exported():
+        return nearest_in_graph(z, books)
+    if torch.compiler.is_compiling() or not has_numbers(z, books):
         return _nearest_op(z, books, certify)
     return _nearest(z, books, certify)
 
@@ -399,11 +404,26 @@ def _full_precision(device: torch.device) -> Iterator[None]:
         backend.fp32_precision = before
 
 
-# NumPy and data-dependent rechecks can't be traced: to torch.compile and torch.export the search is one
+# NumPy and data-dependent rechecks can't be recorded: to torch.compile, fake tensors and torch.func the search is one
 # opaque node.
 _nearest_op = torch.library.custom_op(
     "codebound::nearest", _nearest, mutates_args=(), schema="(Tensor z, Tensor books, bool certify) -> Tensor"
 )
+
+
+@_nearest_op.register_vmap
+def _(
+    info: Any, in_dims: tuple[int | None, ...], z: Tensor, books: Tensor, certify: bool
+) -> tuple[Tensor, int]:
+    # Vectors beside vectors; each batch of codebooks by itself.
+    each = books if in_dims[1] is None else books.movedim(in_dims[1], 0)
+    if in_dims[0] is not None:
+        z = z.movedim(in_dims[0], 0)
+    if in_dims[1] is None:
+        found = _nearest_op(z.flatten(0, 1), books, certify)
+        return found.view(books.shape[0], *z.shape[:2]), 1
+    rows = z if in_dims[0] is not None else z.expand(len(each), *z.shape)
+    return torch.stack([_nearest_op(*pair, certify) for pair in zip(rows, each, strict=True)]), 0
 
 
 @_nearest_op.register_fake

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from codebound import search
 from codebound.errors import InputError
+from codebound.graphs import has_numbers, is_exported, is_recorded
 from codebound.quantize.noise import gumbel, token_keys
 from codebound.quantize.update import Memory
 
@@ -182,8 +183,8 @@ class Soft(AssignBase):
         hard = super().statistics(z, codewords, indices, memory)
         # Before the first update there is no running distortion: that batch is counted hard.
         soft = self.is_soft(memory) & (memory.distortion > 0)
-        # A compiled graph can't branch, and on a device the question would wait for the queue.
-        if not torch.compiler.is_compiling() and z.is_cpu and not bool(soft):
+        # A recorded graph can't branch, and on a device the question would wait for the queue.
+        if not is_recorded() and has_numbers(soft) and z.is_cpu and not bool(soft):
             return hard
         # In float64, so that the sums do not depend on how a batch was divided.
         z, codewords = z.detach().double(), codewords.detach().double()
@@ -209,7 +210,7 @@ def _soft_sums(
     scores, slopes = prior - slope * codewords.square().sum(-1), 2.0 * slope * codewords.T
     total = z.new_zeros(moments.shape[1], len(codewords))
     size = max(1, SOFT_CHUNK // len(codewords))
-    for part, moment in zip(z.split(size), moments.split(size), strict=True):
+    for part, moment in zip(_parts(z, size), _parts(moments, size), strict=True):
         total.addmm_(moment.T, torch.addmm(scores, part, slopes).softmax(-1))
     return total[-1], total[:-1].T.contiguous()
 
@@ -232,7 +233,12 @@ def _direction(x: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
 
 def _chunks(x: Tensor, codewords: Tensor) -> tuple[Tensor, ...]:
     """Tokens in parts so small that the scores of all codewords fit in `CHUNK` numbers."""
-    return x.split(max(1, CHUNK // codewords.shape[0]))
+    return _parts(x, max(1, CHUNK // codewords.shape[0]))
+
+
+def _parts(x: Tensor, size: int) -> tuple[Tensor, ...]:
+    """Rows in parts of `size`; all at once in a graph that leaves, where the number of parts would be fixed."""
+    return (x,) if is_exported() else x.split(size)
 
 
 def _scores(z: Tensor, codewords: Tensor) -> Tensor:

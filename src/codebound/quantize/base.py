@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from codebound.errors import InputError
+from codebound.graphs import is_traced
 from codebound.quantize.ranks import Ranks
 from codebound.quantize.sketch import Sketch
 from codebound.quantize.surgery import Surgery
@@ -169,6 +170,14 @@ class Quantizer(Surgery, ABC):
             raise InputError(
                 f"mask must be a bool tensor of shape {list(z.shape[:-1])}, as z without its last axis; "
                 f"got {mask.dtype} {list(mask.shape)}"
+            )
+
+    def check_mode(self) -> None:
+        """Refuse to be traced while training: noise, statistics and parts of a batch would be recorded as they are."""
+        if self.training and is_traced():
+            raise InputError(
+                "a quantizer is traced in eval mode only (torch.jit.trace, torch.onnx.export); "
+                "got training=True: call .eval() first"
             )
 
     def check_results(self, results: tuple[Quantized, ...]) -> None:

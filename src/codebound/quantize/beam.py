@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from codebound import search
 from codebound.exact import first_of_equals
+from codebound.graphs import is_exported
 from codebound.quantize.vector import VectorQuantizer
 
 CHUNK = 2**20  # numbers that exist at a time: 4 MB
@@ -32,7 +34,9 @@ def beam_search(
     clean = torch.where(finite.unsqueeze(-1), z, 0.0)
     depths = torch.full_like(finite, len(stages), dtype=torch.int64) if depths is None else depths
     books = [stage.codebook.codewords().detach().to(z.dtype) for stage in stages]
-    return torch.where(finite.unsqueeze(-1), _beam_op(books, clean, width, depths), -1)
+    # A graph that leaves holds no operator of ours: plain operations, all rows at once, with the repeats.
+    paths = (_search if is_exported() else _beam_op)(books, clean, width, depths)
+    return torch.where(finite.unsqueeze(-1), paths, -1)
 
 
 def _chunked(books: list[Tensor], z: Tensor, width: int, depths: Tensor) -> Tensor:
@@ -59,6 +63,18 @@ _beam_op = torch.library.custom_op(
 )
 
 
+@_beam_op.register_vmap
+def _(info: Any, in_dims: tuple[Any, ...], books: list[Tensor], z: Tensor, width: int, depths: Tensor):
+    # One batch after the other: a beam is many products already.
+    dims = [*in_dims[0], in_dims[1], in_dims[3]]
+    tensors = [*books, z, depths]
+    each = [
+        [t if at is None else t.select(at, i) for t, at in zip(tensors, dims, strict=True)]
+        for i in range(info.batch_size)
+    ]
+    return torch.stack([_beam_op(own[:-2], own[-2], width, own[-1]) for own in each]), 0
+
+
 @_beam_op.register_fake
 def _(books: list[Tensor], z: Tensor, width: int, depths: Tensor) -> Tensor:
     return depths.new_empty(z.shape[0], len(books))
@@ -69,8 +85,7 @@ def _search(books: Sequence[Tensor], z: Tensor, width: int, depths: Tensor) -> T
     # Each row begins with one partial sum, the empty one: what is left of it, and its indices so far.
     n, dim = z.shape
     left = z.unsqueeze(1)  # [n, beam, D]
-    paths = depths.new_zeros(n, 1, 0)
-    best = depths.new_full((n, len(books)), -1)
+    paths = best = depths  # there is one stage at least
     for q, codewords in enumerate(books):
         # Every partial sum of the beam is continued by its few nearest codewords.
         few = min(width, codewords.shape[0])
@@ -84,13 +99,15 @@ def _search(books: Sequence[Tensor], z: Tensor, width: int, depths: Tensor) -> T
         ranked = error.clone()
         ranked[:, 0] = -1.0  # the greedy sum
         places = ranked.topk(min(width, ranked.shape[1]), largest=False).indices
-        grown = torch.cat([paths.repeat_interleave(few, 1), candidates.flatten(1).unsqueeze(-1)], dim=-1)
+        grown = candidates.flatten(1).unsqueeze(-1)
+        if q > 0:
+            grown = torch.cat([paths.repeat_interleave(few, 1), grown], dim=-1)
         left, paths, error = _take(rest, places), _take(grown, places), error.gather(1, places)
 
-        # Rows whose depth ends here take the best sum of this stage.
+        # Rows whose depth reaches here take the best sum of this stage.
         winner = _take(paths, error.argmin(1, keepdim=True)).squeeze(1)
         so_far = torch.nn.functional.pad(winner, (0, len(books) - q - 1), value=-1)
-        best = torch.where((depths == q + 1).unsqueeze(-1), so_far, best)
+        best = so_far if q == 0 else torch.where((depths > q).unsqueeze(-1), so_far, best)
     return best
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from codebound.errors import InputError
+from codebound.graphs import constant
 from codebound.quantize.code_entropy import codebook_entropy, sample_entropy
 from codebound.quantize.scalar import ScalarQuantizer
 
@@ -33,8 +34,6 @@ class BinaryQuantizer(ScalarQuantizer):
     `loss` = commitment_weight·commitment + entropy_weight·(entropy_sample − diversity·entropy_codebook). The
     entropies regularise training: they are absent in eval, and where their weight is 0.
     """
-
-    _shifts: Tensor
 
     def __init__(
         self,
@@ -77,7 +76,6 @@ class BinaryQuantizer(ScalarQuantizer):
         self.entropy_weight, self.diversity = entropy_weight, diversity
         self.commitment_weight = commitment_weight
         self.temperature, self.group_bits = temperature, group_bits
-        self.register_buffer("_shifts", torch.arange(bits - 1, -1, -1), persistent=False)
 
     def _soft(self, z: Tensor) -> Tensor:
         return z
@@ -89,11 +87,15 @@ class BinaryQuantizer(ScalarQuantizer):
         soft = self._soft(z)
         return soft, self._index(z > 0)  # z's sign and not soft's, which may underflow
 
+    def _powers(self, device: torch.device) -> Int64[Tensor, " bits"]:
+        # Powers and not shifts, which ONNX has for unsigned integers alone.
+        return constant(tuple(2**i for i in reversed(range(self.bits))), device, torch.int64)
+
     def _index(self, bits: Tensor) -> Tensor:
-        return (bits.to(torch.int64) << self._shifts).sum(-1)
+        return (bits.to(torch.int64) * self._powers(bits.device)).sum(-1)
 
     def _codewords(self, indices: Tensor) -> Tensor:
-        bits = indices.unsqueeze(-1) >> self._shifts & 1
+        bits = indices.unsqueeze(-1) // self._powers(indices.device) % 2
         return (2 * bits - 1).to(torch.float32) * self.scale
 
     def _losses(self, soft: Tensor, codewords: Tensor, valid: Tensor) -> dict[str, Tensor]:

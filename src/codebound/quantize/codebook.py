@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from codebound.errors import InputError
+from codebound.graphs import without_autocast
 from codebound.quantize.form import Form, Linear, Table, Unit
 from codebound.quantize.noise import mix
 from codebound.quantize.resize import RowMoves, grown, shrunk
@@ -92,7 +93,7 @@ class Codebook(nn.Module):
         """The codewords as they are searched and returned."""
         table = self._table()
         if isinstance(self.form, Linear):
-            with torch.autocast(table.device.type, enabled=False):
+            with without_autocast(table.device):
                 return table @ whole(self.map).T
         return nn.functional.normalize(table, dim=-1) if isinstance(self.form, Unit) else table
 

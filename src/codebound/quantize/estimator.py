@@ -16,6 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from codebound.errors import InputError
+from codebound.graphs import is_exported
 from codebound.quantize.assign import CHUNK
 from codebound.quantize.noise import gumbel, normal, token_keys
 from codebound.quantize.update import Memory
@@ -252,12 +253,17 @@ def soft_codeword(
 class _SoftCodeword(torch.autograd.Function):
     """`soft_codeword` with a backward pass of its own, which computes the weights again instead of keeping them."""
 
+    generate_vmap_rule = True
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        z, codewords, keys, ctx.scale, temperature = inputs
+        ctx.save_for_backward(z, codewords, keys, temperature)
+
     @staticmethod
     def forward(
-        ctx: Any, z: Tensor, codewords: Tensor, keys: Tensor | None, scale: float, temperature: Tensor
-    ):
-        ctx.save_for_backward(z, codewords, keys, temperature)
-        ctx.scale = scale
+        z: Tensor, codewords: Tensor, keys: Tensor | None, scale: float, temperature: Tensor
+    ) -> Tensor:
         codewords = codewords.to(z)
         parts = [y @ codewords for _, y in _weights(z, codewords, keys, scale, temperature)]
         return torch.cat(parts) if parts else torch.zeros_like(z)
@@ -266,15 +272,15 @@ class _SoftCodeword(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor):
         z, codewords, keys, temperature = ctx.saved_tensors
         gradient, c = gradients[0], codewords.to(z)
-        dz, dc = torch.zeros_like(z), torch.zeros_like(c)
+        dz, dc = [z[:0]], torch.zeros_like(c)
         for rows, y in _weights(z, c, keys, ctx.scale, temperature):
             g = gradient[rows]
             along = g @ c.T
             dlogits = y * (along - (y * along).sum(-1, keepdim=True)) / (ctx.scale * temperature.to(z))
             # logits are −|z − c|²: Σ_j dlogits_j = 0 removes the term in z alone.
-            dz[rows] = 2 * dlogits @ c
-            dc += y.T @ g + 2 * (dlogits.T @ z[rows] - dlogits.sum(0).unsqueeze(-1) * c)
-        return dz, dc.to(codewords.dtype), None, None, None
+            dz.append(2 * dlogits @ c)
+            dc = dc + y.T @ g + 2 * (dlogits.T @ z[rows] - dlogits.sum(0).unsqueeze(-1) * c)
+        return torch.cat(dz), dc.to(codewords.dtype), None, None, None
 
 
 def _weights(z: Tensor, codewords: Tensor, keys: Tensor | None, scale: float, temperature: Tensor):
@@ -282,8 +288,9 @@ def _weights(z: Tensor, codewords: Tensor, keys: Tensor | None, scale: float, te
     size = max(1, CHUNK // codewords.shape[0])
     centre = codewords.mean(0)
     c = codewords - centre
-    for start in range(0, z.shape[0], size):
-        rows = slice(start, start + size)
+    # All at once in a graph that leaves: a loop would be recorded for this number of tokens.
+    starts = range(0, z.shape[0], size)
+    for rows in [slice(None)] if is_exported() else [slice(start, start + size) for start in starts]:
         logits = torch.addmm(-c.square().sum(-1), z[rows] - centre, c.T, alpha=2.0) / scale
         if keys is not None:
             logits = logits + gumbel(keys[rows], c.shape[0]).to(logits)

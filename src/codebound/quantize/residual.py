@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from codebound.errors import InputError
+from codebound.graphs import without_autocast
 from codebound.quantize.assign import Nearest
 from codebound.quantize.base import Quantized, Quantizer, UpdateReport
 from codebound.quantize.beam import beam_search
@@ -106,7 +107,7 @@ class Residual(Composed):
         generator: torch.Generator | None = None,
     ) -> Quantized:
         self.check_input(z, mask)
-        with torch.autocast(z.device.type, enabled=False):
+        with without_autocast(z.device):
             # Each stage quantizes what the ones before it left.
             tokens, flat = as_rows(z), None if mask is None else mask.reshape(-1)
             salt = self._salt(generator)
@@ -141,7 +142,7 @@ class Residual(Composed):
         depth = len(self.stages) if depth is None else depth
         if not 1 <= depth <= len(self.stages):
             raise InputError(f"depth must be in 1 … {len(self.stages)}; got {depth}")
-        with torch.autocast(z.device.type, enabled=False):
+        with without_autocast(z.device):
             # A masked token is NaN to every stage, and gets no index.
             z = z if mask is None else torch.where(mask.unsqueeze(-1), z, math.nan)
             residual, indices = as_rows(z), []

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from codebound.errors import InputError
+from codebound.graphs import constant, has_numbers, is_recorded, without_autocast
 from codebound.quantize import sync
 from codebound.quantize.base import CodeStats, Quantized, Quantizer, UpdateReport, token_rows
 from codebound.quantize.sketch import Sketch
@@ -101,7 +102,8 @@ class ScalarQuantizer(Quantizer):
         generator: torch.Generator | None = None,
     ) -> Quantized:
         self.check_input(z, mask)
-        with torch.autocast(z.device.type, enabled=False):
+        self.check_mode()
+        with without_autocast(z.device):
             # Indices, and the codewords that they stand for.
             tokens, valid, finite = token_rows(z, mask)
             soft, indices = self._quantize(tokens, self.training, generator)
@@ -125,7 +127,7 @@ class ScalarQuantizer(Quantizer):
         self, z: Float[Tensor, "*b D"], *, mask: Bool[Tensor, "*b"] | None = None
     ) -> Int64[Tensor, "*b 1"]:
         self.check_input(z, mask)
-        with torch.autocast(z.device.type, enabled=False):
+        with without_autocast(z.device):
             tokens, valid, _ = token_rows(z.detach(), mask)
             _, indices = self._quantize(tokens, False, None)
         return torch.where(valid, indices, -1).view(*z.shape[:-1], 1)
@@ -143,8 +145,8 @@ class ScalarQuantizer(Quantizer):
         if mask is not None:
             flat = torch.where(mask, flat, 0)
 
-        # A compiled graph has no place for a data-dependent error.
-        check = flat.numel() > 0 and not torch.compiler.is_compiling()
+        # A recorded graph has no place for a data-dependent error.
+        check = not is_recorded() and has_numbers(flat) and flat.numel() > 0
         if check and not bool(((flat >= 0) & (flat < self.codebook_size)).all()):
             raise InputError(
                 f"indices must be in 0 … {self.codebook_size - 1} (−1 only where mask is False); "
@@ -245,8 +247,6 @@ class FSQ(ScalarQuantizer):
     """
 
     EPSILON = 1e-3
-    _levels: Tensor
-    _radix: Tensor
 
     def __init__(self, levels: Sequence[int]) -> None:
         levels = tuple(levels)
@@ -257,36 +257,40 @@ class FSQ(ScalarQuantizer):
         levels = tuple(int(level) for level in levels)
         super().__init__(len(levels), math.prod(levels), {})
         self.levels = levels
-        radix = [math.prod(levels[:i]) for i in range(len(levels))]
-        self.register_buffer("_levels", torch.tensor(levels), persistent=False)
-        self.register_buffer("_radix", torch.tensor(radix), persistent=False)
+        self._radix = tuple(math.prod(levels[:i]) for i in range(len(levels)))
 
     def bound(self, z: Float[Tensor, "*b D"]) -> Float[Tensor, "*b D"]:
         """b(z), before rounding: an interval of length (L − 1)(1 + ε) in each coordinate."""
         # For an even number of levels the interval is moved by half a step, so that z = 0 still gives b = 0.
-        levels = self._levels.to(z.dtype)
+        levels = constant(self.levels, z.device, z.dtype)
         half = (levels - 1) * (1 + self.EPSILON) / 2
         offset = torch.where(levels % 2 == 0, 0.5, 0.0).to(z.dtype)
         shift = torch.where(levels > 2, offset / half, 0.0).atanh()
         return torch.tanh(z + shift) * half - offset
 
+    def _digits(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """How many values each digit of an index has, and what one of it is worth, int64."""
+        return constant(self.levels, device, torch.int64), constant(self._radix, device, torch.int64)
+
     def _quantize(self, z: Tensor, sample: bool, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        bounded, half_width = self.bound(z), self._levels // 2
+        bounded, (levels, radix) = self.bound(z), self._digits(z.device)
+        half_width = levels // 2
         digits = bounded.detach().round().to(torch.int64) + half_width
         # From L = 1001 on, (1 + ε) reaches beyond the outer codes.
-        digits = digits.clamp_min(0).minimum(self._levels - 1)
-        return bounded / half_width, (digits * self._radix).sum(-1)
+        digits = digits.clamp_min(0).minimum(levels - 1)
+        return bounded / half_width, (digits * radix).sum(-1)
 
     def _codewords(self, indices: Tensor) -> Tensor:
-        half_width = self._levels // 2
-        digits = indices.unsqueeze(-1) // self._radix % self._levels
+        levels, radix = self._digits(indices.device)
+        half_width = levels // 2
+        digits = indices.unsqueeze(-1) // radix % levels
         return (digits - half_width).to(torch.float32) / half_width
 
     def declared_jacobian(self, z: Float[Tensor, "n D"]) -> Float[Tensor, "n D D"]:
-        levels = self._levels.to(z.dtype)
+        levels = constant(self.levels, z.device, z.dtype)
         half = (levels - 1) * (1 + self.EPSILON) / 2
         tanh = (self.bound(z) + torch.where(levels % 2 == 0, 0.5, 0.0).to(z.dtype)) / half
-        return torch.diag_embed((1 - tanh.square()) * half / (self._levels // 2))
+        return torch.diag_embed((1 - tanh.square()) * half / (levels // 2))
 
     def extra_repr(self) -> str:
         return f"levels={list(self.levels)}, codebook_size={self.codebook_size}"

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from codebound.errors import InputError
+from codebound.graphs import has_numbers, is_recorded, without_autocast
 from codebound.quantize import assign as assigns
 from codebound.quantize import sync
 from codebound.quantize.assign import Assign, Nearest
@@ -163,7 +164,8 @@ class VectorQuantizer(Quantizer):
         self, z: Tensor, mask: Tensor | None, generator: torch.Generator | None, fixed_indices: Tensor | None
     ) -> Quantized:
         """The result of a forward: codewords chosen here, or those of `fixed_indices`."""
-        with torch.autocast(z.device.type, enabled=False):
+        self.check_mode()
+        with without_autocast(z.device):
             # Each token's codeword, chosen here or elsewhere.
             tokens, valid, finite = token_rows(z, mask, LONGEST)
             codewords, memory = self.codebook.codewords(), self._memory(generator)
@@ -226,8 +228,8 @@ class VectorQuantizer(Quantizer):
         """Refuse indices that are no codeword's, where there is a token."""
         flat = indices.squeeze(-1).long()
         flat = flat if valid is None else torch.where(valid, flat, 0)
-        # A compiled graph has no place for a data-dependent error.
-        check = flat.numel() > 0 and not torch.compiler.is_compiling()
+        # A recorded graph has no place for a data-dependent error.
+        check = not is_recorded() and has_numbers(flat) and flat.numel() > 0
         if check and not bool(((flat >= 0) & (flat < self.codebook_size)).all()):
             raise InputError(
                 f"indices must be in 0 … {self.codebook_size - 1} (−1 only where there is no token); "

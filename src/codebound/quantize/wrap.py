@@ -6,12 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from codebound.errors import InputError
+from codebound.graphs import constant, without_autocast
 from codebound.quantize.base import Quantized, Quantizer, UpdateReport
 from codebound.quantize.codebook import Codebook
 from codebound.quantize.compose import as_rows, codebook_parameters, present
@@ -72,7 +74,7 @@ class Wrapped(Quantizer):
         # The inner quantizer sees rows in its own space; its reproductions come back through the second map.
         self.check_input(z, mask)
         flat = None if mask is None else mask.reshape(-1)
-        with torch.autocast(z.device.type, enabled=False):
+        with without_autocast(z.device):
             rows, finite = self._inside(z, flat)
             result = self.inner(rows, mask=flat, generator=generator)
             valid = finite if flat is None else finite & flat
@@ -86,7 +88,7 @@ class Wrapped(Quantizer):
     ) -> Int64[Tensor, "*b Q"]:
         self.check_input(z, mask)
         flat = None if mask is None else mask.reshape(-1)
-        with torch.autocast(z.device.type, enabled=False):
+        with without_autocast(z.device):
             indices = self.inner.encode(self._inside(z, flat)[0], mask=flat)
         return indices.view(*z.shape[:-1], len(self.codebook_sizes))
 
@@ -103,7 +105,7 @@ class Wrapped(Quantizer):
         # The way back is computed as in a forward, in float32 or float64, and rounded once.
         dtype = self.decoded_dtype(dtype)
         inside = torch.float64 if dtype == torch.float64 else torch.float32
-        with torch.autocast(indices.device.type, enabled=False):
+        with without_autocast(indices.device):
             rows = self.inner.decode(indices.reshape(-1, indices.shape[-1]), mask=flat, dtype=inside)
             z_q = self._back(rows).to(dtype)
         z_q = z_q if flat is None else torch.where(flat.unsqueeze(-1), z_q, 0.0)
@@ -226,23 +228,24 @@ class Scaled(Wrapped):
         InputError: a scale that is not positive, or as many as `inner.dim`.
     """
 
-    factor: Tensor
-
     def __init__(self, inner: Quantizer, scale: float | Sequence[float]) -> None:
         super().__init__(inner, inner.dim)
         self.scale = float(scale) if isinstance(scale, int | float) else tuple(float(s) for s in scale)
-        factor = torch.tensor(self.scale, dtype=torch.float32)
-        if factor.ndim and factor.shape[0] != inner.dim:
-            raise InputError(f"scale must be one number or {inner.dim}; got {factor.shape[0]}")
-        if not bool(((factor > 0) & factor.isfinite()).all()):
+        factors = self.scale if isinstance(self.scale, tuple) else (self.scale,)
+        if isinstance(self.scale, tuple) and len(factors) != inner.dim:
+            raise InputError(f"scale must be one number or {inner.dim}; got {len(factors)}")
+        if not all(0 < factor < math.inf for factor in np.array(factors, np.float32)):
             raise InputError(f"scale must be positive; got {scale}")
-        self.register_buffer("factor", factor, persistent=False)
 
     def _into(self, rows: Tensor) -> Tensor:
-        return rows / self.factor.to(rows.dtype)
+        return rows / self._factor(rows)
 
     def _back(self, rows: Tensor) -> Tensor:
-        return rows * self.factor.to(rows.dtype)
+        return rows * self._factor(rows)
+
+    def _factor(self, rows: Tensor) -> Tensor:
+        # The scale is a float32 number, for float64 rows too.
+        return constant(self.scale, rows.device).to(rows.dtype)
 
     def extra_repr(self) -> str:
         return f"scale={self.scale}"
@@ -251,10 +254,16 @@ class Scaled(Wrapped):
 class _Linear(torch.autograd.Function):
     """x Wᵀ + b, summed in float64 and rounded once; backward in the input's precision."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None):
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+        x, weight, bias = inputs
         ctx.save_for_backward(x, weight)
         ctx.biased = bias is not None
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.linear(x.double(), weight.double(), None if bias is None else bias.double()).to(x.dtype)
 
     @staticmethod
