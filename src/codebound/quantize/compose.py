@@ -18,6 +18,7 @@ from codebound.quantize import sync
 from codebound.quantize.base import CodeStats, Quantized, Quantizer, UpdateReport
 from codebound.quantize.codebook import Codebook
 from codebound.quantize.ranks import Ranks
+from codebound.quantize.reminder import speak_as_one
 from codebound.quantize.sketch import Sketch
 
 
@@ -61,6 +62,8 @@ class Composed(Quantizer):
         self.members = nn.ModuleList(members)
         self.order = tuple(members.index(place) for place in places)
         self.share = share
+        reminders = [getattr(module, "reminder", None) for module in self.modules()]
+        speak_as_one([reminder for reminder in reminders if reminder is not None])
 
     @property
     def places(self) -> list[Quantizer]:

@@ -22,6 +22,13 @@ def check_choices(**choices: object) -> None:
             )
 
 
+def update_is_idle(assign: Assign, estimator: Estimator, update: Update, revival: Revival) -> bool:
+    """Whether `update_` changes nothing that matters: no codeword, and no noise or schedule that hangs on the step."""
+    by_step = (assigns.Stochastic, assigns.Gumbel, estimators.NSVQ, estimators.DiVeQ, estimators.Gumbel)
+    still = isinstance(update, Gradient | Frozen) and isinstance(revival, Never)
+    return still and not isinstance(assign, by_step) and not isinstance(estimator, by_step)
+
+
 def check_together(
     assign: Assign, estimator: Estimator, update: Update, revival: Revival, form: Form
 ) -> None:

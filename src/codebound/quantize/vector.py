@@ -21,9 +21,10 @@ from codebound.quantize.estimator import Choice, Estimator, StraightThrough
 from codebound.quantize.form import Form, Linear, Table
 from codebound.quantize.init import Init, KMeans
 from codebound.quantize.noise import mix
+from codebound.quantize.reminder import Reminder
 from codebound.quantize.revival import Never, Resample, Revival
 from codebound.quantize.sketch import Sketch
-from codebound.quantize.together import check_choices, check_together
+from codebound.quantize.together import check_choices, check_together, update_is_idle
 from codebound.quantize.update import EMA, Frozen, Memory, Update
 
 LOSSES = {"commitment": 0.25, "codebook": 1.0}
@@ -112,6 +113,10 @@ class VectorQuantizer(Quantizer):
         self.codebook = Codebook(codebook_size, dim, update, seed, form)
         self.distribute_(sync=sync, process_group=process_group)
 
+        # A warning for who forgets `init_` or `update_`, where it matters.
+        self.reminder = Reminder()
+        self._idle = update_is_idle(assign, estimator, update, revival)
+
     @property
     def codebook_size(self) -> int:
         """K."""
@@ -194,6 +199,8 @@ class VectorQuantizer(Quantizer):
         present = finite if mask is None else finite | ~mask.reshape(-1)
         stats = ()
         if self.training:
+            if not isinstance(self.update, Frozen):
+                self.reminder.passed(self.codebook.initialised, self.codebook.frozen, self._idle)
             # Summed in float64, as the counts and sums are: ranks must agree to the last bit.
             error = squares.detach().sum(dtype=torch.float64)
             stats = (self._stats(tokens, codewords, indices, memory, error, (~present).sum()),)
@@ -296,6 +303,7 @@ class VectorQuantizer(Quantizer):
         revived = self._revive(stats.sketch)
         book.step += 1
         book.version.advance_()
+        self.reminder.updated()
         return UpdateReport(
             tokens=int(tokens),
             non_finite=int(stats.non_finite),
