@@ -81,9 +81,14 @@ def frozen() -> Quantizer:
     return quantizer
 
 
+def without_gradients() -> Quantizer:
+    return VectorQuantizer(4, FEW, update=Gradient()).requires_grad_(False)
+
+
 SILENT: dict[str, Make] = {
     "frozen update": lambda: VectorQuantizer(4, FEW, update=Frozen()),
     "frozen": frozen,
+    "without gradients": without_gradients,
     "eval": lambda: VectorQuantizer(4, FEW).eval(),
     "formula": lambda: FSQ([5, 5, 5, 5]),
 }

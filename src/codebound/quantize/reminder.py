@@ -6,7 +6,8 @@ import warnings
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+
+from codebound.quantize.codebook import Codebook
 
 PATIENCE = 300  # training forwards without an update before anything is said
 KEEP = "What is to stay as it is takes update=Frozen() or codebook.freeze_()."
@@ -23,14 +24,14 @@ class Reminder:
         self.forwards = 0
         self.said: set[str] = set()
 
-    def passed(self, initialised: Tensor, frozen: Tensor, idle: bool) -> None:
-        """A training forward was made, of a codebook in this state; `idle` where an update would change nothing."""
+    def passed(self, codebook: Codebook, idle: bool) -> None:
+        """A training forward was made; `idle` where an update would change nothing."""
         if torch.compiler.is_compiling() or not torch.is_grad_enabled():
             return
         self.forwards += 1
-        if self.forwards != PATIENCE or bool(frozen):
+        if self.forwards != PATIENCE or codebook.held:
             return
-        if not bool(initialised):
+        if not bool(codebook.initialised):
             self._say(
                 "init_", "its codewords are where chance put them. Call init_(latents) once, at the start"
             )

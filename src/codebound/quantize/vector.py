@@ -200,7 +200,7 @@ class VectorQuantizer(Quantizer):
         stats = ()
         if self.training:
             if not isinstance(self.update, Frozen):
-                self.reminder.passed(self.codebook.initialised, self.codebook.frozen, self._idle)
+                self.reminder.passed(self.codebook, self._idle)
             # Summed in float64, as the counts and sums are: ranks must agree to the last bit.
             error = squares.detach().sum(dtype=torch.float64)
             stats = (self._stats(tokens, codewords, indices, memory, error, (~present).sum()),)
