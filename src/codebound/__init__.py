@@ -12,6 +12,7 @@ from codebound.quantize import (
     Projected,
     Residual,
     VectorQuantizer,
+    auto_update,
     quantizers,
 )
 
@@ -29,6 +30,7 @@ __all__ = [
     "Residual",
     "VectorQuantizer",
     "__version__",
+    "auto_update",
     "check_quantizer",
     "quantizers",
 ]

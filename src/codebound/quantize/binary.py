@@ -10,7 +10,9 @@ from torch import Tensor
 
 from codebound.errors import InputError
 from codebound.graphs import constant
+from codebound.quantize import habits
 from codebound.quantize.code_entropy import codebook_entropy, sample_entropy
+from codebound.quantize.habits import answered
 from codebound.quantize.scalar import ScalarQuantizer
 
 MAX_BITS = 62
@@ -143,6 +145,7 @@ class LFQ(BinaryQuantizer):
         InputError: an argument out of its range.
     """
 
+    @answered(habits.BINARY)
     def __init__(
         self,
         bits: int,
@@ -192,6 +195,7 @@ class BSQ(BinaryQuantizer):
         InputError: an argument out of its range.
     """
 
+    @answered(habits.BINARY)
     def __init__(
         self,
         bits: int,

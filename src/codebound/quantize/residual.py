@@ -11,11 +11,13 @@ from torch import Tensor
 
 from codebound.errors import InputError
 from codebound.graphs import without_autocast
+from codebound.quantize import habits
 from codebound.quantize.assign import Nearest
 from codebound.quantize.base import Quantized, Quantizer, UpdateReport
 from codebound.quantize.beam import beam_search
 from codebound.quantize.compose import Composed, as_rows, present, token_major
 from codebound.quantize.estimator import Choice, Estimator, Gumbel, SoftmaxAll, StraightThrough
+from codebound.quantize.habits import answered
 from codebound.quantize.noise import mix, token_keys, uniform
 from codebound.quantize.update import Memory
 from codebound.quantize.vector import VectorQuantizer
@@ -52,6 +54,7 @@ class Residual(Composed):
     step: Tensor
     salt: Tensor
 
+    @answered(habits.RESIDUAL)
     def __init__(
         self,
         stages: Sequence[Quantizer],

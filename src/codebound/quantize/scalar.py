@@ -15,8 +15,9 @@ from torch import Tensor
 
 from codebound.errors import InputError
 from codebound.graphs import constant, has_numbers, is_recorded, without_autocast
-from codebound.quantize import sync
+from codebound.quantize import habits, sync
 from codebound.quantize.base import CodeStats, Quantized, Quantizer, UpdateReport, token_rows
+from codebound.quantize.habits import answered
 from codebound.quantize.sketch import Sketch
 from codebound.quantize.version import Version
 
@@ -248,6 +249,7 @@ class FSQ(ScalarQuantizer):
 
     EPSILON = 1e-3
 
+    @answered(habits.FSQ)
     def __init__(self, levels: Sequence[int]) -> None:
         levels = tuple(levels)
         if not levels or not all(_is_whole(level) and level >= 2 for level in levels):

@@ -13,12 +13,13 @@ from torch import Tensor
 from codebound.errors import InputError
 from codebound.graphs import has_numbers, is_recorded, without_autocast
 from codebound.quantize import assign as assigns
-from codebound.quantize import sync
+from codebound.quantize import habits, sync
 from codebound.quantize.assign import Assign, Nearest
 from codebound.quantize.base import CodeStats, Quantized, Quantizer, UpdateReport, token_rows
 from codebound.quantize.codebook import Codebook
 from codebound.quantize.estimator import Choice, Estimator, StraightThrough
 from codebound.quantize.form import Form, Linear, Table
+from codebound.quantize.habits import answered
 from codebound.quantize.init import Init, KMeans
 from codebound.quantize.noise import mix
 from codebound.quantize.reminder import Reminder
@@ -54,6 +55,7 @@ class VectorQuantizer(Quantizer):
         InputError: an argument out of its range, or choices that need each other and aren't together.
     """
 
+    @answered(habits.VECTOR)
     def __init__(
         self,
         dim: int,
