@@ -1,4 +1,4 @@
-"""From other libraries' quantizers to ours, with the same indices on the same inputs."""
+"""From modules of vector-quantize-pytorch to ours."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from codebound.errors import InputError
+from codebound.migrate.parts import projected, take_masses
 from codebound.quantize.assign import Cosine, Nearest
 from codebound.quantize.base import Quantizer
 from codebound.quantize.binary import BSQ, LFQ
@@ -18,9 +19,9 @@ from codebound.quantize.form import Linear, Table, Unit
 from codebound.quantize.residual import Residual
 from codebound.quantize.revival import Never, Resample
 from codebound.quantize.scalar import FSQ
-from codebound.quantize.update import EMA, CodebookState, Gradient, Update
+from codebound.quantize.update import EMA, Gradient, Update
 from codebound.quantize.vector import VectorQuantizer
-from codebound.quantize.wrap import Projected, Scaled
+from codebound.quantize.wrap import Scaled
 
 ACCEPTED = (
     "a VectorQuantize, ResidualVQ, FSQ, LFQ or SimVQ of vector-quantize-pytorch 1.32, or the state dict of one of "
@@ -168,9 +169,9 @@ def _vector(state: Mapping[str, Tensor], prefix: str, settings: _Settings) -> Qu
     heads = settings.heads or (books if weight is None else weight.shape[0] // dim)
     codes = [_codebook(state, prefix, settings, book) for book in range(books)]
     if heads == 1:
-        return _projected(codes[0], state, settings.cosine)
+        return projected(codes[0], state, settings.cosine)
     parts = codes if books > 1 else codes * heads
-    return _projected(Product(parts, share=books == 1), state, False)  # Cosine normalises each head by itself
+    return projected(Product(parts, share=books == 1), state)  # Cosine normalises each head by itself
 
 
 def _codebook(state: Mapping[str, Tensor], prefix: str, settings: _Settings, book: int) -> VectorQuantizer:
@@ -189,41 +190,11 @@ def _codebook(state: Mapping[str, Tensor], prefix: str, settings: _Settings, boo
     )
     quantizer.codebook.reset_(embed)
     if isinstance(settings.update, EMA):
-        _take_masses(quantizer, state, prefix, settings, book)
+        counts = state[f"{prefix}_codebook.cluster_size"][book].float()
+        take_masses(quantizer, counts, state[f"{prefix}_codebook.embed_avg"][book].float(), settings.cosine)
     if settings.frozen:
         quantizer.codebook.freeze_()
     return quantizer
-
-
-def _take_masses(
-    quantizer: VectorQuantizer, state: Mapping[str, Tensor], prefix: str, settings: _Settings, book: int
-) -> None:
-    """Not where their `embed` was assigned, which leaves `embed_avg` stale: it would come back at the next step."""
-    counts = state[f"{prefix}_codebook.cluster_size"][book].float()
-    sums = state[f"{prefix}_codebook.embed_avg"][book].float()
-    assert isinstance(quantizer.update, EMA)
-    epsilon, total = quantizer.update.smoothing, counts.sum()
-    smoothed = (counts + epsilon) * total / (total + len(counts) * epsilon)
-    means, codewords = sums / smoothed.unsqueeze(1), quantizer.codebook.table
-    if settings.cosine:
-        means = nn.functional.normalize(means, dim=1)
-    if torch.allclose(means, codewords, rtol=1e-3, atol=1e-4 * float(codewords.abs().max())):
-        quantizer.codebook.write_(CodebookState(codewords, counts, sums))
-
-
-def _projected(inner: Quantizer, state: Mapping[str, Tensor], normalise: bool) -> Quantizer:
-    """Their projections around ours, where there are any."""
-    _refuse_keys(state, "project_in.", ("weight", "bias"))  # a LayerNorm after it, or cosine projection
-    if "project_in.weight" not in state:
-        return inner
-    weight_in, weight_out = state["project_in.weight"], state["project_out.weight"]
-    outer = Projected(inner, weight_in.shape[1], normalise=normalise)
-    with torch.no_grad():
-        outer.weight_in.copy_(weight_in)
-        outer.weight_out.copy_(weight_out)
-        for ours, theirs in ((outer.bias_in, "project_in.bias"), (outer.bias_out, "project_out.bias")):
-            ours.copy_(state[theirs]) if theirs in state else ours.zero_()
-    return outer
 
 
 # --- ResidualVQ, SimVQ --------------------------------------------------------------------------------------------
@@ -265,7 +236,7 @@ def _residual(state: Mapping[str, Tensor], settings: _Settings, depth_dropout: f
         depth_dropout=depth_dropout,
         share=shared,
     )
-    return _projected(inner, state, False)
+    return projected(inner, state)
 
 
 def _from_sim(module: Any) -> Quantizer:
@@ -310,7 +281,7 @@ def _from_fsq(module: Any) -> Quantizer:
     refused = ("preserve_symmetry", "noise_dropout", "bound_hard_clamp", "orthogonal_rotation")
     _refuse(module, dict.fromkeys(refused, _set))
     parts = [FSQ(module._levels.tolist()) for _ in range(module.num_codebooks)]
-    return _projected(_together(parts), module.state_dict(), False)
+    return projected(_together(parts), module.state_dict())
 
 
 def _from_lfq(module: Any) -> Quantizer:
@@ -334,7 +305,7 @@ def _from_lfq(module: Any) -> Quantizer:
             parts.append(sphere if scale == 1 else Scaled(sphere, scale))
         else:
             parts.append(LFQ(bits, scale=scale, **settings))
-    return _projected(_together(parts), module.state_dict(), False)
+    return projected(_together(parts), module.state_dict())
 
 
 def _together(parts: Sequence[Quantizer]) -> Quantizer:
