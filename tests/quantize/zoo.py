@@ -16,6 +16,7 @@ from codebound.quantize import (
     BSQ,
     FSQ,
     LFQ,
+    MultiScale,
     Product,
     Projected,
     Quantized,
@@ -135,7 +136,12 @@ PROJECTED: dict[str, Make] = {
     "residual of projected": dac_like,
     "product of projected": lambda: Product([Projected(vq(3), 4), Projected(vq(2), 5)]),
 }
-EVERY: dict[str, Make] = {**VECTOR, **SCALAR, **RANDOM, **COMPOSED, **PROJECTED}
+MULTISCALE: dict[str, Make] = {
+    "multiscale": lambda: MultiScale(vq(3, revival=RESAMPLE), [1, (2, 1), (3, 4)], blends=2),
+    "multiscale, trained": lambda: MultiScale(vq(2, update=update.Gradient()), [1, 2, 3], seed=1),
+    "multiscale, no blends": lambda: MultiScale(vq(2), [(1, 2), (2, 2)], blends=0),
+}
+EVERY: dict[str, Make] = {**VECTOR, **SCALAR, **RANDOM, **COMPOSED, **PROJECTED, **MULTISCALE}
 
 
 class Sign(Quantizer):

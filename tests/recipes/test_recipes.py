@@ -12,6 +12,7 @@ from codebound.errors import InputError
 from codebound.quantize import (
     BSQ,
     FSQ,
+    Product,
     Projected,
     Quantizer,
     Residual,
@@ -32,6 +33,11 @@ SMALL: dict[str, Callable[[], Quantizer]] = {
     "vqvae2017": lambda: recipes.vqvae2017(8, 16),
     "vqvae2017, ema": lambda: recipes.vqvae2017(8, 16, ema=True),
     "vit_vqgan": lambda: recipes.vit_vqgan(12, 32, code_dim=6),
+    "llamagen": lambda: recipes.llamagen(12, 32, code_dim=4),
+    "titok": lambda: recipes.titok(12, 32, code_dim=6),
+    "open_magvit2": lambda: recipes.open_magvit2(6),
+    "var": lambda: recipes.var(2, 16, sizes=[1, (2, 1), (3, 2)]),
+    "mimi": lambda: recipes.mimi(10, stages=3, codebook_size=16, code_dim=4),
     "encodec": lambda: recipes.encodec(1.5, dim=6),
     "dac": lambda: recipes.dac(12, stages=3, codebook_size=16, code_dim=4),
     "simvq": lambda: recipes.simvq(6, 64),
@@ -122,6 +128,68 @@ def test_vit_vqgan_is_the_papers() -> None:
     z = torch.randn(3, 768, generator=torch.Generator().manual_seed(0))
     inside = inner.decode(quantizer.encode(z))
     assert torch.allclose(inside.norm(dim=-1), torch.ones(3))  # both sides on the sphere
+
+
+@pytest.mark.parametrize(
+    ("make", "dim", "code_dim", "size"), [(recipes.llamagen, 256, 8, 16384), (recipes.titok, 1024, 12, 4096)]
+)
+def test_other_codes_on_the_sphere_are_the_papers(make, dim: int, code_dim: int, size: int) -> None:
+    quantizer = make()
+    inner = quantizer.inner
+    assert (quantizer.dim, inner.dim, inner.codebook_size) == (dim, code_dim, size)
+    assert (quantizer.normalise, inner.form, inner.update) == (True, Unit(), Gradient())
+    # β = 0.25 and 1 of means over the code's dimensions.
+    assert inner.loss_weights["commitment"] * code_dim == pytest.approx(0.25)
+    assert inner.loss_weights["codebook"] * code_dim == pytest.approx(1.0)
+
+
+def test_open_magvit2_is_the_papers() -> None:
+    quantizer = recipes.open_magvit2()
+    assert quantizer.codebook_sizes == (2**18,)
+    assert (quantizer.dim, quantizer.entropy_weight, quantizer.diversity) == (18, 0.1, 1.0)
+    assert (quantizer.commitment_weight * 18, quantizer.temperature) == (pytest.approx(0.25), 0.01)
+
+
+def test_var_is_the_papers() -> None:
+    quantizer = recipes.var()
+    assert quantizer.codebook_sizes == (4096,) * 680
+    assert [h for h, _ in quantizer.sizes] == [1, 2, 3, 4, 5, 6, 8, 10, 13, 16]
+    assert quantizer.dim == 16 * 16 * 32
+    assert (quantizer.blends, quantizer.blend) == (4, 0.5)
+    assert quantizer.inner.loss_weights["commitment"] * 32 == pytest.approx(0.25)
+    assert quantizer.inner.loss_weights["codebook"] * 32 == pytest.approx(1.0)
+
+
+def test_mimi_is_the_papers() -> None:
+    quantizer = recipes.mimi()
+    assert quantizer.codebook_sizes == (2048,) * 8
+    both = quantizer.inner
+    assert isinstance(both, Product)
+    semantic, acoustic = both.parts
+    assert isinstance(semantic, VectorQuantizer)
+    assert isinstance(acoustic, Residual)
+    assert (quantizer.dim, semantic.dim, len(acoustic.stages)) == (512, 256, 7)
+    assert (semantic.update, semantic.revival) == (EMA(decay=0.99), Resample(threshold=0.1))
+    with pytest.raises(InputError, match="stages must be at least 2"):
+        recipes.mimi(stages=1)
+
+
+def test_mimi_is_a_sum_of_two_quantizers_side_by_side() -> None:
+    """Each with maps of its own, neither on what the other left (authors' code)."""
+    quantizer = SMALL["mimi"]().eval()
+    z = torch.randn(300, 10, generator=torch.Generator().manual_seed(0))
+    quantizer.init_(z)
+    assert isinstance(quantizer, Projected)
+    assert isinstance(quantizer.inner, Product)
+    total = quantizer.bias_out.expand(300, -1)
+    indices = []
+    for part, at in zip(quantizer.inner.parts, (slice(0, 4), slice(4, 8)), strict=True):
+        inside = z @ quantizer.weight_in[at].T + quantizer.bias_in[at]
+        indices.append(part.encode(inside))
+        total = total + part.decode(indices[-1]) @ quantizer.weight_out[:, at].T
+    result = quantizer(z)
+    assert torch.equal(result.indices, torch.cat(indices, dim=1))
+    assert torch.allclose(result.z_q, total, atol=1e-5)
 
 
 @pytest.mark.parametrize(("bandwidth", "stages"), [(1.5, 2), (3.0, 4), (6.0, 8), (12.0, 16), (24.0, 32)])

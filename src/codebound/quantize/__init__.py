@@ -37,6 +37,7 @@ from codebound.quantize.init import (
     Xavier,
 )
 from codebound.quantize.layout import channel_first, channel_first_decode, length_mask
+from codebound.quantize.multiscale import MultiScale
 from codebound.quantize.residual import Residual
 from codebound.quantize.revival import Never, Resample, Split
 from codebound.quantize.scalar import FSQ
@@ -70,6 +71,7 @@ __all__ = [
     "KMeans",
     "Lattice",
     "Linear",
+    "MultiScale",
     "Nearest",
     "Never",
     "Normal",

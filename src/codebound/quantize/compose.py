@@ -172,7 +172,7 @@ class Composed(Quantizer):
         stats: list[CodeStats] = []
         if any(r.stats for r in results):
             for place, r in zip(self.places, results, strict=True):
-                empty = () if r.stats else (_nothing(r.z_q, (r.indices[..., 0] >= 0).sum()),)
+                empty = () if r.stats else (nothing(r.z_q, (r.indices[..., 0] >= 0).sum()),)
                 stats += r.stats or empty * len(place.codebook_sizes)
         indices = torch.cat([r.indices for r in results], dim=-1)
         return Quantized(z_q, indices, loss, losses, tuple(stats))
@@ -296,7 +296,7 @@ def token_major(places: Sequence[Float[Tensor, "*b D"]]) -> Float[Tensor, "n D"]
     return torch.stack(list(places), dim=-2).reshape(-1, places[0].shape[-1])
 
 
-def _nothing(like: Tensor, tokens: Tensor) -> CodeStats:
+def nothing(like: Tensor, tokens: Tensor) -> CodeStats:
     """The statistic of a place that counts for no codebook: how many tokens came, and nothing of them."""
     empty = torch.zeros(0, dtype=torch.float64, device=like.device)
     none = torch.zeros(0, dtype=torch.int64, device=like.device)
@@ -313,6 +313,6 @@ def _totals(results: Sequence[Quantized], ranks: Ranks) -> tuple[int, int]:
     non_finite = torch.stack([torch.stack([s.non_finite for s in r.stats]).max() for r in results]).sum()
 
     # The ranks' numbers are added the way statistics are: one of no codebook carries them.
-    carrier = _nothing(results[0].z_q, tokens)._replace(non_finite=non_finite)
+    carrier = nothing(results[0].z_q, tokens)._replace(non_finite=non_finite)
     total = sync.joined(carrier, ranks)
     return int(total.hits), int(total.non_finite)

@@ -25,6 +25,7 @@ from codebound.quantize.binary import BSQ, LFQ
 from codebound.quantize.compose import Product
 from codebound.quantize.estimator import Estimator
 from codebound.quantize.form import Form
+from codebound.quantize.multiscale import MultiScale
 from codebound.quantize.residual import Residual
 from codebound.quantize.revival import Revival
 from codebound.quantize.scalar import FSQ
@@ -172,12 +173,29 @@ class _ScaledSpec(_Spec):
         return Scaled(_build(self.inner), self.scale)
 
 
+class _MultiScaleSpec(_Spec):
+    """The description of a `MultiScale`."""
+
+    kind: Literal["multiscale"]
+    inner: AnySpec
+    sizes: tuple[tuple[int, int], ...]
+    blends: int = 4
+    blend: float = 0.5
+    seed: int = 0
+
+    def build(self) -> MultiScale:
+        inner = _build(self.inner)
+        if not isinstance(inner, VectorQuantizer):
+            raise InputError(f"spec: inner must describe a VectorQuantizer; got a {type(inner).__name__}")
+        return MultiScale(inner, self.sizes, blends=self.blends, blend=self.blend, seed=self.seed)
+
+
 _LEAF_UNION = _LEAF_SPECS["vector"] | _LEAF_SPECS["fsq"] | _LEAF_SPECS["lfq"] | _LEAF_SPECS["bsq"]
 AnySpec = Annotated[
-    _LEAF_UNION | _ResidualSpec | _ProductSpec | _ProjectedSpec | _ScaledSpec,
+    _LEAF_UNION | _ResidualSpec | _ProductSpec | _ProjectedSpec | _ScaledSpec | _MultiScaleSpec,
     Field(discriminator="kind"),
 ]
-for _model in (_ResidualSpec, _ProductSpec, _ProjectedSpec, _ScaledSpec):
+for _model in (_ResidualSpec, _ProductSpec, _ProjectedSpec, _ScaledSpec, _MultiScaleSpec):
     _model.model_rebuild()
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(AnySpec)
 
@@ -275,6 +293,9 @@ def _values(quantizer: Quantizer) -> dict[str, Any]:
         return {"kind": "projected", "inner": _values(quantizer.inner), **values}
     if kind is Scaled and isinstance(quantizer, Scaled):
         return {"kind": "scaled", "inner": _values(quantizer.inner), "scale": quantizer.scale}
+    if kind is MultiScale and isinstance(quantizer, MultiScale):
+        values = {name: getattr(quantizer, name) for name in ("sizes", "blends", "blend", "seed")}
+        return {"kind": "multiscale", "inner": _values(quantizer.inner), **values}
     raise InputError(f"a {kind.__name__} has no spec: it is not a quantizer of this package")
 
 
@@ -295,7 +316,7 @@ def _validated(values: Mapping[str, Any]) -> BaseModel:
 
 def _build(spec: Any) -> Quantizer:
     """The quantizer of a validated description."""
-    if isinstance(spec, _ResidualSpec | _ProductSpec | _ProjectedSpec | _ScaledSpec):
+    if isinstance(spec, _ResidualSpec | _ProductSpec | _ProjectedSpec | _ScaledSpec | _MultiScaleSpec):
         return spec.build()
     fields = {name: getattr(spec, name) for name in spec.model_fields_set if name != "kind"}
     arguments = {name: v.build() if isinstance(v, _BestSpec) else v for name, v in fields.items()}

@@ -201,7 +201,7 @@ class Projected(Wrapped):
 
     def _into(self, rows: Tensor) -> Tensor:
         bias = None if self.frozen else whole(self.bias_in).to(rows)
-        inside = _linear(rows, whole(self.weight_in).to(rows), bias)
+        inside = linear(rows, whole(self.weight_in).to(rows), bias)
         if not self.normalise:
             return inside
         # F.normalize has a gradient of 1/ε at the origin; here a vector without direction stays as it is.
@@ -210,8 +210,8 @@ class Projected(Wrapped):
 
     def _back(self, rows: Tensor) -> Tensor:
         if self.frozen:
-            return _linear(rows, self.weight_in.to(rows).T, None)
-        return _linear(rows, whole(self.weight_out).to(rows), whole(self.bias_out).to(rows))
+            return linear(rows, self.weight_in.to(rows).T, None)
+        return linear(rows, whole(self.weight_out).to(rows), whole(self.bias_out).to(rows))
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, normalise={self.normalise}, frozen={self.frozen}"
@@ -278,7 +278,7 @@ class _Linear(torch.autograd.Function):
         )
 
 
-def _linear(
+def linear(
     x: Float[Tensor, "n i"], weight: Float[Tensor, "o i"], bias: Tensor | None
 ) -> Float[Tensor, "n o"]:
     """A linear map of a row that does not depend on how many rows come along: a float32 product's last bits do,

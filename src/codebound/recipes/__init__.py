@@ -7,9 +7,29 @@ from codebound.recipes.papers import (
     dac,
     encodec,
     fsq,
+    llamagen,
+    mimi,
+    open_magvit2,
     simvq,
+    titok,
+    var,
     vit_vqgan,
     vqvae2017,
 )
 
-__all__ = ["FSQ_LEVELS", "best_rq", "bsq", "dac", "encodec", "fsq", "simvq", "vit_vqgan", "vqvae2017"]
+__all__ = [
+    "FSQ_LEVELS",
+    "best_rq",
+    "bsq",
+    "dac",
+    "encodec",
+    "fsq",
+    "llamagen",
+    "mimi",
+    "open_magvit2",
+    "simvq",
+    "titok",
+    "var",
+    "vit_vqgan",
+    "vqvae2017",
+]

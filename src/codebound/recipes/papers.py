@@ -10,9 +10,11 @@ from collections.abc import Sequence
 
 from codebound.errors import InputError
 from codebound.quantize.assign import Cosine
-from codebound.quantize.binary import BSQ
+from codebound.quantize.binary import BSQ, LFQ
+from codebound.quantize.compose import Product
 from codebound.quantize.form import Linear, Unit
 from codebound.quantize.init import KMeans, Normal, Sample
+from codebound.quantize.multiscale import MultiScale
 from codebound.quantize.residual import Residual
 from codebound.quantize.revival import Never, Resample
 from codebound.quantize.scalar import FSQ
@@ -43,6 +45,30 @@ def vit_vqgan(dim: int = 768, codebook_size: int = 8192, *, code_dim: int = 32) 
     Codes of 32 dimensions on the unit sphere, K = 8192, β = 0.25 (§3.2, table 4); D = 768 is the base model's
     (table 2). The start, N(0, I) on the sphere, is ours.
     """
+    return _on_sphere(dim, codebook_size, code_dim, scale=1.0)
+
+
+def llamagen(dim: int = 256, codebook_size: int = 16384, *, code_dim: int = 8) -> Projected:
+    """LlamaGen's image tokenizer (Sun et al. 2024).
+
+    ViT-VQGAN's codes with K = 16,384 and 8 dimensions, β = 0.25; losses are means over the 8 dimensions, so an eighth
+    of our sums; D = 256 is the encoder's (all of the authors' code). The start, N(0, I) on the sphere, is ours.
+    """
+    return _on_sphere(dim, codebook_size, code_dim, scale=1.0 / code_dim)
+
+
+def titok(dim: int = 1024, codebook_size: int = 4096, *, code_dim: int = 12) -> Projected:
+    """TiTok (Yu, Weber, Deng, Shen, Cremers & Chen 2024): an image as 32 tokens without places.
+
+    The one-dimensional tokens are the encoder's affair, as its outputs at learned latent tokens, `[b, 32, dim]`; the
+    quantizer is ViT-VQGAN's with K = 4096 and 12 dimensions, β = 0.25, losses as means over the 12 dimensions (authors'
+    configuration and code). D = 1024 is ViT-L's. The start is ours.
+    """
+    return _on_sphere(dim, codebook_size, code_dim, scale=1.0 / code_dim)
+
+
+def _on_sphere(dim: int, codebook_size: int, code_dim: int, scale: float) -> Projected:
+    """Trained codes on the unit sphere behind linear maps; losses of 0.25 and 1, times `scale`."""
     inner = VectorQuantizer(
         code_dim,
         codebook_size,
@@ -50,7 +76,7 @@ def vit_vqgan(dim: int = 768, codebook_size: int = 8192, *, code_dim: int = 32) 
         update=Gradient(),
         revival=Never(),
         init=Normal(),
-        loss_weights={"commitment": 0.25, "codebook": 1.0},
+        loss_weights={"commitment": 0.25 * scale, "codebook": scale},
     )
     return Projected(inner, dim, normalise=True)
 
@@ -120,6 +146,45 @@ def dac(dim: int = 1024, *, stages: int = 9, codebook_size: int = 1024, code_dim
     )
 
 
+def mimi(
+    dim: int = 512,
+    *,
+    stages: int = 8,
+    codebook_size: int = 2048,
+    code_dim: int = 256,
+    depth_dropout: float = 1.0,
+) -> Projected:
+    """Mimi, Moshi's audio codec (Défossez et al. 2024, §3.3): a semantic codebook beside residual stages.
+
+    12.5 frames a second, 8 indices of K = 2048 each: the first of a plain codebook, which is to be distilled, seven of
+    residual stages. Both see the latent through a map of their own to 256 dimensions, and what comes back is summed:
+    here a `Product` of both behind one pair of maps. EMA of decay 0.99, revival under a tenth of the fair share
+    (authors' code); the acoustic stages are cut as in EnCodec. The commitment, of weight 1 as a mean over stages and
+    dimensions, is ours, and so are the maps' biases.
+
+    Args:
+        stages: indices per frame, the semantic one among them.
+
+    Raises:
+        InputError: fewer than two.
+    """
+    if stages < 2:
+        raise InputError(f"stages must be at least 2, one of them semantic; got {stages}")
+    tables = [
+        VectorQuantizer(
+            code_dim,
+            codebook_size,
+            update=EMA(decay=0.99),
+            init=KMeans(iterations=50),
+            revival=Resample(threshold=0.1),
+            loss_weights={"commitment": 1.0 / (stages * code_dim)},
+            seed=seed,
+        )
+        for seed in range(stages)
+    ]
+    return Projected(Product([tables[0], Residual(tables[1:], depth_dropout=depth_dropout)]), dim)
+
+
 def simvq(dim: int = 128, codebook_size: int = 65536) -> VectorQuantizer:
     """SimVQ (Zhu et al. 2024): a trained linear map of a frozen Gaussian table.
 
@@ -165,6 +230,38 @@ def bsq(dim: int = 768, bits: int = 18) -> Projected:
     Entropy weights and temperature are `BSQ`'s defaults, the authors' settings as named there.
     """
     return Projected(BSQ(bits), dim)
+
+
+def open_magvit2(bits: int = 18) -> LFQ:
+    """Open-MAGVIT2 (Luo et al. 2024): lookup-free quantization with 2^18 codes, of the encoder's output itself.
+
+    Weight 0.1 of the token's entropy less the codebook's, at temperature 0.01; commitment 0.25 as a mean over the bits,
+    so an 18th of our sums (authors' configuration and code).
+    """
+    return LFQ(bits, entropy_weight=0.1, diversity=1.0, commitment_weight=0.25 / bits, temperature=0.01)
+
+
+def var(
+    dim: int = 32,
+    codebook_size: int = 4096,
+    *,
+    sizes: Sequence[int | tuple[int, int]] = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16),
+) -> MultiScale:
+    """VAR's tokenizer (Tian, Jiang, Yuan, Peng & Wang 2024): residual tokens over a pyramid of resolutions.
+
+    One codebook of K = 4096 in 32 dimensions for ten levels, 680 tokens of an image of 256² (§3.2); β = 0.25,
+    losses as means over the 32 dimensions, four convolutions shared by neighbouring levels, blended half and half
+    (authors' code). The start, N(0, I), is PyTorch's `Embedding`.
+    """
+    inner = VectorQuantizer(
+        dim,
+        codebook_size,
+        update=Gradient(),
+        revival=Never(),
+        init=Normal(),
+        loss_weights={"commitment": 0.25 / dim, "codebook": 1.0 / dim},
+    )
+    return MultiScale(inner, sizes, blends=4, blend=0.5)
 
 
 def best_rq(dim: int = 512, codebook_size: int = 8192, *, code_dim: int = 16) -> Projected:
