@@ -31,7 +31,7 @@ COMPARES = {  # two training forwards, or a result's statistic
 # One of each kind of graph; what else there is differs from these in numbers only.
 COMPILED = [
     "ema, resample", "rotation", "gumbel, soft", "blahut_arimoto", "simvq", "fsq 8555", "lfq", "bsq",
-    "residual, dropout", "heads, shared", "residual of projected",
+    "residual, dropout", "heads, shared", "residual of projected", "multiscale",
 ]  # fmt: skip
 
 
@@ -52,6 +52,7 @@ def may_skip(name: str) -> set[str]:
 RANKS = [
     "ema, resample", "ema, split", "gradient, resample", "stochastic", "entropy_constrained", "blahut_arimoto",
     "lfq grouped", "residual, dropout", "residual, shared", "heads, shared", "residual of kinds", "projected",
+    "multiscale",
 ]  # fmt: skip
 
 

@@ -90,13 +90,7 @@ class MultiScale(Quantizer):
         self.blends, self.blend, self.seed = blends, float(blend), seed
         self.dim = height * width * inner.dim
         self.codebook_sizes = inner.codebook_sizes * sum(h * w for h, w in pairs)
-
-        # Neighbouring levels share a convolution: the nearest of `blends` places over the depth, by
-        # the margins of the authors' code.
-        margin = 1 / 3 / blends if blends == 4 else 1 / 2 / max(blends, 1)
-        places = np.linspace(margin, 1 - margin, blends)
-        at = np.arange(len(pairs)) / max(len(pairs) - 1, 1)
-        self._places = tuple(np.abs(places - at[:, None]).argmin(1).tolist()) if blends else ()
+        self._places = _shared_places(len(pairs), blends) if blends else ()
 
         # φ begins as `nn.Conv2d` does, U(±1/√inputs); a row of the weights sees d channels of 3×3 places.
         generator, inputs = torch.Generator().manual_seed(seed), 9 * inner.dim
@@ -306,6 +300,14 @@ class MultiScale(Quantizer):
     def _own(self, result: Quantized) -> Quantized:
         """A result as the codebook's own."""
         return result._replace(stats=tuple(stat for stat in result.stats if stat.counts.shape[0] > 0))
+
+
+def _shared_places(depth: int, blends: int) -> tuple[int, ...]:
+    """Which convolution each level has: the nearest of `blends` places over the depth, by the authors' margins."""
+    margin = 1 / 3 / blends if blends == 4 else 1 / 2 / blends
+    places = np.linspace(margin, 1 - margin, blends)
+    levels = np.arange(depth) / max(depth - 1, 1)
+    return tuple(np.abs(places - levels[:, None]).argmin(1).tolist())
 
 
 def _resized(
