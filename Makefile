@@ -40,6 +40,7 @@ bench: $(READY)  ## time the code against named baselines, into docs/benchmarks.
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kmeans.py --write
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training.py --write
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/tokenizer.py --write
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/imports.py --write
 
 choosing: $(READY)  ## measure which quantizer to choose, into docs/choosing.md (10 to 20 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/choosing.py
