@@ -17,6 +17,7 @@ from codebound.quantize import (
     FSQ,
     LFQ,
     MultiScale,
+    Pooled,
     Product,
     Projected,
     Quantized,
@@ -126,6 +127,7 @@ COMPOSED: dict[str, Make] = {
     "grouped residual": lambda: Product([Residual([vq(4), vq(4)]), Residual([vq(3), vq(3)])]),
     "grouped residual, shared": lambda: Product([Residual([vq(4)] * 2, share=True)] * 2, share=True),
     "scaled": lambda: Scaled(vq(4), 2.0),
+    "pooled": lambda: Residual([Pooled(vq(2, revival=RESAMPLE), 4, 2), Product([vq(2)] * 4, share=True)]),
 }
 PROJECTED: dict[str, Make] = {
     "projected": lambda: Projected(vq(4, revival=RESAMPLE), 9),

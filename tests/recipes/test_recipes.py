@@ -12,6 +12,7 @@ from codebound.errors import InputError
 from codebound.quantize import (
     BSQ,
     FSQ,
+    Pooled,
     Product,
     Projected,
     Quantizer,
@@ -37,6 +38,7 @@ SMALL: dict[str, Callable[[], Quantizer]] = {
     "titok": lambda: recipes.titok(12, 32, code_dim=6),
     "open_magvit2": lambda: recipes.open_magvit2(6),
     "var": lambda: recipes.var(2, 16, sizes=[1, (2, 1), (3, 2)]),
+    "snac": lambda: recipes.snac(6, codebook_size=16, code_dim=3),
     "mimi": lambda: recipes.mimi(10, stages=3, codebook_size=16, code_dim=4),
     "encodec": lambda: recipes.encodec(1.5, dim=6),
     "dac": lambda: recipes.dac(12, stages=3, codebook_size=16, code_dim=4),
@@ -158,6 +160,38 @@ def test_var_is_the_papers() -> None:
     assert (quantizer.blends, quantizer.blend) == (4, 0.5)
     assert quantizer.inner.loss_weights["commitment"] * 32 == pytest.approx(0.25)
     assert quantizer.inner.loss_weights["codebook"] * 32 == pytest.approx(1.0)
+
+
+def test_snac_is_the_papers() -> None:
+    quantizer = recipes.snac()
+    assert quantizer.dim == 4 * 768
+    assert quantizer.codebook_sizes == (4096,) * (1 + 2 + 4)
+    assert len(codebook_parameters(quantizer)) == 3  # a codebook for each resolution
+    with pytest.raises(InputError, match="divide the largest"):
+        recipes.snac(strides=(4, 3, 1))
+
+
+def test_snac_is_its_algorithm() -> None:
+    """Means over 4, 2 and 1 frames, each quantized and repeated, each on what the coarser left."""
+    quantizer = SMALL["snac"]().eval()
+    frames = torch.randn(5, 12, 6, generator=torch.Generator().manual_seed(0))
+    z = frames.unflatten(1, (-1, 4)).flatten(-2)
+    quantizer.init_(z)
+    assert isinstance(quantizer, Residual)
+    rest, total, indices = frames.movedim(1, 2), torch.zeros(5, 6, 12), []
+    for stride, stage in zip((4, 2, 1), quantizer.stages, strict=True):
+        places = stage.inner if isinstance(stage, Pooled) else stage
+        assert isinstance(places, Product)
+        code = places.parts[0]
+        mean = nn.functional.avg_pool1d(rest, stride, stride).movedim(1, 2)
+        indices.append(code.encode(mean)[..., 0])
+        part = code.decode(indices[-1].unsqueeze(-1)).repeat_interleave(stride, dim=1).movedim(1, 2)
+        rest, total = rest - part, total + part
+    result = quantizer(z)
+    ours = result.indices.split([1, 2, 4], dim=-1)
+    for mine, theirs in zip(ours, indices, strict=True):
+        assert torch.equal(mine.flatten(1), theirs)
+    assert torch.allclose(result.z_q.unflatten(-1, (4, 6)).flatten(1, 2), total.movedim(1, 2), atol=1e-5)
 
 
 def test_mimi_is_the_papers() -> None:

@@ -43,7 +43,7 @@ from codebound.quantize.revival import Never, Resample, Split
 from codebound.quantize.scalar import FSQ
 from codebound.quantize.update import EMA, BlahutArimoto, Frozen, Gradient
 from codebound.quantize.vector import VectorQuantizer
-from codebound.quantize.wrap import Projected, Scaled
+from codebound.quantize.wrap import Pooled, Projected, Scaled
 from codebound.search import nearest
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ __all__ = [
     "Nearest",
     "Never",
     "Normal",
+    "Pooled",
     "Product",
     "Projected",
     "Projection",

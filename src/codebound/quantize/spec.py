@@ -32,7 +32,7 @@ from codebound.quantize.scalar import FSQ
 from codebound.quantize.sharding import whole
 from codebound.quantize.update import Update
 from codebound.quantize.vector import VectorQuantizer
-from codebound.quantize.wrap import Projected, Scaled
+from codebound.quantize.wrap import Pooled, Projected, Scaled
 
 METADATA = "codebound.quantizer"  # where the description stands in a safetensors file
 LEAVES: dict[str, type[Quantizer]] = {"vector": VectorQuantizer, "fsq": FSQ, "lfq": LFQ, "bsq": BSQ}
@@ -173,6 +173,18 @@ class _ScaledSpec(_Spec):
         return Scaled(_build(self.inner), self.scale)
 
 
+class _PooledSpec(_Spec):
+    """The description of a `Pooled`."""
+
+    kind: Literal["pooled"]
+    inner: AnySpec
+    factor: int
+    size: int
+
+    def build(self) -> Pooled:
+        return Pooled(_build(self.inner), self.factor, self.size)
+
+
 class _MultiScaleSpec(_Spec):
     """The description of a `MultiScale`."""
 
@@ -192,10 +204,10 @@ class _MultiScaleSpec(_Spec):
 
 _LEAF_UNION = _LEAF_SPECS["vector"] | _LEAF_SPECS["fsq"] | _LEAF_SPECS["lfq"] | _LEAF_SPECS["bsq"]
 AnySpec = Annotated[
-    _LEAF_UNION | _ResidualSpec | _ProductSpec | _ProjectedSpec | _ScaledSpec | _MultiScaleSpec,
+    _LEAF_UNION | _ResidualSpec | _ProductSpec | _ProjectedSpec | _ScaledSpec | _PooledSpec | _MultiScaleSpec,
     Field(discriminator="kind"),
 ]
-for _model in (_ResidualSpec, _ProductSpec, _ProjectedSpec, _ScaledSpec, _MultiScaleSpec):
+for _model in (_ResidualSpec, _ProductSpec, _ProjectedSpec, _ScaledSpec, _PooledSpec, _MultiScaleSpec):
     _model.model_rebuild()
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(AnySpec)
 
@@ -293,6 +305,9 @@ def _values(quantizer: Quantizer) -> dict[str, Any]:
         return {"kind": "projected", "inner": _values(quantizer.inner), **values}
     if kind is Scaled and isinstance(quantizer, Scaled):
         return {"kind": "scaled", "inner": _values(quantizer.inner), "scale": quantizer.scale}
+    if kind is Pooled and isinstance(quantizer, Pooled):
+        values = {"factor": quantizer.factor, "size": quantizer.size}
+        return {"kind": "pooled", "inner": _values(quantizer.inner), **values}
     if kind is MultiScale and isinstance(quantizer, MultiScale):
         values = {name: getattr(quantizer, name) for name in ("sizes", "blends", "blend", "seed")}
         return {"kind": "multiscale", "inner": _values(quantizer.inner), **values}
@@ -316,7 +331,9 @@ def _validated(values: Mapping[str, Any]) -> BaseModel:
 
 def _build(spec: Any) -> Quantizer:
     """The quantizer of a validated description."""
-    if isinstance(spec, _ResidualSpec | _ProductSpec | _ProjectedSpec | _ScaledSpec | _MultiScaleSpec):
+    if isinstance(
+        spec, _ResidualSpec | _ProductSpec | _ProjectedSpec | _ScaledSpec | _PooledSpec | _MultiScaleSpec
+    ):
         return spec.build()
     fields = {name: getattr(spec, name) for name in spec.model_fields_set if name != "kind"}
     arguments = {name: v.build() if isinstance(v, _BestSpec) else v for name, v in fields.items()}

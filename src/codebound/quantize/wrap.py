@@ -1,4 +1,4 @@
-"""Quantizers that map the vectors before and after another quantizer: `Projected`, `Scaled`."""
+"""Quantizers that map the vectors before and after another quantizer: `Projected`, `Scaled`, `Pooled`."""
 
 from __future__ import annotations
 
@@ -249,6 +249,41 @@ class Scaled(Wrapped):
 
     def extra_repr(self) -> str:
         return f"scale={self.scale}"
+
+
+class Pooled(Wrapped):
+    """A quantizer of means over neighbouring vectors, as a stage of lower resolution (SNAC: Siuzdak et al. 2024, §3.1).
+
+        z ── mean of each `factor` vectors ── inner ── each repeated `factor` times ── z_q
+
+    A vector outside is a row of vectors of `size`, one after the other: of a sequence `[b, T, size]` the groups
+    `z.unflatten(1, (-1, length)).flatten(-2)`, with `length` a multiple of `factor`. Inner losses are of the means.
+
+    Args:
+        inner: quantizer of the means of a group; `Product([quantizer] * count, share=True)` for `count` of them.
+        factor: how many vectors have a mean.
+        size: of one vector; `inner.dim` is a multiple of it.
+
+    Raises:
+        InputError: a factor under 1, or a size that does not divide `inner.dim`.
+    """
+
+    def __init__(self, inner: Quantizer, factor: int, size: int) -> None:
+        super().__init__(inner, inner.dim * factor)
+        if factor < 1 or size < 1 or inner.dim % size:
+            raise InputError(
+                f"factor must be at least 1 and size divide inner.dim={inner.dim}; got {factor} and {size}"
+            )
+        self.factor, self.size = factor, size
+
+    def _into(self, rows: Tensor) -> Tensor:
+        return rows.unflatten(1, (-1, self.factor, self.size)).mean(2).flatten(1)
+
+    def _back(self, rows: Tensor) -> Tensor:
+        return rows.unflatten(1, (-1, self.size)).repeat_interleave(self.factor, dim=1).flatten(1)
+
+    def extra_repr(self) -> str:
+        return f"factor={self.factor}, size={self.size}"
 
 
 class _Linear(torch.autograd.Function):

@@ -20,7 +20,7 @@ from codebound.quantize.revival import Never, Resample
 from codebound.quantize.scalar import FSQ
 from codebound.quantize.update import EMA, Frozen, Gradient
 from codebound.quantize.vector import VectorQuantizer
-from codebound.quantize.wrap import Projected
+from codebound.quantize.wrap import Pooled, Projected
 
 
 def vqvae2017(dim: int = 64, codebook_size: int = 512, *, ema: bool = False) -> VectorQuantizer:
@@ -123,27 +123,47 @@ def dac(dim: int = 1024, *, stages: int = 9, codebook_size: int = 1024, code_dim
     0.5 (§3.3); commitment 0.25 and codebook 1.0 by gradient (§4.1) as means over the 8 dimensions (authors' code), so
     an eighth of our sums. D = 1024 is the encoder's (§4.1). The start, N(0, I), is PyTorch's `Embedding`.
     """
-    return Residual(
-        [
-            Projected(
-                VectorQuantizer(
-                    code_dim,
-                    codebook_size,
-                    assign=Cosine(),
-                    update=Gradient(),
-                    revival=Never(),
-                    init=Normal(),
-                    loss_weights={"commitment": 0.25 / code_dim, "codebook": 1.0 / code_dim},
-                    seed=seed,
-                ),
-                dim,
-                seed=seed,
-            )
-            for seed in range(stages)
-        ],
-        depth_dropout=0.5,
-        estimator=None,
+    built = [_dac_stage(dim, codebook_size, code_dim, seed) for seed in range(stages)]
+    return Residual(built, depth_dropout=0.5, estimator=None)
+
+
+def _dac_stage(dim: int, codebook_size: int, code_dim: int, seed: int) -> Projected:
+    table = VectorQuantizer(
+        code_dim,
+        codebook_size,
+        assign=Cosine(),
+        update=Gradient(),
+        revival=Never(),
+        init=Normal(),
+        loss_weights={"commitment": 0.25 / code_dim, "codebook": 1.0 / code_dim},
+        seed=seed,
     )
+    return Projected(table, dim, seed=seed)
+
+
+def snac(
+    dim: int = 768, *, strides: Sequence[int] = (4, 2, 1), codebook_size: int = 4096, code_dim: int = 8
+) -> Residual:
+    """SNAC at 24 kHz (Siuzdak, Grötschla & Lanzendörfer 2024): residual stages of several temporal resolutions.
+
+    Each stage quantizes means over `strides` frames, by a codebook as DAC's: K = 4096 in 8 dimensions, found by cosine
+    similarity; D = 768 (authors' configuration; at 44.1 kHz D = 1024, strides 8, 4, 2, 1). Their training code is not
+    public: losses and start are DAC's.
+
+    A vector is what the coarsest stage sees at once, max(strides) frames: `z.unflatten(1, (-1, 4)).flatten(-2)` of
+    frames `[b, T, 768]`. Its indices are those of the stages in turn, 1 + 2 + 4 of them.
+
+    Raises:
+        InputError: strides that don't divide the first, the largest.
+    """
+    length = max(strides, default=0)
+    if not strides or any(stride < 1 or length % stride for stride in strides):
+        raise InputError(f"strides must be positive and divide the largest; got {list(strides)}")
+    stages = []
+    for seed, stride in enumerate(strides):
+        places = Product([_dac_stage(dim, codebook_size, code_dim, seed)] * (length // stride), share=True)
+        stages.append(Pooled(places, stride, dim) if stride > 1 else places)
+    return Residual(stages, estimator=None)
 
 
 def mimi(
