@@ -158,11 +158,15 @@ class MultiScale(Quantizer):
         return self._together(indices, z)
 
     def decode(
-        self, indices: Int64[Tensor, "*b q"], *, mask: Bool[Tensor, "*b"] | None = None
+        self,
+        indices: Int64[Tensor, "*b q"],
+        *,
+        mask: Bool[Tensor, "*b"] | None = None,
+        dtype: torch.dtype | None = None,
     ) -> Float[Tensor, "*b D"]:
         """The sum of all levels, or of the first where there are fewer indices."""
-        totals = self._totals(indices, mask)
-        z_q = totals[-1].movedim(1, -1).reshape(*indices.shape[:-1], self.dim)
+        total = self._totals(indices, mask)[-1].to(self.decoded_dtype(dtype))
+        z_q = total.movedim(1, -1).reshape(*indices.shape[:-1], self.dim)
         return z_q if mask is None else torch.where(mask.unsqueeze(-1), z_q, 0.0)
 
     def levels(self, indices: Int64[Tensor, "*b q"]) -> list[Int64[Tensor, "*b _h _w"]]:
@@ -182,9 +186,8 @@ class MultiScale(Quantizer):
         """
         seen = []
         for level, total in enumerate(self._totals(indices, None)[: len(self.sizes) - 1], start=1):
-            seen.append(
-                self._down(total, level).view(*indices.shape[:-1], *self.sizes[level], self.inner.dim)
-            )
+            shape = (*indices.shape[:-1], *self.sizes[level], self.inner.dim)
+            seen.append(self._down(total, level).view(shape).to(self.dtype))
         return seen
 
     @torch.no_grad()
@@ -259,7 +262,7 @@ class MultiScale(Quantizer):
     def _part(self, level: int, indices: Tensor, tokens: Tensor | None = None) -> Tensor:
         """What the codewords of `indices` [m, 1] add to the maps; no token where `tokens` [m] or the index says so."""
         tokens = (indices >= 0).squeeze(-1) if tokens is None else tokens
-        return self._up(level, self.inner.decode(indices, mask=tokens))
+        return self._up(level, self.inner.decode(indices, mask=tokens, dtype=torch.float32))
 
     def _totals(self, indices: Tensor, mask: Tensor | None) -> list[Tensor]:
         """The sum after each level that `indices` have, `[n, d, H, W]`."""
