@@ -47,6 +47,8 @@ def read(data: bytes, prior: Path | None = None) -> list[Grid]:
     sizes = sizes if flags & 1 else sizes * levels
     if flags & 2:
         source.varint(), source.varint()
+    if flags & 8:
+        source.take(source.varint()).decode()
     count = source.varint()
     covered, grids = data[: source.at], []
     arrays = {} if prior is None else safetensors((prior / "prior.safetensors").read_bytes())

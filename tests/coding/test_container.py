@@ -38,6 +38,23 @@ def test_what_is_packed_is_unpacked(container: Container) -> None:
     assert unpack(pack(container)) == container
 
 
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [("Display P3", "Display P3"), ("Ünïque\n☂", "Ünïque☂"), ("é" * 100, "é" * 63), ("\0\x1b", "")],
+)
+def test_the_name_of_a_profile(name: str, kept: str) -> None:
+    data = pack(PICTURE._replace(profile=name))
+    assert unpack(data) == PICTURE._replace(profile=kept)
+    assert (data == pack(PICTURE)) == (kept == "")
+
+
+@pytest.mark.parametrize("name", [b"\x1b[2J", b"\xff\xfe", b"", b"n" * 128])
+def test_a_name_that_is_no_text_is_refused(name: bytes) -> None:
+    before = SIGNATURE + bytes([1, 10]) + NO_MODEL + varint.write(1) + varint.write(8) + varint.write(4) * 2
+    with pytest.raises(DamagedFile, match="profile"):
+        unpack(before + varint.write(len(name)) + name + bytes(40))
+
+
 def test_golden_bytes() -> None:
     assert pack(PICTURE).hex() == (
         "894342440d0a1a0a" + "01" + "02" + b"12345678".hex() + "02" + "ff01" + "ac02" + "27" + "01"

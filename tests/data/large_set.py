@@ -45,7 +45,7 @@ def drawn_in_step(folder: Path, step: int) -> Path:
     from codebound.data.image_sets import step_random
     from codebound.data.images import image_names
 
-    names = image_names(folder)
+    names = image_names(folder).names
     train = np.random.default_rng(0).permutation(len(names))[HELD_OUT:]
     return folder / names[train[int(step_random(0, step).random((BATCH, 5))[3, 0] * len(train))]]
 

@@ -16,7 +16,8 @@ from PIL import Image
 from codebound.data.crops import LONG_SIDES, cut_crops, pyramid
 from codebound.data.image_sets import FixedPictures, LabelledPictures
 from codebound.data.image_sources import PictureRequest, open_images
-from codebound.data.images import Photograph, photographs, upright_pixels
+from codebound.data.images import Photograph, photographs
+from codebound.data.picture_reading import upright_pixels
 from codebound.errors import InputError
 
 SMALL = PictureRequest(crop=16, channels=3, held_out=32)

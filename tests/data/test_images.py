@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from codebound.data import images
+from codebound.data import images, picture_reading
 from codebound.data.images import (
     Photograph,
     cut_patches,
@@ -208,7 +208,7 @@ def test_bad_folders_and_images_are_named(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"image cut\.png can't be read"):
         load_image_folder(tmp_path)
     (tmp_path / "cut.png").unlink()
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    monkeypatch.setattr(picture_reading, "MAX_PIXELS", 1000)
     with pytest.raises(InputError, match=r"image whole\.png is too large"):
         load_image_folder(tmp_path)
 

@@ -18,8 +18,9 @@ from PIL import Image
 from codebound.data.crops import cut_crop, level_sizes, pyramid
 from codebound.data.image_sets import Crops, FixedPictures
 from codebound.data.image_sources import PictureRequest, open_images
-from codebound.data.images import PACK, image_names, opened_image, read_image
+from codebound.data.images import PACK, image_names, read_image
 from codebound.data.picture_files import FolderFiles, Parts
+from codebound.data.picture_reading import opened_image
 from codebound.data.picture_sets import divided_set, survey
 from codebound.data.shards import shard_paths
 from codebound.data.streamed_crops import StreamedCrops
@@ -135,7 +136,7 @@ def test_sets_in_memory_have_streams_too(folder: Path) -> None:
 
 
 def test_a_picture_that_cannot_be_read_is_named_once_and_replaced(folder: Path, tmp_path: Path) -> None:
-    for name in image_names(folder):
+    for name in image_names(folder).names:
         (tmp_path / Path(name).name).write_bytes((folder / name).read_bytes())
     (tmp_path / "3.png").write_bytes((folder / "b" / "3.png").read_bytes()[:300])  # its header is whole
     Image.fromarray(smooth(9, 90, 0)).save(tmp_path / "flat.png")
@@ -189,7 +190,7 @@ def test_what_cannot_be_read_by_is_refused(folder: Path, changes: dict[str, int]
 
 
 def test_the_digest_says_which_pictures_they_are(folder: Path, tmp_path: Path) -> None:
-    for name in image_names(folder):
+    for name in image_names(folder).names:
         (tmp_path / Path(name).name).write_bytes((folder / name).read_bytes())
     before = opened(tmp_path).digest
     os.utime(tmp_path / "4.png", (0, 0))
@@ -249,7 +250,7 @@ def test_hidden_files_and_folders_are_passed_over_and_names_sorted_by_their_part
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "folder.png").mkdir()
-    assert image_names(tmp_path) == ["B/6.PNG", "a.png", "b/1.png", "b-c/2.png"]
+    assert image_names(tmp_path).names == ["B/6.PNG", "a.png", "b/1.png", "b-c/2.png"]
 
 
 # Tar files.

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from codebound import files
 from codebound.cli.terminal import Cells, err, out, say_error
+from codebound.data.listing import Listing
 from codebound.errors import InputError
 
 STREAM = Path("-")  # stdin as a source, stdout as a goal
@@ -49,8 +50,8 @@ class Job(NamedTuple):
     asked: bool = False
 
 
-def inputs(sources: Iterable[Path], within: Callable[[Path], list[Path]]) -> Iterator[Input]:
-    """The files that are meant: those given, and in place of a folder what `within` finds there.
+def inputs(sources: Iterable[Path], within: Callable[[Path], Listing]) -> Iterator[Input]:
+    """The files that are meant: those given, and in place of a folder what `within` finds there; the rest is said.
 
     Raises:
         InputError: no such file, or stdin twice.
@@ -61,7 +62,10 @@ def inputs(sources: Iterable[Path], within: Callable[[Path], list[Path]]) -> Ite
         if streams > 1:
             raise InputError("FILE=- stands for stdin, which can be read once; got it twice")
         if os.path.isdir(source):
-            yield from (Input(path, path.relative_to(source), source) for path in within(source))
+            listing = within(source)
+            if said := listing.said():
+                err.print(escape(f"{source}: {said}"), highlight=False, soft_wrap=True)
+            yield from (Input(source / name, Path(name), source) for name in listing.names)
         elif source != STREAM and not os.path.exists(source):
             raise InputError(f"there is no file {source}")
         else:
@@ -70,7 +74,7 @@ def inputs(sources: Iterable[Path], within: Callable[[Path], list[Path]]) -> Ite
 
 def plan(
     sources: list[Path],
-    within: Callable[[Path], list[Path]],
+    within: Callable[[Path], Listing],
     target: Path | None,
     result: Callable[[Path], Path],
     remedy: str = "",

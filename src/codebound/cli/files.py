@@ -31,6 +31,7 @@ from codebound.cli.batch import (
     table,
 )
 from codebound.cli.terminal import AsJson, Cells, Force, out, plain
+from codebound.data.listing import Listing, files_below
 from codebound.errors import InputError
 
 SUFFIX = ".cbd"
@@ -58,10 +59,16 @@ def compress(
     keep_suffix: Annotated[
         bool, typer.Option("--keep-suffix", help="a.jpg to a.jpg.cbd, where there is an a.png, too.")
     ] = False,
+    background: Annotated[
+        str, typer.Option(help="What shows through where a picture is transparent: a name, or #rrggbb.")
+    ] = "white",
+    max_pixels: Annotated[
+        int, typer.Option(help="Height times width of the largest picture that is read.")
+    ] = 2**28,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Pictures to .cbd files. A file that exists is not replaced without --force, and an input never.
+    """Pictures to .cbd files, in sRGB. A file that exists is not replaced without --force, and an input never.
 
     [bold]Examples[/]
 
@@ -72,28 +79,33 @@ def compress(
       codebound compress - < photo.png > photo.cbd
     """
     from codebound import codec
-    from codebound.data.images import image_files
+    from codebound.data.colour import colour
+    from codebound.data.images import image_names
 
     def result(name: Path) -> Path:
         return name.with_name(name.name + SUFFIX) if keep_suffix else name.with_suffix(SUFFIX)
 
-    jobs = plan(sources, image_files, target, result, "" if keep_suffix else "--keep-suffix keeps both")
+    jobs = plan(sources, image_names, target, result, "" if keep_suffix else "--keep-suffix keeps both")
     outputs, chosen = Outputs((job.source for job in jobs), force), _model(model)
+    behind = colour(background)
 
     def one(job: Job) -> Row:
         outputs.check(job.goal)
         with opened(job.source) as stream:
-            data = codec.compress(stream, model=chosen, quality=quality, trade=trade, verify=not no_verify)
+            picture = codec.read_picture(stream, background=behind, max_pixels=max_pixels)
+        data = codec.compress(picture, model=chosen, quality=quality, trade=trade, verify=not no_verify)
         outputs.write(job.goal, data)
-        picture = codec.inspect(data).picture
-        assert picture is not None
-        pixels = picture.height * picture.width
+        height, width = picture.pixels.shape[:2]
+        changed = [f"from {picture.profile}"] * bool(picture.profile) + [
+            f"on {background}"
+        ] * picture.transparent
         return {
             "file": str(job.goal),
-            "width": picture.width,
-            "height": picture.height,
+            "width": width,
+            "height": height,
             "bytes": len(data),
-            "bits_per_pixel": round(8 * len(data) / pixels, 4),
+            "bits_per_pixel": round(8 * len(data) / (height * width), 4),
+            "colours": ", ".join(["grey" if picture.grey else "sRGB", *changed]),
         }
 
     each(jobs, one, "pictures", as_json)
@@ -203,6 +215,8 @@ def info(
     if report.picture is not None:
         kind = "grey" if report.picture.grey else "colour"
         shown.add_row("picture", f"{report.picture.width}×{report.picture.height}, {kind}")
+    if report.profile:
+        shown.add_row("colours", f"sRGB, from {escape(report.profile)}")
     shown.add_row("codebook sizes", ", ".join(map(str, report.codebook_sizes)))
     for number, grid in enumerate(report.grids):
         count = grid.height * grid.width * len(grid.modes)
@@ -263,11 +277,8 @@ def _model(folder: Path | None) -> Any:
     return codec.default_model() if folder is None else codec.load_model(folder)
 
 
-def _compressed(folder: Path) -> list[Path]:
-    paths = sorted(folder.rglob(f"*{SUFFIX}"))
-    if not paths:
-        raise InputError(f"folder {folder} holds no {SUFFIX} file")
-    return paths
+def _compressed(folder: Path) -> Listing:
+    return files_below(folder, (SUFFIX,), f"{SUFFIX} file")
 
 
 def _per_pixel(report: Any) -> str:

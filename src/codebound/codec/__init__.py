@@ -10,6 +10,7 @@ from codebound.codec.grids import (
     inspect,
 )
 from codebound.codec.model import Model, default_model, load_model
+from codebound.codec.picture_input import SourcePicture, read_picture
 from codebound.codec.pictures import compress, decompress, verify
 from codebound.coding.errors import CodecError, DamagedFile, UnsupportedFile, WrongModel
 
@@ -19,6 +20,7 @@ __all__ = [
     "Grid",
     "Model",
     "Report",
+    "SourcePicture",
     "UnsupportedFile",
     "WrongModel",
     "compress",
@@ -30,5 +32,6 @@ __all__ = [
     "default_model",
     "inspect",
     "load_model",
+    "read_picture",
     "verify",
 ]

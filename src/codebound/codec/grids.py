@@ -38,6 +38,7 @@ class Report(NamedTuple):
         bytes: the length of the file.
         overhead: of them, those beside the streams.
         grids: the segments.
+        profile: the colours that the picture was in before it was converted to sRGB; "" if they were sRGB's.
     """
 
     model: str
@@ -46,6 +47,7 @@ class Report(NamedTuple):
     bytes: int
     overhead: int
     grids: tuple[Grid, ...]
+    profile: str = ""
 
 
 def compress_indices(
@@ -159,7 +161,8 @@ def inspect(data: Data) -> Report:
     # What is left beside the streams is the file's own overhead.
     model = "" if contents.model == NO_MODEL else contents.model.hex()
     overhead = len(data) - sum(grid.bytes for grid in grids)
-    return Report(model, contents.codebook_sizes, contents.picture, len(data), overhead, grids)
+    sizes, picture = contents.codebook_sizes, contents.picture
+    return Report(model, sizes, picture, len(data), overhead, grids, contents.profile)
 
 
 def encode_grid(

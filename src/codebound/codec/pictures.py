@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import math
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64, UInt8
-from PIL import Image
 
 from codebound.codec import tiles
 from codebound.codec.grids import check_model, decode_grid, decompress_grids, encode_grid
 from codebound.codec.model import Model, default_model
-from codebound.codec.sources import Data, Readable, read_bytes
+from codebound.codec.picture_input import ImageLike, read_picture
+from codebound.codec.sources import Data, read_bytes
 from codebound.codec.tradeoff import TRADE, choose, codebooks
 from codebound.coding import container
 from codebound.coding.container import Container, Picture
 from codebound.coding.errors import CodecError, DamagedFile
-from codebound.data.images import opened_image, upright_pixels
-from codebound.errors import InputError
 
 Pixels = UInt8[np.ndarray, "h w *c"]
-ImageLike = str | Path | bytes | Readable | Image.Image | np.ndarray
 _LUMA = np.array([299, 587, 114], dtype=np.int64)  # ITU-R BT.601, as Pillow's "L"
 
 
@@ -38,8 +33,8 @@ def compress(
 
     Args:
         image: a file's path, its bytes, the file opened in binary mode, a Pillow image, or 8-bit pixels `[h, w]`,
-            `[h, w, 1]` or `[h, w, 3]`. Turned upright by its EXIF tag; transparency is dropped, 16-bit grey reduced
-            to 8 bits.
+            `[h, w, 1]` or `[h, w, 3]`; or what `read_picture` made of one, where its defaults are not wanted: a
+            white background for what is transparent, 2²⁸ pixels. A picture of equal channels is stored as grey.
         model: the default one if not given.
         quality: how many levels of a residual quantizer are written, from `model.qualities`; all by default.
         trade: how much bits count against errors where indices are chosen; see `choose_indices`.
@@ -54,7 +49,8 @@ def compress(
     levels = _levels(model, quality)
 
     # Pixels to indices, indices to bytes.
-    pixels, grey = read_pixels(image)
+    picture = read_picture(image)
+    pixels = picture.pixels
     indices = choose_indices(pixels, model, levels, trade)
     sizes = model.codebook_sizes[:levels]
     prior = model.prior.first(levels) if model.prior else None
@@ -64,7 +60,8 @@ def compress(
     if verify and not np.array_equal(decode_grid(segment, sizes, prior), indices):
         raise CodecError("the compressed picture did not decode to its indices: nothing was written")
     height, width = pixels.shape[:2]
-    return container.pack(Container(model.digest(), sizes, Picture(height, width, grey), (segment,)))
+    shown = Picture(height, width, picture.grey)
+    return container.pack(Container(model.digest(), sizes, shown, (segment,), picture.profile))
 
 
 def choose_indices(
@@ -170,60 +167,6 @@ def _indices(contents: Container, picture: Picture, model: Model) -> Int64[np.nd
             f"the file has a grid of {segment.height}x{segment.width} for {picture.height}x{picture.width} pixels"
         )
     return decode_grid(segment, contents.codebook_sizes, model.prior.first(levels) if model.prior else None)
-
-
-def read_pixels(image: ImageLike) -> tuple[UInt8[np.ndarray, "h w 3"], bool]:
-    """8-bit colour pixels of anything that `compress` takes, and whether the picture is grey.
-
-    Raises:
-        CodecError: as `compress`.
-    """
-    # An array is its own pixels.
-    if isinstance(image, np.ndarray):
-        return _from_array(image)
-
-    # Anything else is opened by Pillow, once: first its header, which says what it is, then its pixels.
-    source, name = _source(image)
-    try:
-        with opened_image(source, name) as opened:
-            frames, grey = getattr(opened, "n_frames", 1), opened.mode in ("1", "L", "LA", "I;16", "I;16B")
-            if frames > 1:
-                raise CodecError(f"image {name} has {frames} frames; one is accepted")
-            return upright_pixels(opened, name), grey
-    except CodecError:
-        raise
-    except InputError as error:
-        raise CodecError(str(error)) from None
-
-
-def _source(image: str | Path | bytes | Readable | Image.Image) -> tuple[str | Path | io.BytesIO, str]:
-    """What Pillow can open, and what a message calls it."""
-    # A path is opened by its name, bytes from memory.
-    if isinstance(image, str | Path):
-        return image, str(image)
-    if isinstance(image, bytes | Readable):
-        content = read_bytes(image)
-        return io.BytesIO(content), str(getattr(image, "name", f"of {len(content)} bytes"))
-
-    # A Pillow image goes through a lossless file, so that orientation and mode are treated as a file's are.
-    stream = io.BytesIO()
-    try:
-        image.save(stream, "PNG" if image.mode != "CMYK" else "TIFF", exif=image.getexif())
-    except (OSError, ValueError) as error:
-        raise CodecError(f"a Pillow image of mode {image.mode!r} can't be compressed: {error}") from None
-    stream.seek(0)
-    return stream, "in memory"
-
-
-def _from_array(image: np.ndarray) -> tuple[UInt8[np.ndarray, "h w 3"], bool]:
-    """Pixels given as an array, in three channels, and whether they were given in one."""
-    shape = image.shape if image.ndim == 3 else (*image.shape, 1)
-    if image.dtype != np.uint8 or len(shape) != 3 or shape[2] not in (1, 3) or 0 in shape:
-        raise CodecError(
-            f"image must be uint8 [h, w], [h, w, 1] or [h, w, 3]; got {image.dtype} {image.shape}"
-        )
-    grey = shape[2] == 1
-    return np.ascontiguousarray(np.broadcast_to(image.reshape(shape), (*shape[:2], 3))), grey
 
 
 def _shown(pixels: UInt8[np.ndarray, "h w c"], grey: bool) -> Pixels:

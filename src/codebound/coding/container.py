@@ -1,6 +1,6 @@
 """The container of a `.cbd` file: which model, which sizes, and per segment a stream with its checksums.
 
-    signature 8 · version 1 · flags 1 · model 8 · levels · sizes · [picture] · number of segments
+    signature 8 · version 1 · flags 1 · model 8 · levels · sizes · [picture] · [profile] · number of segments
     segment:  height · width · length · modes · CRC of indices 4 · CRC of bytes 4 · stream
 
 Numbers without a size are varints; docs/format.md describes every field. Reading allocates no more than the file is
@@ -28,8 +28,9 @@ CODEBOOK = 1 << 16  # the largest codebook
 LEVELS = 64
 SIDE = 1 << 24  # of a grid
 INDICES_PER_BYTE = 1024  # a stream has at least one byte for so many indices
-_UNEQUAL, _PICTURE, _GREY = 1, 2, 4  # flags
-_KNOWN = _UNEQUAL | _PICTURE | _GREY
+PROFILE = 127  # bytes of a colour profile's name
+_UNEQUAL, _PICTURE, _GREY, _PROFILE = 1, 2, 4, 8  # flags
+_KNOWN = _UNEQUAL | _PICTURE | _GREY | _PROFILE
 
 
 class Mode(enum.IntEnum):
@@ -60,12 +61,16 @@ class Segment(NamedTuple):
 
 
 class Container(NamedTuple):
-    """What a file holds. `model` is `NO_MODEL` where none is needed; `picture` None where the indices are all."""
+    """What a file holds. `model` is `NO_MODEL` where none is needed; `picture` None where the indices are all.
+
+    `profile` names the colours that the picture was in before it was converted to sRGB; "" if that was all the same.
+    """
 
     model: bytes
     codebook_sizes: tuple[int, ...]
     picture: Picture | None
     segments: tuple[Segment, ...]
+    profile: str = ""
 
 
 def checksum(indices: Int64[np.ndarray, "h w q"]) -> int:
@@ -97,8 +102,18 @@ def _header(container: Container) -> bytes:
         flags, stored = _UNEQUAL, sizes
     if picture is not None:
         flags, shown = flags | _PICTURE | _GREY * picture.grey, (picture.height, picture.width)
-    numbers = [len(sizes), *(size - 1 for size in stored), *shown, len(container.segments)]
-    return SIGNATURE + bytes([VERSION, flags]) + container.model + _varints(numbers)
+    numbers = [len(sizes), *(size - 1 for size in stored), *shown]
+    named = b""
+    if name := _cut(container.profile):
+        flags, named = flags | _PROFILE, _varints([len(name)]) + name
+    start = SIGNATURE + bytes([VERSION, flags]) + container.model
+    return start + _varints(numbers) + named + _varints([len(container.segments)])
+
+
+def _cut(profile: str) -> bytes:
+    """A name as printable UTF-8 of the length that a file holds."""
+    text = "".join(sign for sign in profile if sign.isprintable())
+    return text.encode()[:PROFILE].decode(errors="ignore").encode()
 
 
 def _segment_head(segment: Segment) -> bytes:
@@ -135,6 +150,7 @@ def unpack(data: bytes) -> Container:
     if flags & _PICTURE:
         height, width = (reader.number("picture size", 1, SIDE) for _ in range(2))
         picture = Picture(height, width, bool(flags & _GREY))
+    profile = _profile(reader) if flags & _PROFILE else ""
     count = reader.number("number of segments", 1, max(len(data), 1))
     running, segments = zlib.crc32(reader.data[: reader.at]), []
     for _ in range(count):
@@ -142,7 +158,16 @@ def unpack(data: bytes) -> Container:
         segments.append(segment)
     if reader.at != len(data):
         raise DamagedFile(f"the file goes on for {len(data) - reader.at} bytes after its end")
-    return Container(model, sizes if flags & _UNEQUAL else sizes * levels, picture, tuple(segments))
+    return Container(model, sizes if flags & _UNEQUAL else sizes * levels, picture, tuple(segments), profile)
+
+
+def _profile(reader: varint.Reader) -> str:
+    """The name of a colour profile."""
+    name = reader.take(reader.number("length of the profile's name", 1, PROFILE), "profile's name")
+    text = name.decode(errors="replace")
+    if _cut(text) != name:
+        raise DamagedFile("the file's name of a colour profile is no printable text")
+    return text
 
 
 def _segment(reader: varint.Reader, levels: int, running: int) -> tuple[Segment, int]:

@@ -11,7 +11,8 @@ from jaxtyping import Float64, UInt8
 from PIL import Image
 from torch import Tensor
 
-from codebound.data.images import Photograph, reduced_image
+from codebound.data.images import Photograph
+from codebound.data.picture_reading import reduced_image
 from codebound.errors import InputError
 
 LONG_SIDES = (128, 192, 256, 384, 512)  # pixels: the scales at which crops are cut

@@ -3,10 +3,7 @@
 import hashlib
 import io
 import json
-import os
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -14,16 +11,15 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64, UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from codebound.data.listing import Listing, files_below
+from codebound.data.picture_reading import SUFFIXES, opened_image, upright_pixels
 from codebound.errors import InputError
 
 Split = Literal["train", "held_out"]
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 PACK = Path(__file__).parent / "photos"
 WORKING_SIDE = 256  # pixels on the long side, about, at which patches are cut
-_ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # an EXIF tag, and its values that swap height and width
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
@@ -145,112 +141,24 @@ def image_files(path: str | Path) -> list[Path]:
 
     Raises `InputError` if the folder is missing or has no image.
     """
-    return [Path(path) / name for name in image_names(path)]
+    return [Path(path) / name for name in image_names(path).names]
 
 
-def image_names(path: str | Path) -> list[str]:
-    """Names of the image files below a folder, relative to it, with `/` between their parts, sorted.
-
-    A million of them take seconds.
+def image_names(path: str | Path) -> Listing:
+    """Names of the image files below a folder, and of what was passed over, as `files_below` has them.
 
     Raises `InputError` if the folder is missing or has no image.
     """
-    root = Path(path)
-    if not root.is_dir():
-        raise InputError(f"path is {str(root)!r}, which is not a folder; a folder of images is accepted")
-    names = []
-    for folder, inner, files in os.walk(root):
-        # What is hidden is neither listed nor walked through.
-        inner[:] = [name for name in inner if not name.startswith(".")]
-        prefix = "" if Path(folder) == root else Path(folder).relative_to(root).as_posix() + "/"
-        names += [
-            prefix + name
-            for name in files
-            if os.path.splitext(name)[1].lower() in SUFFIXES
-            and not name.startswith(".")
-            and os.path.isfile(os.path.join(folder, name))
-        ]
-    if not names:
-        raise InputError(f"folder {str(root)!r} holds no image; accepted: {', '.join(SUFFIXES)}")
-    return sorted(names, key=lambda name: name.split("/"))
+    return files_below(path, SUFFIXES, "image")
 
 
 def read_image(source: str | Path | io.BytesIO, name: str) -> Photograph:
-    """One image as 8-bit RGB: turned upright by its EXIF tag, alpha dropped, 16-bit grey reduced to 8 bits.
+    """One image as `upright_pixels` has it: upright, in 8-bit sRGB, on white where it is transparent.
 
     Raises `InputError`, naming the image, if it is damaged, too large, or has float or 32-bit pixels.
     """
     with opened_image(source, name) as image:
         return Photograph(name, upright_pixels(image, name))
-
-
-@contextmanager
-def opened_image(source: str | Path | io.BytesIO, name: str) -> Iterator[Image.Image]:
-    """An image of which the header is read and no pixel yet.
-
-    Raises `InputError`, naming the image, if it is damaged or too large, also where that shows only inside the block.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(source) as opened:
-                yield opened
-    except InputError:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InputError(f"image {name} is too large: {error}") from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise InputError(f"image {name} can't be read, it is damaged or not an image: {error}") from error
-
-
-def upright_pixels(image: Image.Image, name: str) -> UInt8[np.ndarray, "h w 3"]:
-    """The pixels of an opened image as `read_image` gives them."""
-    return _rgb(ImageOps.exif_transpose(image), name)
-
-
-def reduced_image(
-    image: Image.Image, name: str, size: tuple[int, int], channels: int
-) -> tuple[Image.Image, tuple[int, int]]:
-    """An opened image upright, at a scale from which one of `size` is cut or resized; and `size` turned along.
-
-    A JPEG that is more than twice as large is decoded at a half, a quarter or an eighth, by leaving out
-    frequencies: several times faster, and still at least twice `size`.
-
-    Args:
-        size: height and width as the file has them, before its EXIF tag turns it.
-        channels: 1 (grey) or 3 (colour).
-
-    Raises `InputError` as `read_image`.
-    """
-    height, width = size
-    image.draft(None, (2 * width, 2 * height))  # pyright: ignore[reportArgumentType]  None: the mode stays
-    picture = Image.fromarray(upright_pixels(image, name)).convert("RGB" if channels == 3 else "L")
-    turned = image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
-    return picture, (width, height) if turned else size
-
-
-def whole_image(image: Image.Image, name: str, long_side: int, channels: int) -> UInt8[np.ndarray, "h w c"]:
-    """An opened image upright in full, reduced so that neither side is longer than `long_side`; never enlarged.
-
-    Raises `InputError` as `read_image`.
-    """
-    own = max(image.height, image.width)
-    side = min(own, long_side)
-    target = (max(1, round(image.height * side / own)), max(1, round(image.width * side / own)))
-    picture, (height, width) = reduced_image(image, name, target, channels)
-    if picture.size != (width, height):
-        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
-    return np.array(picture).reshape(height, width, channels)
-
-
-def _rgb(image: Image.Image, name: str) -> UInt8[np.ndarray, "h w 3"]:
-    """8-bit colour pixels of any accepted mode."""
-    if image.mode in ("I", "F"):
-        raise InputError(f"image {name}: pixel mode {image.mode!r}; 8-bit colour, 8 or 16-bit grey accepted")
-    if image.mode.startswith("I;16"):
-        grey = np.round(np.asarray(image, dtype=np.float64) / 257).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    return np.array(image.convert("RGB"))
 
 
 def _pack_photograph(folder: Path, entry: dict[str, str]) -> Photograph:

@@ -15,7 +15,9 @@ import pyarrow
 from jaxtyping import Int64, UInt8
 from PIL import Image
 
-from codebound.data.images import image_names, opened_image
+from codebound.data.images import image_names
+from codebound.data.listing import warn_passed_over
+from codebound.data.picture_reading import opened_image
 
 SAMPLED = 64  # pictures whose content counts in the digest of a set
 
@@ -99,12 +101,14 @@ class FolderFiles(PictureFiles):
 
     @classmethod
     def below(cls, root: Path) -> FolderFiles:
-        """All image files below the folder.
+        """All image files below the folder; what was passed over is said in a warning.
 
         Raises:
             InputError: as `image_names`.
         """
-        return cls.named(root, image_names(root))
+        listing = image_names(root)
+        warn_passed_over(root, listing)
+        return cls.named(root, listing.names)
 
     def __len__(self) -> int:
         return len(self._names)

@@ -12,9 +12,10 @@ from jaxtyping import Int64
 
 from codebound.data.crops import Pyramid, level_sizes, pyramid
 from codebound.data.image_sets import Crops, FixedPictures, ImageSet, LabelledPictures
-from codebound.data.images import Photograph, upright_pixels
+from codebound.data.images import Photograph
 from codebound.data.labelled import labelled
 from codebound.data.picture_files import Parts, PictureFiles
+from codebound.data.picture_reading import upright_pixels
 from codebound.data.picture_request import PictureRequest
 from codebound.data.streamed_crops import StreamedCrops
 from codebound.errors import InputError

@@ -24,8 +24,8 @@ import pyarrow
 from jaxtyping import Int64
 from PIL import Image
 
-from codebound.data.images import SUFFIXES, opened_image
 from codebound.data.picture_files import PictureFiles
+from codebound.data.picture_reading import SUFFIXES, opened_image
 from codebound.errors import InputError
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")

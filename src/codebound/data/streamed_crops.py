@@ -17,8 +17,9 @@ from torch import Tensor
 from codebound.data.batch_stream import BatchStream, read_ahead
 from codebound.data.crops import HELD_OUT_SEED, Pyramid, cut_crop, level_sizes, pyramid
 from codebound.data.image_sets import EPOCH_OF_CROPS, LARGEST_WHOLE, ImageSet, step_random
-from codebound.data.images import Photograph, upright_pixels
+from codebound.data.images import Photograph
 from codebound.data.picture_files import Parts, PictureFiles
+from codebound.data.picture_reading import upright_pixels
 from codebound.data.picture_request import PictureRequest
 from codebound.errors import InputError
 

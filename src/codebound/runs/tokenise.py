@@ -19,8 +19,8 @@ from codebound import config
 from codebound.codec import tiles
 from codebound.codec.model import Model, load_model
 from codebound.data.image_sources import open_images
-from codebound.data.images import whole_image
 from codebound.data.picture_files import Parts, PictureFiles
+from codebound.data.picture_reading import whole_image
 from codebound.data.picture_request import PictureRequest
 from codebound.errors import InputError
 from codebound.files import replacing, write_text
