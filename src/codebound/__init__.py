@@ -4,20 +4,20 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from codebound.extras import on_demand
-from codebound.quantize import (
-    BSQ,
-    FSQ,
-    LFQ,
-    Product,
-    Projected,
-    Residual,
-    VectorQuantizer,
-    auto_update,
-    quantizers,
-)
 
 if TYPE_CHECKING:
-    from codebound.quantize import check_quantizer
+    from codebound.quantize import (
+        BSQ,
+        FSQ,
+        LFQ,
+        Product,
+        Projected,
+        Residual,
+        VectorQuantizer,
+        auto_update,
+        check_quantizer,
+        quantizers,
+    )
 
 __version__ = version("codebound")
 
@@ -35,4 +35,11 @@ __all__ = [
     "quantizers",
 ]
 
-__getattr__ = on_demand(__name__, {"check_quantizer": "codebound.quantize.contract"})
+# PyTorch takes seconds, which whoever looks into a file need not wait.
+__getattr__ = on_demand(
+    __name__,
+    {
+        **dict.fromkeys(__all__, "codebound.quantize"),
+        **{name: f"codebound.{name}" for name in ("errors", "quantize", "search")},
+    },
+)

@@ -54,12 +54,13 @@ def on_demand(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     """The `__getattr__` of a package: names whose modules are imported when one of them is first asked for.
 
     Args:
-        homes: the module of each name.
+        homes: the module of each name; a module of the package itself is its own.
     """
 
     def find(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(homes[name]), name)
+        module = import_module(homes[name])
+        return module if homes[name] == f"{package}.{name}" else getattr(module, name)
 
     return find

@@ -4,6 +4,8 @@ import io
 import json
 import os
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from calling import Call
 from PIL import Image
 
+import codebound
 from codebound import codec
 from codebound.files import replacing, write_bytes
 
@@ -233,3 +236,23 @@ def test_what_is_no_picture_is_in_the_json(call: Call, tmp_path: Path) -> None:
     (row,) = json.loads(found.stdout)
     assert row["file"].endswith("text.png")
     assert "can't be read" in row["refused"]
+
+
+def test_a_file_is_looked_into_without_pytorch(call: Call, photo: Path) -> None:
+    call("compress", photo)
+    code = (
+        "import sys; from codebound.cli import app; app(['info', sys.argv[1]], standalone_mode=False); "
+        "assert not {'torch', 'numpy', 'scipy', 'matplotlib'} & set(sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(photo.with_suffix(".cbd"))]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    assert "64×48" in found.stdout
+
+
+def test_names_of_the_package_are_there_when_they_are_asked_for() -> None:
+    code = "import codebound; codebound.VectorQuantizer; codebound.quantize.FSQ; codebound.search.nearest"
+    code += "; from codebound import *; BSQ; check_quantizer; from codebound import codec; codec.Model; codec.pictures"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        codebound.nothing  # noqa: B018

@@ -8,9 +8,8 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 from rich.markup import escape
 from rich.table import Table
@@ -34,9 +33,19 @@ from codebound.cli.terminal import AsJson, Cells, Force, out, plain
 from codebound.data.listing import Listing, files_below
 from codebound.errors import InputError
 
+if TYPE_CHECKING:
+    import numpy as np
+
 SUFFIX = ".cbd"
 ModelFolder = Annotated[
     Path | None, typer.Option("--model", help="A tokenizer's folder (default: the one in the package).")
+]
+
+MaxPixels = Annotated[
+    int,
+    typer.Option(
+        min=1, help="Height times width of the largest picture; of a file of indices an eighth as many."
+    ),
 ]
 
 
@@ -62,9 +71,7 @@ def compress(
     background: Annotated[
         str, typer.Option(help="What shows through where a picture is transparent: a name, or #rrggbb.")
     ] = "white",
-    max_pixels: Annotated[
-        int, typer.Option(help="Height times width of the largest picture that is read.")
-    ] = 2**28,
+    max_pixels: MaxPixels = 2**28,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -121,6 +128,7 @@ def decompress(
             "--exact", help="Decode in float64: the same pixels on any machine, 3 to 5 times slower."
         ),
     ] = False,
+    max_pixels: MaxPixels = 2**28,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -148,7 +156,7 @@ def decompress(
         if report.picture is None:
             goal = _grids_goal(job, len(report.grids))
             outputs.check(goal)
-            grids = codec.decompress_grids(data, prior=chosen.prior)
+            grids = codec.decompress_grids(data, prior=chosen.prior, max_pixels=max_pixels)
             outputs.write(goal, _grid_bytes(grids, goal))
             height, width = grids[0].shape[:2]
             return {"file": str(goal), "width": width, "height": height, "written as": f"{len(grids)} grids"}
@@ -156,7 +164,7 @@ def decompress(
         # A format that can't be written is refused before the work.
         form = picture_format(job.goal)
         outputs.check(job.goal)
-        pixels = codec.decompress(data, model=chosen, exact=exact)
+        pixels = codec.decompress(data, model=chosen, exact=exact, max_pixels=max_pixels)
         outputs.write(job.goal, encode_picture(pixels, form))
         height, width = pixels.shape[:2]
         return {"file": str(job.goal), "width": width, "height": height, "written as": form.said}
@@ -182,6 +190,8 @@ def _grids_goal(job: Job, grids: int) -> Path:
 
 def _grid_bytes(grids: list[np.ndarray], goal: Path) -> bytes:
     """One grid as .npy, several or what is called so as .npz."""
+    import numpy as np
+
     stream = io.BytesIO()
     if len(grids) == 1 and goal.suffix.lower() != ".npz":
         np.save(stream, grids[0])
@@ -229,7 +239,9 @@ def info(
     out.print(shown)
 
 
-def verify(sources: Sources, model: ModelFolder = None, as_json: AsJson = False) -> None:
+def verify(
+    sources: Sources, model: ModelFolder = None, max_pixels: MaxPixels = 2**28, as_json: AsJson = False
+) -> None:
     """Check .cbd files to the last index; exit code 2 if one is damaged.
 
     [bold]Example[/]
@@ -242,7 +254,7 @@ def verify(sources: Sources, model: ModelFolder = None, as_json: AsJson = False)
     jobs = [Job(found.path) for found in inputs(sources, _compressed)]
 
     def one(job: Job) -> Row:
-        counted = codec.verify(read(job.source), model=chosen)
+        counted = codec.verify(read(job.source), model=chosen, max_pixels=max_pixels)
         return {"file": str(job.source), "indices": counted, "verdict": "right"}
 
     each(jobs, one, "files", as_json)

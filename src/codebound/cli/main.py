@@ -9,15 +9,17 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 from codebound import __version__
 from codebound.cli import files, studies, tokenise, training
 from codebound.cli.terminal import AsJson, group, out, plain
 from codebound.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 app = group("Vector quantization where every number stands next to its limit.")
 limits_app = group("How well can any codebook do? Bounds for a Gaussian, or for your own vectors.")
@@ -100,6 +102,8 @@ def limits_data(
 
 
 def _spectrum(dim: int | None, spectrum: str | None, covariance: Path | None) -> np.ndarray:
+    import numpy as np
+
     from codebound.limits.compute import load_covariance
     from codebound.theory import gaussian
 

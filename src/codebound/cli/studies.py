@@ -10,19 +10,20 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from codebound import config
 from codebound.cli.batch import Outputs
 from codebound.cli.terminal import AsJson, Backend, Force, Jobs, Sets, group, out, plain, run_study, say_where
 from codebound.errors import InputError
-from codebound.runs.folder import read_study
 from codebound.studies import registry
 from codebound.studies.framework.entry import Entry
+
+if TYPE_CHECKING:
+    from codebound.config import Settings
 
 app = group("Questions answered by experiments: cells, seeds, claims, verdicts, a report.")
 
@@ -69,6 +70,7 @@ def command(entry: Entry) -> Callable[..., None]:
 
 def show(folder: Path, as_json: bool, again: bool = False) -> None:
     """Print what a run says, its page written anew where it or the code has changed, or always if `again`."""
+    from codebound.runs.folder import read_study
     from codebound.studies.framework import report, results
 
     study = registry.declaration(registry.entry_of(read_study(folder)["study"]))
@@ -98,6 +100,8 @@ def report_again(
 
       codebound study report runs/init
     """
+    from codebound.runs.folder import read_study
+
     name = read_study(folder)["study"]
     if name == "train":
         from codebound.cli import training
@@ -121,6 +125,7 @@ def list_claims(
     """
     from codebound.reporting.claims_list import StudyLedger, markdown
     from codebound.reporting.formatting import count_text
+    from codebound.runs.folder import read_study
     from codebound.studies.framework import results
 
     outputs = Outputs((), force)
@@ -181,6 +186,8 @@ def show_config(
 
       codebound study show-config init --set steps=100
     """
+    from codebound import config
+
     entry = registry.entry_of(name)
     chosen = [preset for preset, given in (("quick", quick), ("full", full)) if given]
     settings = registry.declaration(entry).configure(chosen, {}, sets or [])
@@ -188,10 +195,10 @@ def show_config(
     plain(json.dumps(as_dictionary, indent=2) if as_json else config.to_yaml(settings).rstrip())
 
 
-def _run(study: Any, settings: config.Settings, folder: Path, jobs: int, backend: str) -> None:
+def _run(study: Any, settings: Settings, folder: Path, jobs: int, backend: str) -> None:
     from codebound.studies.framework.run import run
 
-    def cells(place: Path, chosen: config.Settings, **how: Any) -> None:
+    def cells(place: Path, chosen: Settings, **how: Any) -> None:
         run(study, place, chosen, **how)
 
     run_study(cells, study.unit, folder, settings, jobs, backend)

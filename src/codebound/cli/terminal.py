@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import typer.core
@@ -22,8 +22,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from codebound import config
 from codebound.errors import InputError
+
+if TYPE_CHECKING:
+    from codebound.config import Settings
 
 # Tables need 100 columns; a pipe or a file has no width of its own.
 out = Console() if sys.stdout.isatty() else Console(width=120)
@@ -90,7 +92,7 @@ def say_where(page: Path) -> None:
 
 
 def run_study(
-    run: Callable[..., None], unit: str, folder: Path, settings: config.Settings, jobs: int, backend: str
+    run: Callable[..., None], unit: str, folder: Path, settings: Settings, jobs: int, backend: str
 ) -> None:
     """A study's cells with a progress bar; Ctrl-C says how to go on."""
     try:

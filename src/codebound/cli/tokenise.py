@@ -10,7 +10,6 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from codebound import config
 from codebound.cli.terminal import AsJson, Backend, Cells, Jobs, err, out, plain
 
 
@@ -47,6 +46,7 @@ def tokenize(
 
       codebound tokenize runs/ba_test --data photos --out runs/ba_test-tokens --jobs 2
     """
+    from codebound import config
     from codebound.runs import tokenise as core
 
     values = {"data": data, "long_side": long_side, "shard_size": shard_size}

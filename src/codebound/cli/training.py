@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from codebound import config, progress
+from codebound import progress
 from codebound.cli.batch import Outputs
 from codebound.cli.terminal import (
     AsJson,
@@ -230,6 +230,8 @@ def _settings(
     Raises:
         InputError: --epochs and --steps, which say the same thing.
     """
+    from codebound import config
+
     # Either says how long to train: the one that is given counts, not the other one in the file.
     if {"epochs", "steps"} <= options.keys():
         raise InputError(f"give --epochs {options['epochs']} or --steps {options['steps']}, not both")

@@ -1,18 +1,16 @@
 """Compressed files: pictures and grids of indices to bytes and back, the indices exactly, on any machine."""
 
-from codebound.codec.grids import (
-    Grid,
-    Report,
-    compress_grids,
-    compress_indices,
-    decompress_grids,
-    decompress_indices,
-    inspect,
-)
-from codebound.codec.model import Model, default_model, load_model
-from codebound.codec.picture_input import SourcePicture, read_picture
-from codebound.codec.pictures import compress, decompress, verify
+from typing import TYPE_CHECKING
+
+from codebound.codec.inspection import Grid, Report, inspect
 from codebound.coding.errors import CodecError, DamagedFile, UnsupportedFile, WrongModel
+from codebound.extras import on_demand
+
+if TYPE_CHECKING:
+    from codebound.codec.grids import compress_grids, compress_indices, decompress_grids, decompress_indices
+    from codebound.codec.model import Model, default_model, load_model
+    from codebound.codec.picture_input import SourcePicture, read_picture
+    from codebound.codec.pictures import compress, decompress, verify
 
 __all__ = [
     "CodecError",
@@ -35,3 +33,15 @@ __all__ = [
     "read_picture",
     "verify",
 ]
+
+# What codes and decodes needs PyTorch, which takes seconds: it is imported when it is asked for.
+_HOMES = {
+    "grids": ("compress_grids", "compress_indices", "decompress_grids", "decompress_indices"),
+    "model": ("Model", "default_model", "load_model"),
+    "picture_input": ("SourcePicture", "read_picture"),
+    "pictures": ("compress", "decompress", "verify"),
+}
+__getattr__ = on_demand(
+    __name__,
+    {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in (module, *names)},
+)

@@ -2,52 +2,22 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int, Int64
 
 from codebound.codec import streams
+from codebound.codec.bounds import check_work, in_memory
 from codebound.codec.sources import Data, read_bytes
 from codebound.coding import container
-from codebound.coding.container import CODEBOOK, HASH, LEVELS, NO_MODEL, Container, Mode, Picture, Segment
+from codebound.coding.container import CODEBOOK, HASH, LEVELS, NO_MODEL, Container, Mode, Segment
 from codebound.coding.errors import CodecError, DamagedFile, WrongModel
 from codebound.priors.field import Field
 from codebound.priors.grid_prior import GridPrior
 
 MODES = tuple(Mode)
-
-
-class Grid(NamedTuple):
-    """One segment of a file: its size, the bytes of its stream, and how each level is coded."""
-
-    height: int
-    width: int
-    bytes: int
-    modes: tuple[str, ...]
-
-
-class Report(NamedTuple):
-    """What is in a file.
-
-    Attributes:
-        model: the model's hash in hexadecimal digits; "" for none.
-        codebook_sizes: K of each level.
-        picture: size and kind of the picture that was compressed; None for a file of indices.
-        bytes: the length of the file.
-        overhead: of them, those beside the streams.
-        grids: the segments.
-        profile: the colours that the picture was in before it was converted to sRGB; "" if they were sRGB's.
-    """
-
-    model: str
-    codebook_sizes: tuple[int, ...]
-    picture: Picture | None
-    bytes: int
-    overhead: int
-    grids: tuple[Grid, ...]
-    profile: str = ""
 
 
 def compress_indices(
@@ -97,7 +67,7 @@ def compress_grids(
     data = container.pack(Container(model, sizes, None, segments))
 
     # What was written must decode to what was given.
-    if verify and not _equal(decompress_grids(data, prior=prior), checked):
+    if verify and not _equal(_decoded(container.unpack(data), prior), checked):
         raise CodecError("the compressed indices did not decode to what they were: nothing was written")
     return data
 
@@ -106,7 +76,9 @@ def _equal(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> bool:
     return len(one) == len(other) and all(map(np.array_equal, one, other))
 
 
-def decompress_indices(data: Data, *, prior: GridPrior | None = None) -> Int64[np.ndarray, "h w q"]:
+def decompress_indices(
+    data: Data, *, prior: GridPrior | None = None, max_pixels: int | None = None
+) -> Int64[np.ndarray, "h w q"]:
     """The indices in a file of one grid.
 
     Raises:
@@ -115,54 +87,37 @@ def decompress_indices(data: Data, *, prior: GridPrior | None = None) -> Int64[n
     contents = container.unpack(read_bytes(data))
     if len(contents.segments) != 1:
         raise CodecError(f"the file holds {len(contents.segments)} grids: decompress_grids reads them")
+    check_work(contents, max_pixels)
     return _decoded(contents, prior)[0]
 
 
-def decompress_grids(data: Data, *, prior: GridPrior | None = None) -> list[Int64[np.ndarray, "_ _ q"]]:
+def decompress_grids(
+    data: Data, *, prior: GridPrior | None = None, max_pixels: int | None = None
+) -> list[Int64[np.ndarray, "_ _ q"]]:
     """The indices of every grid in a file.
 
     Args:
         data: the file's bytes, or the file opened for reading in binary mode.
+        max_pixels: bounds what is decoded, by what it takes: 8 pixels are worth an index, 1,024 a diagonal of them.
+            2²⁸ if not given.
 
     Raises:
+        CodecError: the file would take more than `max_pixels`, or more memory than there is.
         DamagedFile: the file is not as it was written.
         UnsupportedFile: it is of another version.
         WrongModel: it was written with another prior.
     """
-    return _decoded(container.unpack(read_bytes(data)), prior)
+    contents = container.unpack(read_bytes(data))
+    check_work(contents, max_pixels)
+    return _decoded(contents, prior)
 
 
 def _decoded(contents: Container, prior: GridPrior | None) -> list[Int64[np.ndarray, "_ _ q"]]:
     """The grids of a file, once it is known that it was written with this prior or without one."""
     check_model(contents, NO_MODEL if prior is None else model_hash(prior))
     needed = prior if contents.model != NO_MODEL else None
-    return [decode_grid(segment, contents.codebook_sizes, needed) for segment in contents.segments]
-
-
-def inspect(data: Data) -> Report:
-    """What is in a file, without decoding it; its checksums of bytes are checked.
-
-    Raises:
-        DamagedFile, UnsupportedFile: as `decompress_indices`.
-    """
-    # Header and checksums are read, streams are not.
-    data = read_bytes(data)
-    contents = container.unpack(data)
-    grids = tuple(
-        Grid(
-            segment.height,
-            segment.width,
-            len(segment.stream),
-            tuple(mode.name.lower() for mode in segment.modes),
-        )
-        for segment in contents.segments
-    )
-
-    # What is left beside the streams is the file's own overhead.
-    model = "" if contents.model == NO_MODEL else contents.model.hex()
-    overhead = len(data) - sum(grid.bytes for grid in grids)
-    sizes, picture = contents.codebook_sizes, contents.picture
-    return Report(model, sizes, picture, len(data), overhead, grids, contents.profile)
+    with in_memory("the file"):
+        return [decode_grid(segment, contents.codebook_sizes, needed) for segment in contents.segments]
 
 
 def encode_grid(
@@ -186,7 +141,7 @@ def encode_grid(
     # The levels as one stream, and a checksum of the indices by which a decoder knows them.
     field = Field(indices, codebook_sizes)
     coded = streams.encode_levels(field, prior, modes)
-    return Segment(field.height, field.width, coded.modes, coded.stream, container.checksum(indices))
+    return Segment(field.height, field.width, coded.modes, coded.stream, _checksum(indices))
 
 
 def decode_grid(
@@ -209,9 +164,14 @@ def decode_grid(
     field = Field(start, codebook_sizes)
     streams.decode_levels(segment.stream, segment.modes, field, prior)
     indices = field.indices()
-    if container.checksum(indices) != segment.checksum:
+    if _checksum(indices) != segment.checksum:
         raise DamagedFile("the file is damaged, or was written by another implementation: its indices differ")
     return indices
+
+
+def _checksum(indices: Int64[np.ndarray, "h w q"]) -> int:
+    """CRC-32 of the indices as little-endian 16-bit numbers, level by level, each row by row."""
+    return zlib.crc32(np.ascontiguousarray(indices.transpose(2, 0, 1)).astype("<u2").tobytes())
 
 
 def model_hash(prior: GridPrior) -> bytes:

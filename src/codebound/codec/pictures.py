@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from codebound.codec import tiles
+from codebound.codec.bounds import check_work, in_memory
 from codebound.codec.grids import check_model, decode_grid, decompress_grids, encode_grid
 from codebound.codec.model import Model, default_model
-from codebound.codec.picture_input import ImageLike, read_picture
+from codebound.codec.picture_input import ImageLike, SourcePicture, read_picture
 from codebound.codec.sources import Data, read_bytes
 from codebound.codec.tradeoff import TRADE, choose, codebooks
 from codebound.coding import container
@@ -48,8 +49,17 @@ def compress(
     model = model or default_model()
     levels = _levels(model, quality)
 
-    # Pixels to indices, indices to bytes.
+    # Its pixels, and the file of them.
     picture = read_picture(image)
+    with in_memory("the picture"):
+        return _compressed(picture, model, levels, trade, verify)
+
+
+def _compressed(
+    picture: SourcePicture, model: Model, levels: int, trade: float | None, verify: bool
+) -> bytes:
+    """The file of a picture with so many levels."""
+    # Pixels to indices, indices to bytes.
     pixels = picture.pixels
     indices = choose_indices(pixels, model, levels, trade)
     sizes = model.codebook_sizes[:levels]
@@ -112,26 +122,33 @@ def _check_finite(finite: bool | np.bool_) -> None:
         raise CodecError("the tokenizer's latents of this picture are not finite: its weights can't be right")
 
 
-def decompress(data: Data, *, model: Model | None = None, exact: bool = False) -> Pixels:
+def decompress(
+    data: Data, *, model: Model | None = None, exact: bool = False, max_pixels: int | None = None
+) -> Pixels:
     """The picture in a file, given as bytes or opened in binary mode: 8-bit pixels `[h, w, 3]`, of a grey one `[h, w]`.
 
     The indices are exact on any machine. The decoder's rounding is not: pixels may differ by 1 between machines
     unless `exact` asks for a decoder in float64 (three to five times slower).
 
+    Args:
+        max_pixels: height times width of the largest picture that is decoded; 2²⁸ if not given.
+
     Raises:
         DamagedFile: the file is not as it was written.
         UnsupportedFile: it is of another version.
         WrongModel: it was written with another model.
-        CodecError: it holds no picture.
+        CodecError: it holds no picture, or a larger one, or takes more memory than there is.
     """
     model = model or default_model()
     contents, picture = _unpacked(read_bytes(data))
-    indices = _indices(contents, picture, model)
-    tokenizer = (model.exact() if exact else model).tokenizer
-    return _shown(tiles.decode(tokenizer, indices, (picture.height, picture.width)), picture.grey)
+    check_work(contents, max_pixels)
+    with in_memory("the picture"):
+        indices = _indices(contents, picture, model)
+        tokenizer = (model.exact() if exact else model).tokenizer
+        return _shown(tiles.decode(tokenizer, indices, (picture.height, picture.width)), picture.grey)
 
 
-def verify(data: Data, *, model: Model | None = None) -> int:
+def verify(data: Data, *, model: Model | None = None, max_pixels: int | None = None) -> int:
     """How many indices a file holds, after each of them was decoded and found right.
 
     Raises:
@@ -139,8 +156,11 @@ def verify(data: Data, *, model: Model | None = None) -> int:
     """
     model, data = model or default_model(), read_bytes(data)
     if container.unpack(data).picture is None:
-        return sum(grid.size for grid in decompress_grids(data, prior=model.prior))
-    return _indices(*_unpacked(data), model).size
+        return sum(grid.size for grid in decompress_grids(data, prior=model.prior, max_pixels=max_pixels))
+    contents, picture = _unpacked(data)
+    check_work(contents, max_pixels)
+    with in_memory("the picture"):
+        return _indices(contents, picture, model).size
 
 
 def _unpacked(data: bytes) -> tuple[Container, Picture]:

@@ -14,9 +14,6 @@ import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-from jaxtyping import Int64
-
 from codebound.coding import varint
 from codebound.coding.errors import DamagedFile, UnsupportedFile
 
@@ -71,11 +68,6 @@ class Container(NamedTuple):
     picture: Picture | None
     segments: tuple[Segment, ...]
     profile: str = ""
-
-
-def checksum(indices: Int64[np.ndarray, "h w q"]) -> int:
-    """CRC-32 of the indices as little-endian 16-bit numbers, level by level, each row by row."""
-    return zlib.crc32(np.ascontiguousarray(indices.transpose(2, 0, 1)).astype("<u2").tobytes())
 
 
 def least_bytes(height: int, width: int, levels: int) -> int:
