@@ -126,7 +126,8 @@ def test_a_folder_with_what_folders_hold(tmp_path: Path) -> None:
         warnings.simplefilter("always")
         found = open_images(f"folder:{tmp_path}", SMALL)
     messages = [str(w.message) for w in said]
-    assert len(messages) == 2
+    assert len(messages) == 3
+    assert messages[0].endswith("passed over: notes.txt")
     assert any("corrupt.jpg" in m and "left out" in m for m in messages)
     assert any("tiny.png" in m and "smaller than the crops" in m for m in messages)
     assert len(found.pyramids) + len(found.whole) == 10
