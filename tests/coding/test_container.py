@@ -159,10 +159,10 @@ def test_hostile_headers_are_refused_at_once_and_in_little_memory() -> None:
     assert len(cases) >= 50
     for data in cases:
         tracemalloc.start()
-        start = time.perf_counter()
+        start = time.process_time()
         with pytest.raises(CodecError):
             unpack(data)
-        seconds, (_, peak) = time.perf_counter() - start, tracemalloc.get_traced_memory()
+        seconds, (_, peak) = time.process_time() - start, tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert seconds < 0.05, data.hex()
         assert peak < 16e6, data.hex()
@@ -171,6 +171,6 @@ def test_hostile_headers_are_refused_at_once_and_in_little_memory() -> None:
 def test_many_segments_are_read_in_linear_time() -> None:
     segment = Segment(1, 1, (Mode.RAW,), b"x", 0)
     data = pack(Container(NO_MODEL, (2,), None, (segment,) * 5_000))
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(unpack(data).segments) == 5_000
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
