@@ -22,6 +22,7 @@ from codebound.quantize import (
     save,
     to_spec,
 )
+from codebound.quantize.reminder import PATIENCE
 
 SIZES, D, K = (1, 2, 3, 4, 6), 5, 24
 
@@ -170,6 +171,30 @@ def test_it_is_saved_with_its_convolutions(tmp_path) -> None:
     again = load(tmp_path / "q.safetensors")
     z = flat(features())
     assert torch.equal(again(z).z_q, quantizer.eval()(z).z_q)
+
+
+def test_a_forward_counts_once_for_who_forgets_the_update(recwarn: pytest.WarningsRecorder) -> None:
+    quantizer = MultiScale(VectorQuantizer(2, 8), [1, 2, 3]).train()
+    quantizer.init_(draw(64, 18))
+    for _ in range(PATIENCE - 1):
+        quantizer(draw(2, 18))
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match="without update_"):
+        quantizer(draw(2, 18))
+
+
+def test_its_codebook_is_changed_from_outside_like_any_other() -> None:
+    quantizer = made(update=EMA(0.9)).train()
+    before = quantizer.codewords().clone()
+    quantizer.resize_(K + 8)
+    assert quantizer.codebook_sizes == (K + 8,) * 66
+    assert torch.equal(quantizer.codewords()[:K], before)
+    z = flat(features(16))
+    assert quantizer.update_(quantizer(z)).tokens == 16
+    quantizer.freeze_()
+    held = quantizer.codewords().clone()
+    quantizer.update_(quantizer(z))
+    assert torch.equal(quantizer.codewords(), held)
 
 
 @pytest.mark.parametrize(

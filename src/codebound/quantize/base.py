@@ -160,7 +160,8 @@ class Quantizer(Surgery, ABC):
 
     def check_input(self, z: Tensor, mask: Tensor | None) -> None:
         """Refuse what can't be quantized, by name."""
-        if not isinstance(z, Tensor) or not isinstance(mask, Tensor | None):
+        # (Dynamo of PyTorch 2.9 does not know a union with None.)
+        if not isinstance(z, Tensor) or not (mask is None or isinstance(mask, Tensor)):
             raise InputError(f"z and mask must be tensors; got {type(z).__name__} and {type(mask).__name__}")
         if z.ndim < 1 or z.shape[-1] != self.dim:
             raise InputError(f"z must have shape [*, {self.dim}] (dim={self.dim}); got {list(z.shape)}")

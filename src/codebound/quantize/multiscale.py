@@ -13,16 +13,18 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from codebound.errors import InputError
-from codebound.quantize.base import CodeStats, Quantized, Quantizer, UpdateReport, token_rows
-from codebound.quantize.compose import codebook_parameters, nothing, present
+from codebound.quantize.base import CodeStats, Quantized, UpdateReport, token_rows
+from codebound.quantize.compose import nothing, present
 from codebound.quantize.estimator import StraightThrough
+from codebound.quantize.sharding import whole
+from codebound.quantize.update import Frozen
 from codebound.quantize.vector import LONGEST, VectorQuantizer
-from codebound.quantize.wrap import linear
+from codebound.quantize.wrap import Around, linear
 
 Size = tuple[int, int]  # height and width of a level, in tokens
 
 
-class MultiScale(Quantizer):
+class MultiScale(Around):
     """Each level quantizes what the coarser ones left of a feature map (VAR: Tian et al. 2024, §3.2, alg. 1 and 2).
 
         r ← f;  for each level (h, w):  i ← nearest(down(r));  p ← φ(up(c_i));  r ← r − p;  z_q = Σ p
@@ -54,6 +56,7 @@ class MultiScale(Quantizer):
         InputError: no levels, levels that are not below the last, or a value out of its range.
     """
 
+    inner: VectorQuantizer
     weights: Tensor  # [blends, d, 9 d]
     biases: Tensor  # [blends, d]
 
@@ -67,7 +70,6 @@ class MultiScale(Quantizer):
         seed: int = 0,
     ) -> None:
         # The codebook's own estimator would have no part in the sum.
-        super().__init__()
         if not isinstance(inner, VectorQuantizer):
             raise InputError(f"inner must be a VectorQuantizer; got {type(inner).__name__}")
         if not isinstance(inner.estimator, StraightThrough):
@@ -86,10 +88,8 @@ class MultiScale(Quantizer):
             raise InputError(f"blends must not be negative and blend in [0, 1]; got {blends} and {blend}")
 
         # The arguments by their own names: a description is read off them.
-        self.inner, self.sizes = inner, pairs
-        self.blends, self.blend, self.seed = blends, float(blend), seed
-        self.dim = height * width * inner.dim
-        self.codebook_sizes = inner.codebook_sizes * sum(h * w for h, w in pairs)
+        super().__init__(inner, height * width * inner.dim)
+        self.sizes, self.blends, self.blend, self.seed = pairs, blends, float(blend), seed
         self._places = _shared_places(len(pairs), blends) if blends else ()
 
         # φ begins as `nn.Conv2d` does, U(±1/√inputs); a row of the weights sees d channels of 3×3 places.
@@ -99,13 +99,14 @@ class MultiScale(Quantizer):
             self.register_parameter(name, nn.Parameter(values) if blends else None)
 
     @property
+    def codebook_sizes(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The codebook's, for the tokens of all levels."""
+        return self.inner.codebook_sizes * sum(h * w for h, w in self.sizes)
+
+    @property
     def loss_weights(self) -> dict[str, float]:
         """The codebook's: of `commitment` and `codebook`."""
         return self.inner.loss_weights
-
-    def codebook_parameters(self) -> list[nn.Parameter]:
-        """What an optimizer moves in the codebook (not the convolutions)."""
-        return codebook_parameters(self)
 
     def forward(
         self,
@@ -126,11 +127,16 @@ class MultiScale(Quantizer):
             errors: dict[str, list[Tensor]] = {"commitment": [], "codebook": []}
             for level, (h, w) in enumerate(self.sizes):
                 tokens = valid.repeat_interleave(h * w)
-                results.append(self.inner(self._down(rest, level), mask=tokens, generator=generator))
+                with torch.no_grad():  # the choice has no gradient, and the codewords get theirs from the sum
+                    results.append(self.inner(self._down(rest, level), mask=tokens, generator=generator))
                 part = self._part(level, results[-1].indices)
                 rest, total = rest - part.detach(), total + part
                 errors["commitment"].append(self._error(maps, total.detach(), valid))
                 errors["codebook"].append(self._error(maps.detach(), total, valid))
+
+            # All levels are one training forward of the codebook.
+            if self.training and not isinstance(self.inner.update, Frozen):
+                self.inner.reminder.passed(self.inner.codebook, self.inner._idle)
 
             # The sum, and past it the gradient, unchanged.
             z_q = total.detach().movedim(1, -1).reshape(rows.shape).to(rows) + (rows - rows.detach())
@@ -254,7 +260,7 @@ class MultiScale(Quantizer):
 
         # φ as a map of neighbourhoods: its every bit does not depend on how many maps come along.
         place = self._places[level]
-        weight, bias = self.weights[place].to(maps), self.biases[place].to(maps)
+        weight, bias = (whole(stack)[place].to(maps) for stack in (self.weights, self.biases))
         around = F.unfold(maps, 3, padding=1).movedim(1, -1).reshape(count * height * width, 9 * d)
         mixed = linear(around, weight, bias).view(count, height, width, d).movedim(-1, 1)
         return (1 - self.blend) * maps + self.blend * mixed

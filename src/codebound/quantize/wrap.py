@@ -21,8 +21,8 @@ from codebound.quantize.ranks import Ranks
 from codebound.quantize.sharding import whole
 
 
-class Wrapped(Quantizer):
-    """One inner quantizer between two maps: `_into` its space and `_back`."""
+class Around(Quantizer):
+    """A quantizer around one inner quantizer: all that concerns codebooks is the inner one's."""
 
     def __init__(self, inner: Quantizer, dim: int) -> None:
         super().__init__()
@@ -43,14 +43,6 @@ class Wrapped(Quantizer):
         """The inner quantizer's, in its own space."""
         return self.inner.codewords()
 
-    def _into(self, rows: Float[Tensor, "n D"]) -> Float[Tensor, "n d"]:
-        """Vectors as the inner quantizer sees them."""
-        raise NotImplementedError
-
-    def _back(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n D"]:
-        """Its reproductions as vectors of the outer space."""
-        raise NotImplementedError
-
     @property
     def ranks(self) -> Ranks:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The inner quantizer's."""
@@ -63,6 +55,18 @@ class Wrapped(Quantizer):
     def codebook_parameters(self) -> list[nn.Parameter]:
         """What an optimizer moves in the codebooks (not the maps)."""
         return codebook_parameters(self)
+
+
+class Wrapped(Around):
+    """One inner quantizer between two maps: `_into` its space and `_back`."""
+
+    def _into(self, rows: Float[Tensor, "n D"]) -> Float[Tensor, "n d"]:
+        """Vectors as the inner quantizer sees them."""
+        raise NotImplementedError
+
+    def _back(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n D"]:
+        """Its reproductions as vectors of the outer space."""
+        raise NotImplementedError
 
     def forward(
         self,
