@@ -54,6 +54,10 @@ class PictureFiles(ABC):
     def content(self, number: int) -> bytes:
         """The picture as it is stored; nothing where it can't be read."""
 
+    def sizes(self) -> Int64[np.ndarray, " n"]:
+        """Bytes of each picture as it is stored; 0 where it can't be read."""
+        return np.array([len(self.content(number)) for number in range(len(self))], dtype=np.int64)
+
     @abstractmethod
     def select(self, numbers: Int64[np.ndarray, " n"]) -> PictureFiles:
         """These pictures alone, in this order."""
@@ -125,16 +129,23 @@ class FolderFiles(PictureFiles):
         except OSError:
             return b""
 
+    def sizes(self) -> Int64[np.ndarray, " n"]:
+        sizes = (max(self._size(name), 0) for name in self._names.to_pylist())
+        return np.fromiter(sizes, dtype=np.int64, count=len(self))
+
     def select(self, numbers: Int64[np.ndarray, " n"]) -> FolderFiles:
         return FolderFiles(self.root, self._names.take(pyarrow.array(numbers)))
 
     def listing(self) -> Iterator[str]:
         for name in self._names.to_pylist():
-            try:
-                size = (self.root / name).stat().st_size
-            except OSError:
-                size = -1
-            yield f"{name} {size}\n"
+            yield f"{name} {self._size(name)}\n"
+
+    def _size(self, name: str) -> int:
+        """Bytes of a file; −1 where it is gone."""
+        try:
+            return (self.root / name).stat().st_size
+        except OSError:
+            return -1
 
 
 class TableFiles(PictureFiles):

@@ -18,6 +18,7 @@ from codebound.data.picture_files import Parts, PictureFiles
 from codebound.data.picture_reading import upright_pixels
 from codebound.data.picture_request import PictureRequest
 from codebound.data.streamed_crops import StreamedCrops
+from codebound.data.twins import copies, divided_order
 from codebound.errors import InputError
 
 HELD_OUT_PART = 0.1
@@ -65,7 +66,7 @@ def survey(files: PictureFiles, request: PictureRequest) -> Survey:
 
 def undivided_set(kind: str, source: str, files: PictureFiles, request: PictureRequest) -> ImageSet:
     """A set that comes in one: a tenth, at least one picture, is held out; of a set that is read as it goes, no more
-    than there are to be held-out crops.
+    than there are to be held-out crops. Copies of a held-out picture are held out with it.
 
     Which ones is decided by a permutation of their sorted names, so it changes only when the names do.
 
@@ -87,14 +88,16 @@ def undivided_set(kind: str, source: str, files: PictureFiles, request: PictureR
     held = max(1, round(HELD_OUT_PART * len(files)))
     if not whole_survey.fits:
         held = min(held, request.held_out)
+    seen, out = divided_order(files, order, held)
+    _check_distinct(kind, source, len(seen))
     name, title = f"{kind}:{Path(source).name}", Path(source).name
-    note = f"{len(files) - held:,} pictures of {title}, {held:,} more held out"
+    note = f"{len(seen):,} pictures of {title}, {len(out):,} more held out"
 
     # Small pictures with labels are taken whole, others read as training goes.
-    parts = Parts.divided(files, order[:held])
+    parts = Parts.divided(files, out)
     if whole_survey.fits:
         return fixed_set(name, note, parts, request)
-    train, test = files.select(order[held:]), files.select(order[:held])
+    train, test = files.select(seen), files.select(out)
     return StreamedCrops(name, note, train, test, request, parts, whole_survey.sizes)
 
 
@@ -112,8 +115,10 @@ def divided_set(name: str, note: str, parts: Parts, request: PictureRequest) -> 
     if train_survey.fits:
         test_survey = survey(test, request._replace(memory=request.memory - train_survey.bytes))
 
-    # In memory: whole where they are small, of one size and labelled, else as crops.
+    # In memory: whole where they are small, of one size and labelled, else as crops; without copies of what judges.
     if train_survey.fits and test_survey.fits:
+        parts = _without_copies(name, parts)
+        train, test = parts
         sizes = np.concatenate([train_survey.sizes, test_survey.sizes])
         both = Survey(True, train_survey.bytes + test_survey.bytes, sizes)
         if train.labelled and test.labelled and both.one_small_size:
@@ -124,6 +129,17 @@ def divided_set(name: str, note: str, parts: Parts, request: PictureRequest) -> 
     shuffled = [files.select(np.random.default_rng(0).permutation(len(files))) for files in parts]
     held = shuffled[1].select(np.arange(min(len(test), request.held_out)))
     return StreamedCrops(name, note, shuffled[0], held, request, parts, train_survey.sizes)
+
+
+def _without_copies(name: str, parts: Parts) -> Parts:
+    """A divided set whose training pictures are none of its test pictures; how many were left out is said."""
+    copied = copies(parts.train, parts.test)
+    if not copied.any():
+        return parts
+    warnings.warn(
+        f"data={name}: {copied.sum():,} training pictures are held out, too: left out", stacklevel=4
+    )
+    return parts._replace(train=parts.train.select(np.flatnonzero(~copied)))
 
 
 def fixed_set(name: str, note: str, parts: Parts, request: PictureRequest) -> FixedPictures:
@@ -155,10 +171,12 @@ def _undivided_in_memory(
     _check_count(kind, source, len(usable), len(files), request)
     name, title = f"{kind}:{Path(source).name}", Path(source).name
     held = max(1, round(HELD_OUT_PART * len(usable)))
-    note = f"{len(usable) - held} pictures of {title}, {held} more held out"
-    parts = Parts.divided(files, np.array([number for number, _ in usable[:held]]))
-    pyramids = [levels for _, levels in usable]
-    return Crops(name, note, pyramids[held:], pyramids[:held], request.crop, request.held_out, parts)
+    pyramids = dict(usable)
+    seen, out = divided_order(files, np.array(list(pyramids)), held)
+    _check_distinct(kind, source, len(seen))
+    note = f"{len(seen)} pictures of {title}, {len(out)} more held out"
+    train, test = ([pyramids[number] for number in numbers.tolist()] for numbers in (seen, out))
+    return Crops(name, note, train, test, request.crop, request.held_out, Parts.divided(files, out))
 
 
 def _divided_in_memory(name: str, note: str, parts: Parts, request: PictureRequest) -> Crops:
@@ -188,6 +206,13 @@ def _usable(
             warnings.warn(f"{error}: left out", stacklevel=4)
             continue
         yield number, reduced
+
+
+def _check_distinct(kind: str, source: str, seen: int) -> None:
+    if not seen:
+        raise InputError(
+            f"data={kind}:{source}: all pictures are copies of those held out; at least 2 different ones are needed"
+        )
 
 
 def _check_count(kind: str, source: str, usable: int, of: int, request: PictureRequest) -> None:

@@ -88,6 +88,9 @@ class ShardFiles(PictureFiles):
         except OSError:
             return b""
 
+    def sizes(self) -> Int64[np.ndarray, " n"]:
+        return self._places.size
+
     def select(self, numbers: Int64[np.ndarray, " n"]) -> ShardFiles:
         places = Places(*(values[numbers] for values in self._places))
         return ShardFiles(self.shards, self._keys.take(pyarrow.array(numbers)), places)
