@@ -3,7 +3,7 @@
 import numpy as np
 
 from codebound.coding.integers import TOTAL
-from codebound.priors.experts import CAP, Contexts, Counts, Mixture
+from codebound.priors.experts import CAP, Contexts, Counts, Expert, Mixture, Panel
 
 NONE = np.zeros((1, 8), dtype=np.int64)
 FIRST = np.zeros(1, dtype=np.int64)
@@ -22,12 +22,13 @@ class Fixed:
         pass
 
 
-def bits(mixture: Mixture, digits: np.ndarray, seen: np.ndarray = NONE) -> float:
-    total = 0.0
+def bits(experts: list[Expert], digits: np.ndarray, seen: np.ndarray = NONE) -> float:
+    total, panel, mixture = 0.0, Panel(experts), Mixture(1)
     for number, digit in enumerate(digits):
-        row = mixture.frequencies(0, seen[number % len(seen)][None], FIRST)[0]
+        row = mixture.frequencies(0, panel.rows(0, seen[number % len(seen)][None], FIRST))[0]
         total -= np.log2(row[digit] / TOTAL)
         mixture.learn(0, digits[number : number + 1])
+        panel.learn(0, digits[number : number + 1])
     return total
 
 
@@ -35,27 +36,27 @@ def test_counts_reach_the_entropy_of_a_biased_source() -> None:
     p = np.array([0.7, 0.2, 0.05, 0.05])
     digits = np.random.default_rng(0).choice(4, 3000, p=p)
     entropy = -(p * np.log2(p)).sum()
-    assert bits(Mixture([Counts(4)], 1), digits) / 3000 < entropy + 0.05
+    assert bits([Counts(4)], digits) / 3000 < entropy + 0.05
 
 
 def test_contexts_learn_what_follows_what() -> None:
     digits = np.tile(np.arange(4), 200)  # order-0: 2 bits each; given W: almost none
     seen = np.stack([np.roll(digits, 1)] + [digits * 0] * 7, axis=-1)
-    assert bits(Mixture([Counts(4)], 1), digits) > 1.9 * len(digits)
-    assert bits(Mixture([Contexts(4, level=0)], 1), digits, seen) < 0.2 * len(digits)
+    assert bits([Counts(4)], digits) > 1.9 * len(digits)
+    assert bits([Contexts(4, level=0)], digits, seen) < 0.2 * len(digits)
 
 
 def test_a_wrong_expert_costs_a_few_bits_in_all() -> None:
     right, wrong = [TOTAL - 3, 1, 1, 1], [1, 1, 1, TOTAL - 3]
     digits = np.zeros(500, dtype=np.int64)
-    assert bits(Mixture([Fixed(right), Fixed(wrong)], 1), digits) < 1 + 500 * 0.03  # its weight ends at 2^-6
-    assert bits(Mixture([Fixed(right)], 1), digits) < 1
+    assert bits([Fixed(right), Fixed(wrong)], digits) < 1 + 500 * 0.03  # its weight ends at 2^-6
+    assert bits([Fixed(right)], digits) < 1
 
 
 def test_an_expert_that_was_bad_returns() -> None:
     first, then = [TOTAL - 3, 1, 1, 1], [1, 1, 1, TOTAL - 3]
     digits = np.repeat([0, 3], 300)
-    assert bits(Mixture([Fixed(first), Fixed(then)], 1), digits) < 2 * CAP / 256 + 600 * 0.03
+    assert bits([Fixed(first), Fixed(then)], digits) < 2 * CAP / 256 + 600 * 0.03
 
 
 def test_second_digits_are_counted_for_each_first_one() -> None:

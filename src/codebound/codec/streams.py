@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,13 +10,16 @@ from threadpoolctl import threadpool_limits
 
 from codebound.coding.container import Mode, least_bytes
 from codebound.coding.errors import WrongModel
-from codebound.coding.integers import frequencies
-from codebound.coding.range_coder import Coder, Decoder, Encoder, Meter, Rows, Symbols
+from codebound.coding.integers import Rows, frequencies
+from codebound.coding.range_coder import Coder, Decoder, Encoder, Meter, Symbols
 from codebound.priors import digits
-from codebound.priors.experts import Contexts, Counts, Expert, Mixture
+from codebound.priors.experts import Contexts, Counts, Expert, Mixture, Panel
 from codebound.priors.field import Field
 from codebound.priors.grid_prior import GridPrior
 from codebound.priors.network import Networks
+
+# Opinions that a mode hears: counts; also contexts (`experts.Contexts`); also the network.
+_HEARD = {Mode.ADAPTIVE: 1, Mode.CONTEXT: 4, Mode.NETWORK: 5}
 
 
 class CodedStream(NamedTuple):
@@ -37,17 +40,15 @@ class CodedStream(NamedTuple):
 @threadpool_limits.wrap(limits=1, user_api="blas")
 def encode_levels(field: Field, prior: GridPrior | None, modes: Sequence[Mode]) -> CodedStream:
     """All levels, each in the mode among these that takes fewest bits; the lower one where two are equal."""
-    # Level by level: code it in each mode on a copy of the encoder, and go on with the cheapest.
+    # Level by level: code it in all modes at once, each on a copy of the encoder, and go on with the cheapest.
     encoder, chosen, bits = Encoder(), [], []
     for level in range(len(field.sizes)):
-        attempts = []
-        for mode in sorted(modes):
-            meter, tentative = Meter(), encoder.clone()
-            _pass(_EncoderAndMeter(tentative, meter), field, level, mode, prior)
-            attempts.append((meter.bits, mode, tentative))
-        least, mode, encoder = min(attempts, key=lambda attempt: attempt[0])
+        attempts = {mode: _EncoderAndMeter(encoder.clone()) for mode in sorted(modes)}
+        _pass(attempts, field, level, prior)
+        mode = min(attempts, key=lambda mode: attempts[mode].meter.bits)
+        encoder = attempts[mode].encoder
         chosen.append(mode)
-        bits.append(least)
+        bits.append(attempts[mode].meter.bits)
 
     # A decoder refuses streams too short for their grid: fill up with the zeros that it reads past the end anyway.
     stream = encoder.payload()
@@ -65,34 +66,43 @@ def decode_levels(stream: bytes, modes: Sequence[Mode], field: Field, prior: Gri
     """
     decoder = Decoder(stream)
     for level, mode in enumerate(modes):
-        _pass(decoder, field, level, mode, prior)
+        _pass({mode: decoder}, field, level, prior)
 
 
 def level_bits(field: Field, level: int, mode: Mode, prior: GridPrior | None) -> float:
     """−log2 of the probability that a mode gives the indices of a level, in bits."""
     meter = Meter()
-    _pass(meter, field, level, mode, prior)
+    _pass({mode: meter}, field, level, prior)
     return meter.bits
 
 
-def _pass(coder: Coder, field: Field, level: int, mode: Mode, prior: GridPrior | None) -> None:
-    """All indices of a level through the coder: an encoder's are read, a decoder's are written."""
+def _pass(coders: Mapping[Mode, Coder], field: Field, level: int, prior: GridPrior | None) -> None:
+    """All indices of a level in each mode through its coder: encoders' are read, a decoder's, who is alone then, are
+    written."""
     # The raw mode predicts nothing.
     size = field.sizes[level]
-    if mode is Mode.RAW:
-        _code_uniform(coder, field, level)
+    if Mode.RAW in coders:
+        _code_uniform(coders[Mode.RAW], field, level)
+
+    # The others hear more or fewer of the same experts.
+    predicted = [mode for mode in coders if mode is not Mode.RAW]
+    if not predicted:
         return
+    panel, places = Panel(_experts(max(predicted), field, level, prior)), len(digits.alphabets(size))
+    heard = [(coders[mode], Mixture(places, _HEARD[mode])) for mode in predicted]
 
     # Diagonal by diagonal: all its positions are predicted from indices that both sides know by then.
-    mixture = Mixture(_experts(mode, field, level, prior), len(digits.alphabets(size)))
     for at in field.diagonals():
         neighbours = field.seen(level, at)
         prefix, coded_digits = np.zeros(len(at), dtype=np.int64), []
 
-        # Digit by digit: the second one is predicted knowing the first; experts learn each right after it.
+        # Digit by digit: the second one is predicted knowing the first; all learn each right after it.
         for place, digit in enumerate(digits.split(field.read(level, at), size)):
-            prefix = coder.code(mixture.frequencies(place, neighbours, prefix), digit)
-            mixture.learn(place, prefix)
+            rows = panel.rows(place, neighbours, prefix)
+            for coder, mixture in heard:
+                prefix = coder.code(mixture.frequencies(place, rows), digit)
+                mixture.learn(place, prefix)
+            panel.learn(place, prefix)
             coded_digits.append(prefix)
         field.write(level, at, digits.join(coded_digits, size))
 
@@ -123,10 +133,9 @@ def _code_uniform(coder: Coder, field: Field, level: int) -> None:
 class _EncoderAndMeter:
     """An encoder and a meter as one coder."""
 
-    def __init__(self, *coders: Coder) -> None:
-        self._coders = coders
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder, self.meter = encoder, Meter()
 
     def code(self, frequencies: Rows, symbols: Symbols) -> Symbols:
-        for coder in self._coders:
-            symbols = coder.code(frequencies, symbols)
-        return symbols
+        self.meter.code(frequencies, symbols)
+        return self.encoder.code(frequencies, symbols)

@@ -15,15 +15,14 @@ import numpy as np
 from jaxtyping import Int64
 
 from codebound.coding.errors import DamagedFile
-from codebound.coding.integers import TOTAL
+from codebound.coding.integers import TOTAL, Rows
 
 _stream = constriction.stream  # pyright: ignore[reportAttributeAccessIssue]  a compiled module
 _queue = _stream.queue
 _Categorical = _stream.model.Categorical
 _EACH = _Categorical(perfect=False)  # with a row of probabilities for each symbol
 
-# Frequencies: of sum 2^16 in each row, none below 1; one row serves all symbols.
-Rows = Int64[np.ndarray, "n a"]
+# Frequencies are of sum 2^16 in each row, none below 1; one row serves all symbols.
 Symbols = Int64[np.ndarray, " m"]
 
 

@@ -14,12 +14,14 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int32, Int64
+from jaxtyping import Float64, Int64, Num
 
-from codebound.coding.integers import TOTAL, UNIT, cost, exp2, frequencies
+from codebound.coding.integers import TOTAL, UNIT, cost, exp2, floored_quotient, frequencies
 from codebound.priors.digits import alphabets
 
-Rows = Int64[np.ndarray, "n a"]
+Opinions = list[
+    Num[np.ndarray, "_ a"]
+]  # of several experts on a digit: a row for each position, or one for all
 CAP = 6 * UNIT  # how far an expert can fall behind
 GAIN = 24  # what one count adds to a digit value's weight where nothing is known but counts; all begin at 1
 DOUBT = 8  # a context's counts weigh as much as its base's opinion after so many digits
@@ -32,8 +34,13 @@ class Expert(Protocol):
 
     def rows(
         self, place: int, neighbours: Int64[np.ndarray, "n s"], prefix: Int64[np.ndarray, " n"]
-    ) -> list[Rows]:
-        """One or more opinions. `neighbours`: as `field.slots`; `prefix`: the digit before, or 0."""
+    ) -> Opinions:
+        """One or more opinions, each of a row for every position or one for all.
+
+        Args:
+            neighbours: as `field.slots`.
+            prefix: the digit before, or 0.
+        """
         ...
 
     def learn(self, place: int, digits: Int64[np.ndarray, " n"]) -> None:
@@ -41,38 +48,52 @@ class Expert(Protocol):
         ...
 
 
+class Panel:
+    """Experts who are asked and taught in this order."""
+
+    def __init__(self, experts: Sequence[Expert]) -> None:
+        self._experts = experts
+
+    def rows(
+        self, place: int, neighbours: Int64[np.ndarray, "n s"], prefix: Int64[np.ndarray, " n"]
+    ) -> Opinions:
+        """What all of them say."""
+        return [row for expert in self._experts for row in expert.rows(place, neighbours, prefix)]
+
+    def learn(self, place: int, digits: Int64[np.ndarray, " n"]) -> None:
+        """Tell all of them what the digits were."""
+        for expert in self._experts:
+            expert.learn(place, digits)
+
+
 class Mixture:
-    """Frequencies from the opinions of some experts.
+    """Frequencies from opinions, weighed by how well they did.
 
     Args:
-        experts: asked and taught in this order.
         places: digits per index; each has weights of its own.
+        opinions: how many of a panel's are heard, from the first one on; all if not given.
     """
 
-    def __init__(self, experts: Sequence[Expert], places: int) -> None:
-        self._experts = experts
+    def __init__(self, places: int, opinions: int | None = None) -> None:
+        self._heard = slice(opinions)
         self._losses = [np.zeros(1, dtype=np.int64) for _ in range(places)]
-        self._rows: list[Rows] = []
+        self._rows: Opinions = []
 
-    def frequencies(
-        self, place: int, neighbours: Int64[np.ndarray, "n s"], prefix: Int64[np.ndarray, " n"]
-    ) -> Int64[np.ndarray, "n a"]:
-        """Frequencies of the digit's values at each position."""
-        self._rows = [row for expert in self._experts for row in expert.rows(place, neighbours, prefix)]
-        weights = exp2(np.broadcast_to(self._losses[place], len(self._rows))) >> 8
-        total = weights[0] * self._rows[0]
-        for weight, row in zip(weights[1:], self._rows[1:], strict=True):
-            total = total + weight * row
+    def frequencies(self, place: int, rows: Opinions) -> Float64[np.ndarray, "_ a"]:
+        """Frequencies of the digit's values at each position; one row where they are the same everywhere."""
+        self._rows = rows[self._heard]
+        weights = (exp2(np.broadcast_to(self._losses[place], len(self._rows))) >> 8).astype(np.float64)
+        total = weights[-1] * self._rows[-1]
+        for weight, row in zip(weights[:-1], self._rows[:-1], strict=True):
+            total = np.add(total, weight * row, out=total if len(row) <= len(total) else None)
         return frequencies(total)
 
     def learn(self, place: int, digits: Int64[np.ndarray, " n"]) -> None:
-        """Move the weights and teach the experts."""
+        """Move the weights."""
         at = np.arange(len(digits))
-        costs = np.array([cost(np.maximum(row[at, digits], 1)).sum() for row in self._rows])
-        losses = self._losses[place] + costs
+        given = np.array([row[at if len(row) > 1 else 0, digits] for row in self._rows]).astype(np.int64)
+        losses = self._losses[place] + cost(np.maximum(given, 1)).sum(-1)
         self._losses[place] = np.minimum(losses - losses.min(), CAP)
-        for expert in self._experts:
-            expert.learn(place, digits)
 
 
 class Counts:
@@ -88,12 +109,13 @@ class Counts:
 
     def rows(
         self, place: int, neighbours: Int64[np.ndarray, "n s"], prefix: Int64[np.ndarray, " n"]
-    ) -> list[Rows]:
+    ) -> Opinions:
+        # A first digit has no other before it: one row is everybody's.
         self._prefix = prefix
-        return [frequencies(1 + GAIN * self._tables[place][prefix].astype(np.int64))]
+        return [frequencies(1 + GAIN * self._tables[place][prefix if place else slice(0, 1)])]
 
     def learn(self, place: int, digits: Int64[np.ndarray, " n"]) -> None:
-        np.add.at(self._tables[place], (self._prefix, digits), 1)
+        _count(self._tables[place], self._prefix, digits)
 
 
 class Contexts:
@@ -108,30 +130,43 @@ class Contexts:
         self._counts = Counts(codebook_size)
         self._pair = (8, 0) if level else (0, 1)  # places in `field.slots`
         self._tables = [[_table(BUCKETS, size) for _ in range(3)] for size in alphabets(codebook_size)]
+        self._totals = [[_table(BUCKETS, 1) for _ in range(3)] for _ in self._tables]
         self._keys: list[Int64[np.ndarray, " n"]] = []
 
     def rows(
         self, place: int, neighbours: Int64[np.ndarray, "n s"], prefix: Int64[np.ndarray, " n"]
-    ) -> list[Rows]:
+    ) -> Opinions:
         first, second = neighbours[:, self._pair[0]], neighbours[:, self._pair[1]]
         contexts = (first, second, first * (1 << 17) + second)
         self._keys = [_bucket(context + (prefix << 34)) for context in contexts]
         (base,) = self._counts.rows(place, neighbours, prefix)
         one, other = (self._opinion(place, which, base) for which in (0, 1))
-        return [base, one, other, self._opinion(place, 2, (one + other) >> 1)]
+        return [base, one, other, self._opinion(place, 2, np.floor((one + other) / 2))]
 
     def learn(self, place: int, digits: Int64[np.ndarray, " n"]) -> None:
         self._counts.learn(place, digits)
-        for table, key in zip(self._tables[place], self._keys, strict=True):
-            np.add.at(table, (key, digits), 1)
+        for table, total, key in zip(self._tables[place], self._totals[place], self._keys, strict=True):
+            _count(table, key, digits)
+            _count(total, key, np.zeros_like(digits))
 
-    def _opinion(self, place: int, which: int, base: Rows) -> Rows:
-        counts = self._tables[place][which][self._keys[which]].astype(np.int64)
-        return (counts * TOTAL + DOUBT * base) // (counts.sum(-1, keepdims=True) + DOUBT)
+    def _opinion(self, place: int, which: int, base: Num[np.ndarray, "_ a"]) -> Float64[np.ndarray, "n a"]:
+        key = self._keys[which]
+        opinion = self._tables[place][which][key]
+        opinion *= TOTAL
+        opinion += DOUBT * base
+        floored_quotient(opinion, self._totals[place][which][key] + DOUBT)
+        return opinion
 
 
-def _table(contexts: int, alphabet: int) -> Int32[np.ndarray, "c a"]:
-    return np.zeros((contexts, alphabet), dtype=np.int32)
+def _table(contexts: int, alphabet: int) -> Float64[np.ndarray, "c a"]:
+    return np.zeros((contexts, alphabet))
+
+
+def _count(
+    table: Float64[np.ndarray, "c a"], contexts: Int64[np.ndarray, " n"], digits: Int64[np.ndarray, " n"]
+) -> None:
+    """One more of each digit in its context; the same pair may come twice."""
+    np.add.at(table.reshape(-1), contexts * table.shape[1] + digits, 1.0)
 
 
 def _bucket(context: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:

@@ -48,15 +48,16 @@ class Field:
         self.height, self.width, levels = indices.shape
         self.sizes = tuple(codebook_sizes)
         self.stride = self.width + 2 * MARGIN
-        self._levels = []
-        for level in range(levels):
-            padded = np.full((self.height + 2 * MARGIN, self.stride), self.sizes[level], dtype=np.int64)
-            padded[MARGIN:-MARGIN, MARGIN:-MARGIN] = indices[..., level]
-            self._levels.append(padded.reshape(-1))
+        padded = np.empty((levels, self.height + 2 * MARGIN, self.stride), dtype=np.int64)
+        padded[:] = np.array(self.sizes[:levels])[:, None, None]
+        padded[:, MARGIN:-MARGIN, MARGIN:-MARGIN] = indices.transpose(2, 0, 1)
+        self._padded, self._all = padded, padded.reshape(-1)
+        self._levels = list(padded.reshape(levels, -1))
 
-        # Those distances, and the level that each neighbour is of.
+        # Those distances in the array of all levels, one after the other.
+        plane = len(self._levels[0])
         self._steps = [
-            [(slot.level, slot.down * self.stride + slot.right) for slot in slots(level)]
+            np.array([slot.level * plane + slot.down * self.stride + slot.right for slot in slots(level)])
             for level in range(levels)
         ]
 
@@ -84,9 +85,8 @@ class Field:
 
     def seen(self, level: int, at: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, "n s"]:
         """What each position sees, in the order of `slots(level)`; the codebook size outside the grid."""
-        return np.stack([self._levels[source][at + step] for source, step in self._steps[level]], axis=-1)
+        return self._all[at[:, None] + self._steps[level]]
 
     def indices(self) -> Int64[np.ndarray, "h w q"]:
         """The grid without its margin."""
-        padded = [level.reshape(-1, self.stride) for level in self._levels]
-        return np.stack([level[MARGIN:-MARGIN, MARGIN:-MARGIN] for level in padded], axis=-1)
+        return np.stack(list(self._padded[:, MARGIN:-MARGIN, MARGIN:-MARGIN]), axis=-1)

@@ -4,17 +4,19 @@
     h₁ = act(W₁ x + b₁);  h₂ = act(W₂ h₁ + b₂);  ℓ = scale(W₃ h₂ + b₃);  frequencies ∝ 2^((ℓ − max ℓ) / 256)
     scale(a) = ⌊m · a / 2^24⌋;  act(a) = min(max(scale(a), 0), 4095)
 
-W and embeddings are int8, b and m int32. The products are held in float64: no sum in them reaches 2^53, so that any
-BLAS with any number of threads, in any order of additions, has the same result to the last bit.
+W and embeddings are int8, b and m int32. The products are held in float32, of 32 inputs at a time: no sum of so few
+reaches 2^24, so that any BLAS with any number of threads, in any order of additions, has the same result to the last
+bit. W₁ is multiplied by every row of the embedding once and for all: what remains of it are sums.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int8, Int32, Int64
+from jaxtyping import Float64, Int8, Int32, Int64, Num
 
 from codebound.coding.integers import exp2, frequencies
 from codebound.errors import InputError
@@ -23,7 +25,8 @@ from codebound.priors.field import slots
 
 SHIFT = 24
 HIGHEST = 4095  # activation
-WIDEST = 4096  # inputs of a layer: 4096 · 127 · 4095 < 2^31, and with a bias and a factor still below 2^62
+WIDEST = 4096  # inputs of a layer: 4096 · 128 · 4095 < 2^31, and with a bias and a factor still below 2^62
+EXACT = 32  # inputs whose products float32 adds without rounding: 32 · 128 · 4095 < 2^24
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +45,27 @@ class Layer:
             )
         if np.abs(self.factor.astype(np.int64)).max(initial=0) >= 1 << 30:
             raise InputError("a layer of the prior has a factor of 2^30 or more; below is accepted")
-        object.__setattr__(self, "_exact", self.weight.T.astype(np.float64))
 
-    def __call__(self, x: np.ndarray) -> Int64[np.ndarray, "n o"]:
-        """scale(W x + b) of each row of whole numbers held in float64."""
-        products: np.ndarray = x @ self._exact  # pyright: ignore[reportAttributeAccessIssue]
-        return (products.astype(np.int64) + self.bias) * self.factor >> SHIFT
+    @functools.cached_property
+    def _parts(self) -> list[np.ndarray]:
+        """The matrix for so many inputs at a time as are exact."""
+        columns = self.weight.T.astype(np.float32)
+        return [columns[first : first + EXACT] for first in range(0, len(columns), EXACT)]
+
+    def __call__(self, x: Num[np.ndarray, "n i"]) -> Int64[np.ndarray, "n o"]:
+        """scale(W x + b) of each row of whole numbers in 0 … 4095."""
+        x = x.astype(np.float32)
+        products = np.zeros((len(x), len(self.bias)), dtype=np.int64)
+        for number, part in enumerate(self._parts):
+            products += (x[:, number * EXACT : (number + 1) * EXACT] @ part).astype(np.int64)
+        return self.scale(products)
+
+    def scale(self, products: Int64[np.ndarray, "n o"]) -> Int64[np.ndarray, "n o"]:
+        """What becomes of W x, in its place."""
+        products += self.bias
+        products *= self.factor
+        products >>= SHIFT
+        return products
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,20 +102,38 @@ class Network:
                 f"{[layer.weight.shape for layer in self.layers]}"
             )
 
-        # What every prediction needs again, in the float64 that holds whole numbers exactly.
-        object.__setattr__(self, "_inputs", inputs)
-        object.__setattr__(self, "_exact", self.embedding.astype(np.float64))
+    @functools.cached_property
+    def _inputs(self) -> Inputs:
+        return Inputs(self.codebook_sizes, self.level, self.place)
+
+    @functools.cached_property
+    def _products(self) -> Int32[np.ndarray, "r h"]:
+        """W₁ times each row of the embedding that an input can have, input by input."""
+        width = self.embedding.shape[1]
+        weight = self.layers[0].weight.T.astype(np.float64)
+        blocks = [
+            self.embedding[rows] @ weight[number * width : (number + 1) * width]
+            for number, rows in enumerate(self._inputs.blocks)
+        ]
+        return np.concatenate(blocks).astype(np.int32)
 
     def frequencies(
         self, neighbours: Int64[np.ndarray, "n s"], prefix: Int64[np.ndarray, " n"]
-    ) -> Int64[np.ndarray, "n a"]:
+    ) -> Float64[np.ndarray, "n a"]:
         """Frequencies of the digit's values; see `experts.Expert.rows`."""
-        rows: np.ndarray = self._inputs.rows_of(neighbours, prefix)  # pyright: ignore[reportAttributeAccessIssue]
-        x: np.ndarray = self._exact[rows].reshape(len(rows), -1)  # pyright: ignore[reportAttributeAccessIssue]
-        for layer in self.layers[:2]:
-            x = np.clip(layer(x), 0, HIGHEST).astype(np.float64)
-        logits = self.layers[2](x)
-        return frequencies(exp2(logits.max(-1, keepdims=True) - logits))
+        # The first layer is a sum over inputs, the others are matrices.
+        first, second, last = self.layers
+        chosen = self._products[self._inputs.rows_of(neighbours, prefix) + self._inputs.shifts]
+        hidden = first.scale(np.add.reduce(chosen, axis=1, dtype=np.int32).astype(np.int64))
+        logits = last(_act(second(_act(hidden))))
+
+        # The largest logit has the largest power.
+        np.subtract(logits.max(-1, keepdims=True), logits, out=logits)
+        return frequencies(exp2(logits).astype(np.float64))
+
+
+def _act(scaled: Int64[np.ndarray, "n o"]) -> Int64[np.ndarray, "n o"]:
+    return np.minimum(np.maximum(scaled, 0, out=scaled), HIGHEST, out=scaled)
 
 
 class Inputs:
@@ -108,45 +144,58 @@ class Inputs:
 
     Attributes:
         rows: of the embedding; count: of embedded values per position; alphabet: values of the predicted digit.
+        blocks: the rows that each input can have; shifts: what brings them into blocks of their own.
     """
 
     def __init__(self, codebook_sizes: Sequence[int], level: int, place: int) -> None:
         # A block of rows for each digit of each level that can be seen.
-        self._sizes = tuple(codebook_sizes)
-        self._slots = slots(level)
-        own = digits.alphabets(self._sizes[level])
-        self._starts: dict[tuple[int, int], int] = {}
+        own = digits.alphabets(codebook_sizes[level])
+        starts: dict[tuple[int, int], int] = {}
         self.rows = 0
         for source in range(level + 1):
-            for digit, size in enumerate(digits.alphabets(self._sizes[source])):
-                self._starts[source, digit] = self.rows
+            for digit, size in enumerate(digits.alphabets(codebook_sizes[source])):
+                starts[source, digit] = self.rows
                 self.rows += size + 1
+
+        # An input for each digit of each neighbour: how it comes from the index, and where its block begins.
+        columns = []
+        for number, slot in enumerate(slots(level)):
+            size = codebook_sizes[slot.level]
+            sizes = digits.alphabets(size)
+            for digit, alphabet in enumerate(sizes):
+                divisor = sizes[1] if len(sizes) > 1 and digit == 0 else 1
+                columns.append((number, size, divisor, alphabet, starts[slot.level, digit]))
+        self._slot, self._size, self._divisor, self._alphabet, self._start = np.array(columns).T
+        self._single = bool((self._size == self._alphabet).all())
+        self.blocks = [slice(start, start + alphabet + 1) for *_, alphabet, start in columns]
 
         # A second digit also sees the first one.
         self._prefix = self.rows if place else None
-        self.rows += own[0] if place else 0
+        if place:
+            self.blocks.append(slice(self.rows, self.rows + own[0]))
+            self.rows += own[0]
 
-        # How many embeddings a position has, and how many values its digit.
-        self.count = sum(len(digits.alphabets(self._sizes[slot.level])) for slot in self._slots) + (place > 0)
-        self.alphabet = own[place]
+        # Where each input's block would be if no two inputs shared one.
+        lengths = [block.stop - block.start for block in self.blocks]
+        self.shifts = np.cumsum([0, *lengths[:-1]]) - np.array([block.start for block in self.blocks])
+        self.count, self.alphabet = len(self.blocks), own[place]
 
     def rows_of(
         self, neighbours: Int64[np.ndarray, "n s"], prefix: Int64[np.ndarray, " n"]
     ) -> Int64[np.ndarray, "n c"]:
         """Row numbers, `count` per position."""
-        # A neighbour outside the grid has the codebook size in place of an index, and a row of its own.
-        columns = []
-        for slot, indices in zip(self._slots, neighbours.T, strict=True):
-            size = self._sizes[slot.level]
-            values = digits.split(indices, size)
-            for digit, (value, alphabet) in enumerate(zip(values, digits.alphabets(size), strict=True)):
-                start = self._starts[slot.level, digit]
-                columns.append(start + np.where(indices == size, alphabet, value))
+        # A neighbour outside the grid has the codebook size in place of an index, and a row of its own: where an index
+        # is its only digit, that row's number is the size, too.
+        seen = neighbours[:, self._slot]
+        if not self._single:
+            value = seen // self._divisor % self._alphabet
+            seen = np.where(seen == self._size, self._alphabet, value)
+        rows = seen + self._start
 
         # The digit before comes last.
         if self._prefix is not None:
-            columns.append(self._prefix + prefix)
-        return np.stack(columns, axis=-1)
+            rows = np.concatenate([rows, self._prefix + prefix[:, None]], axis=-1)
+        return rows
 
 
 class Networks:
@@ -157,7 +206,7 @@ class Networks:
 
     def rows(
         self, place: int, neighbours: Int64[np.ndarray, "n s"], prefix: Int64[np.ndarray, " n"]
-    ) -> list[Int64[np.ndarray, "n a"]]:
+    ) -> list[Float64[np.ndarray, "n a"]]:
         return [self._networks[place].frequencies(neighbours, prefix)]
 
     def learn(self, place: int, digits: Int64[np.ndarray, " n"]) -> None:
