@@ -321,6 +321,8 @@ class VectorQuantizer(Quantizer):
         if not bool(self.codebook.initialised):
             raise InputError("update_ before init_: call init_(z) with a batch of latents first")
         super().check_results(results)
+        if wrong := [r for r in results if r.stats[0].sums.shape[1] != self.dim]:
+            raise InputError(f"results are of dim={wrong[0].stats[0].sums.shape[1]}; this has dim={self.dim}")
         for result in results:
             self.codebook.version.check(result.stats[0].version)
 
