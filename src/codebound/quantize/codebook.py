@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,14 +11,13 @@ from torch import Tensor, nn
 
 from codebound.errors import InputError
 from codebound.graphs import without_autocast
+from codebound.quantize.codeword_checks import Rows, check_codewords, check_size, row_indices
 from codebound.quantize.form import Form, Linear, Table, Unit
 from codebound.quantize.noise import mix
 from codebound.quantize.resize import RowMoves, grown, shrunk
 from codebound.quantize.sharding import is_sharded, whole, write_whole_
 from codebound.quantize.update import CodebookState, Frozen, Memory, Update
 from codebound.quantize.version import Version
-
-Rows = Tensor | Sequence[int]  # indices, or a mask of K
 
 
 class Codebook(nn.Module):
@@ -99,13 +98,11 @@ class Codebook(nn.Module):
 
     def _table(self) -> Float[Tensor, "K D"]:
         """The table with its held rows as they were, whatever an optimizer has made of them."""
+        # Nobody casts it but fully_shard with a mixed precision.
         table = whole(self.table)
-        if table.dtype in (
-            torch.bfloat16,
-            torch.float16,
-        ):  # fully_shard's mixed precision: nobody else casts it
+        if table.dtype in (torch.bfloat16, torch.float16):
             raise InputError(
-                f"codewords must stay float32; fully_shard with param_dtype={table.dtype} rounds them"
+                f"codewords must stay float32; param_dtype={table.dtype} of fully_shard rounds them"
             )
         if self.held_rows is None or self.held_codewords is None:
             return table
@@ -147,7 +144,7 @@ class Codebook(nn.Module):
             InputError: another shape, codewords that are not finite, or masses that are not positive.
         """
         # New codewords have no past: masses of one token, and nothing counted.
-        self.check_codewords(codewords, counts)
+        check_codewords(codewords, counts, self.table.shape)
         codewords = codewords.detach().to(self.table.device, self.table.dtype)
         fresh = CodebookState.fresh(codewords)
         masses = fresh.counts if counts is None else counts.to(fresh.counts)
@@ -161,25 +158,10 @@ class Codebook(nn.Module):
 
     def set_(self, codewords: Float[Tensor, "K D"], counts: Float[Tensor, " K"] | None = None) -> None:
         """`reset_`, and held rows are held at their new codewords."""
-        self.check_codewords(codewords, counts)
+        check_codewords(codewords, counts, self.table.shape)
         if self.held_rows is not None:
             self._hold_(self.held_rows, codewords.to(self.table.device, self.table.dtype))
         self.reset_(codewords, counts)
-
-    def check_codewords(self, codewords: Tensor, counts: Tensor | None) -> None:
-        """Refuse codewords and masses that would spoil the state."""
-        shape = list(self.table.shape)
-        if not isinstance(codewords, Tensor) or list(codewords.shape) != shape:
-            got = list(codewords.shape) if isinstance(codewords, Tensor) else codewords
-            raise InputError(f"codewords must have shape {shape} (resize_ changes K); got {got}")
-        if not bool(codewords.isfinite().all()):
-            raise InputError("codewords must be finite; got NaN or Inf")
-        if counts is not None and (
-            not isinstance(counts, Tensor)
-            or list(counts.shape) != shape[:1]
-            or not bool(((counts > 0) & counts.isfinite()).all())
-        ):
-            raise InputError(f"counts must be {shape[0]} positive numbers; got {counts}")
 
     def check_writable(self) -> None:
         """Refuse to write into what `fully_shard` gathered for a forward: it would be lost with it."""
@@ -220,7 +202,7 @@ class Codebook(nn.Module):
             raise InputError(
                 "freeze_ of rows: form=Linear() moves all codewords at once; freeze_() holds all of them"
             )
-        added = self.row_indices(rows)
+        added = self._rows(rows)
         held = added if self.held_rows is None else torch.cat([self.held_rows, added]).unique()
         self._hold_(held, self._table())
 
@@ -236,39 +218,25 @@ class Codebook(nn.Module):
             self.write_(self.state())
             still = self.held_rows[:0]
             if rows is not None:
-                still = self.held_rows[~torch.isin(self.held_rows, self.row_indices(rows))]
+                still = self.held_rows[~torch.isin(self.held_rows, self._rows(rows))]
             self._hold_(still, self._table())
 
     def _freeze_all_(self, frozen: bool) -> None:
         """Hold the whole table, or let it go."""
+        self.check_writable()
         self.frozen.fill_(frozen)
         for parameter in self.parameters():
             parameter.requires_grad_(not frozen)
-            if frozen:
-                parameter.grad = (
-                    None  # on a gradient of zeros an optimizer would still move it by its moments
-                )
+            if frozen:  # on a gradient of zeros an optimizer would still move it, by its moments
+                parameter.grad = None
+
+    def _rows(self, rows: Rows) -> Int64[Tensor, " r"]:
+        return row_indices(rows, self.table.shape[0]).to(self.table.device)
 
     def _hold_(self, rows: Int64[Tensor, " r"], table: Float[Tensor, "K D"]) -> None:
         """Hold these rows of a table, and no others."""
         self.held_rows = rows if len(rows) else None
         self.held_codewords = table.detach()[rows].clone() if len(rows) else None
-
-    def row_indices(self, rows: Rows) -> Int64[Tensor, " r"]:
-        """Rows as sorted indices, each once.
-
-        Raises:
-            InputError: rows that there are not.
-        """
-        size, named = self.table.shape[0], rows
-        if isinstance(named, list | tuple) and all(type(row) is int for row in named):
-            named = torch.tensor(named, dtype=torch.int64)
-        if isinstance(named, Tensor) and named.dtype == torch.bool and named.shape == (size,):
-            named = named.nonzero().squeeze(-1)
-        indices = named if isinstance(named, Tensor) and named.dtype == torch.int64 else torch.tensor(-1)
-        if indices.ndim != 1 or not bool(((indices >= 0) & (indices < size)).all()):
-            raise InputError(f"rows must be int64 indices in 0 … {size - 1}, or a mask of {size}; got {rows}")
-        return indices.to(self.table.device).unique()
 
     @torch.no_grad()
     def end_window_(self) -> Float[Tensor, " K"]:
@@ -305,7 +273,7 @@ class Codebook(nn.Module):
             InputError: fewer than 2, or fewer than there are held rows.
         """
         # Which codewords stay, and what is split off.
-        self.check_size(codebook_size)
+        check_size(codebook_size, 0 if self.held_rows is None else len(self.held_rows))
         if self.sharded:
             raise InputError(
                 "resize_ of a codebook that fully_shard has divided: resize it before fully_shard"
@@ -330,16 +298,6 @@ class Codebook(nn.Module):
         self.version.renew_()
         return resized.moves
 
-    def check_size(self, codebook_size: int) -> None:
-        """Refuse a size that `resize_` can't give."""
-        least = 2 if self.held_rows is None else max(2, len(self.held_rows))
-        whole = isinstance(codebook_size, int) and not isinstance(codebook_size, bool)
-        if not whole or codebook_size < least:
-            why = " (so many rows are held)" if least > 2 else ""
-            raise InputError(
-                f"codebook_size must be a whole number, at least {least}{why}; got {codebook_size!r}"
-            )
-
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # Held rows are part of a whole state: as many as it has. A part of a state leaves them as they are.
         if f"{prefix}held_rows" in state_dict:
@@ -356,8 +314,8 @@ class Codebook(nn.Module):
             self._freeze_all_(not before)
 
         # A table that came with its sums belongs to them.
-        whole = all(f"{prefix}{name}" in state_dict for name in ("table", "counts", "sums"))
-        if whole and self.written is not None:
+        together = all(f"{prefix}{name}" in state_dict for name in ("table", "counts", "sums"))
+        if together and self.written is not None:
             self.written = self.table.clone()
 
     def step_salt(self) -> Int64[Tensor, ""]:

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from codebound.errors import InputError
-from codebound.quantize.codebook import Codebook, Rows
+from codebound.quantize.codebook import Codebook
+from codebound.quantize.codeword_checks import Rows, check_codewords, check_size, row_indices
 from codebound.quantize.moments import forget_rows, move_rows
 from codebound.quantize.resize import RowMoves
 
@@ -57,7 +58,7 @@ class Surgery(nn.Module):
         chosen = self._chosen("set_codewords_", "codewords", codewords)
         masses = self._entries("counts", counts)
         for i, book, new in chosen:
-            book.check_codewords(new, masses[i])
+            check_codewords(new, masses[i], book.table.shape)
 
         # Only now, as all of them are right, does anything change.
         for i, book, new in chosen:
@@ -89,7 +90,7 @@ class Surgery(nn.Module):
         sizes = (codebook_size,) * len(self.codebooks()) if several else codebook_size
         chosen = self._chosen("resize_", "codebook_size", sizes)
         for _, book, size in chosen:
-            book.check_size(size)
+            check_size(size, 0 if book.held_rows is None else len(book.held_rows))
 
         # Each codebook, and what an optimizer remembers of it.
         moves = [RowMoves.none(0 if book is None else len(book.table)) for book in self.codebooks()]
@@ -126,7 +127,10 @@ class Surgery(nn.Module):
         """The codebooks to hold or let go, with checked rows; None for all of a codebook."""
         if rows is None:
             return [(book, None) for book in self.codebooks() if book is not None]
-        return [(book, book.row_indices(own)) for _, book, own in self._chosen(method, "rows", rows)]
+        return [
+            (book, row_indices(own, book.table.shape[0]))
+            for _, book, own in self._chosen(method, "rows", rows)
+        ]
 
     def _chosen(self, method: str, name: str, values: Any) -> list[tuple[int, Codebook, Any]]:
         """The codebooks that a method is to change: the place of each, itself, and the value given for it."""
