@@ -15,7 +15,17 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 TILE_SCORES = 2**18  # float64 scores that exist at a time: 2 MB
+WITHOUT_FLOAT64 = {"mps"}  # types of devices
 PAIR_NUMBERS = 2**20  # numbers of a part of the pairs: 8 MB
+
+
+def wide(device: torch.device) -> torch.dtype:
+    """What sums are taken in: float64, or float32 where a device has no wider numbers.
+
+    There, how a batch was divided may show in the last bits of what is summed up; nearest codewords are still settled
+    in float64, on the CPU.
+    """
+    return torch.float32 if device.type in WITHOUT_FLOAT64 else torch.float64
 
 
 def doubt(length: Float[Tensor, "*b"], longest: Float[Tensor, "*m"], dim: int) -> Float[Tensor, "*c"]:
@@ -37,6 +47,10 @@ def settle(
 
     `distinct` says that no two codewords coincide.
     """
+    # On the CPU where the device has no float64.
+    if wide(z.device) != torch.float64:
+        return settle(z.cpu().double(), book.cpu().double(), distinct=distinct).to(z.device)
+
     # Not centred: products of float32 numbers are exact in float64.
     z, book = z.double(), book.double()
     squares = torch.linalg.vecdot(book, book)

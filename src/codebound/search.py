@@ -26,7 +26,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from codebound.errors import InputError
-from codebound.exact import doubt, settle
+from codebound.exact import doubt, settle, wide
 from codebound.graphs import has_numbers, is_exported, is_recorded, nearest_in_graph
 
 TILE_SCORES = 2**19  # scores per tile: 2 MB of float32, reused, which stay in the cache
@@ -82,7 +82,7 @@ def nearest(
 def assignment_sums(
     z: Float[Tensor, "*zm n d"], indices: Int64[Tensor, "*m n"], codebook_size: int
 ) -> tuple[Float[Tensor, "*m k"], Float[Tensor, "*m k d"]]:
-    """Counts and sums of the vectors of each cell, in float64; indices of −1 are left out.
+    """Counts and sums of the vectors of each cell, in float64 (`exact.wide`); indices of −1 are left out.
 
     Float64 so that sums over ranks or accumulation steps, rounded once by whoever uses them, do not depend on
     how a batch was divided.
@@ -100,12 +100,12 @@ def assignment_sums(
     target = torch.where(indices < 0, codebook_size, indices).reshape(m, n)  # −1 would be ambiguous for n = 0
     if m > 1:
         target = target + torch.arange(0, m * bins, bins, device=z.device).unsqueeze(1)
-    table = z.new_zeros(m * bins, dim + 1, dtype=torch.float64)
+    table = z.new_zeros(m * bins, dim + 1, dtype=wide(z.device))
     # In parts that stay in the cache; a recorded graph takes all at once, as its size may be a symbol.
     part = n if is_recorded() else max(1, SUM_NUMBERS // (m * (dim + 1)))
     for first in range(0, n, max(part, 1)):
         vectors, cells = z.detach()[..., first : first + part, :], target[:, first : first + part]
-        rows = z.new_empty(*vectors.shape[:-1], dim + 1, dtype=torch.float64)
+        rows = z.new_empty(*vectors.shape[:-1], dim + 1, dtype=table.dtype)
         rows[..., :dim], rows[..., dim] = vectors, 1.0
         rows = rows.expand(*runs, *rows.shape[-2:]).reshape(-1, dim + 1)
         table.scatter_add_(0, cells.reshape(-1, 1).expand(-1, dim + 1), rows)
@@ -143,7 +143,7 @@ def distortion(
     reproduction = (
         codebook.reshape(-1, dim).index_select(0, (flat + offset).view(-1)).view(*indices.shape, dim)
     )
-    return (z - reproduction).square().sum(-1, dtype=torch.float64).mean(-1).view(runs)
+    return (z - reproduction).square().sum(-1, dtype=wide(z.device)).mean(-1).view(runs)
 
 
 def _check(z: Tensor, codebook: Tensor) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from codebound import search
 from codebound.errors import InputError
+from codebound.exact import wide
 from codebound.graphs import has_numbers, is_exported, is_recorded
 from codebound.quantize.noise import gumbel, token_keys
 from codebound.quantize.update import Memory
@@ -173,9 +174,10 @@ class Soft(AssignBase):
 
     def slope(self, memory: Memory, dim: int) -> Float[Tensor, ""]:
         """The present slope, float64; where it is scaled, infinite before any distortion was seen."""
-        progress = (memory.step.double() / (self.annealing * self.steps)).clamp(max=1.0)
+        dtype = wide(memory.step.device)
+        progress = (memory.step.to(dtype) / (self.annealing * self.steps)).clamp(max=1.0)
         kappa = self.start * (self.end / self.start) ** progress
-        return kappa * dim / (2.0 * memory.distortion.double()) if self.scaled else kappa
+        return kappa * dim / (2.0 * memory.distortion.to(dtype)) if self.scaled else kappa
 
     def statistics(
         self, z: Tensor, codewords: Tensor, indices: Tensor, memory: Memory
@@ -187,9 +189,10 @@ class Soft(AssignBase):
         if not is_recorded() and has_numbers(soft) and z.is_cpu and not bool(soft):
             return hard
         # In float64, so that the sums do not depend on how a batch was divided.
-        z, codewords = z.detach().double(), codewords.detach().double()
+        dtype = wide(z.device)
+        z, codewords = z.detach().to(dtype), codewords.detach().to(dtype)
         slope = self.slope(memory, z.shape[-1]).nan_to_num(posinf=0.0)
-        prior = (memory.counts.double() / memory.counts.sum()).clamp_min(1e-12).log() * self.gamma
+        prior = (memory.counts.to(dtype) / memory.counts.sum()).clamp_min(1e-12).log() * self.gamma
         counts, sums = _soft_sums(z, codewords, indices >= 0, prior, slope)
         return torch.where(soft, counts, hard[0]), torch.where(soft, sums, hard[1])
 

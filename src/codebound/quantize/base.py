@@ -181,6 +181,14 @@ class Quantizer(Surgery, ABC):
                 "got training=True: call .eval() first"
             )
 
+    def check_numbers(self, *tensors: Tensor) -> None:
+        """Refuse to learn from, or into, tensors that hold no numbers."""
+        if any(tensor.is_meta for tensor in tensors):
+            raise InputError(
+                "init_ and update_ need numbers; got tensors on the device meta: "
+                "make the module's with to_empty(device=…) and load its state, and give it latents of that device"
+            )
+
     def check_results(self, results: tuple[Quantized, ...]) -> None:
         """Refuse results that can't be of this quantizer's training forwards, before anything moves."""
         # In eval nothing is counted.

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from codebound import search
-from codebound.exact import first_of_equals
+from codebound.exact import first_of_equals, wide
 from codebound.graphs import is_exported
 from codebound.quantize.vector import VectorQuantizer
 
@@ -114,7 +114,7 @@ def _search(books: Sequence[Tensor], z: Tensor, width: int, depths: Tensor) -> T
 def _nearest_few(z: Tensor, codewords: Tensor, few: int) -> Tensor:
     """The `few` nearest codewords of each row: candidates, so those at nearly the same distance may be swapped."""
     # In float64, so that which ones they are does not hang on the rows that come along.
-    z, c = z.double(), codewords.double()
+    z, c = z.to(wide(z.device)), codewords.to(wide(z.device))
     scores = torch.addmm(-0.5 * c.square().sum(-1), z, c.T)
     return scores.topk(few, dim=-1).indices
 

@@ -10,10 +10,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from codebound.errors import InputError
+from codebound.exact import wide
 from codebound.graphs import without_autocast
 from codebound.quantize.codeword_checks import Rows, check_codewords, check_size, row_indices
 from codebound.quantize.form import Form, Linear, Table, Unit
-from codebound.quantize.noise import mix
+from codebound.quantize.noise import mix, placed, seeded
 from codebound.quantize.resize import RowMoves, grown, shrunk
 from codebound.quantize.sharding import is_sharded, whole, write_whole_
 from codebound.quantize.update import CodebookState, Frozen, Memory, Update
@@ -57,8 +58,9 @@ class Codebook(nn.Module):
 
         # The table: a parameter where an optimizer moves it.
         self.form = form
-        generator = torch.Generator().manual_seed(seed)
-        table = torch.randn(codebook_size, dim, generator=generator)
+        table = placed(
+            torch.randn(codebook_size, dim, generator=seeded(seed), dtype=torch.float32, device="cpu")
+        )
         if update.trains and not isinstance(form, Linear):
             self.table = nn.Parameter(table)
         else:
@@ -66,19 +68,19 @@ class Codebook(nn.Module):
 
         # Of the form `Linear` the map is what trains.
         if isinstance(form, Linear):
-            self.map = nn.Parameter(torch.eye(dim))
+            self.map = nn.Parameter(torch.eye(dim, dtype=torch.float32))
 
         # What is remembered beside it; buffers, so that all of it is saved and moved with the module.
         state = CodebookState.fresh(table)
         self.register_buffer("counts", state.counts)
         self.register_buffer("sums", state.sums)
-        self.register_buffer("window_counts", torch.zeros(codebook_size, dtype=torch.float64))
+        self.register_buffer("window_counts", torch.zeros(codebook_size, dtype=torch.int64))
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
         self.register_buffer("salt", mix(torch.tensor(seed, dtype=torch.int64)))
         self.register_buffer(
             "initialised", torch.zeros((), dtype=torch.uint8)
         )  # `AveragedModel` takes no bool
-        self.register_buffer("distortion", torch.zeros(()))
+        self.register_buffer("distortion", torch.zeros((), dtype=torch.float32))
         self.register_buffer("frozen", torch.zeros((), dtype=torch.uint8))
         self.version = Version()
         self.register_buffer("held_rows", None)
@@ -150,7 +152,7 @@ class Codebook(nn.Module):
         masses = fresh.counts if counts is None else counts.to(fresh.counts)
         self.write_(CodebookState(codewords, masses, codewords * masses.unsqueeze(-1)))
         if isinstance(self.form, Linear):
-            write_whole_(self.map, torch.eye(self.map.shape[0]))
+            write_whole_(self.map, torch.eye(self.map.shape[0], device=self.map.device))
         self.distortion.zero_()
         self.window_counts.zero_()
         self.initialised.fill_(True)
@@ -239,9 +241,13 @@ class Codebook(nn.Module):
         self.held_codewords = table.detach()[rows].clone() if len(rows) else None
 
     @torch.no_grad()
+    def window(self) -> Float[Tensor, " K"]:
+        """The hits of this window so far, as numbers to compute with."""
+        return self.window_counts.to(wide(self.window_counts.device))
+
     def end_window_(self) -> Float[Tensor, " K"]:
         """The hits of a window that ends; of held rows at least a fair share, as they are not to be revived."""
-        window = self.window_counts.clone()
+        window = self.window()
         self.window_counts.zero_()
         if self.written is None:
             self.counts.copy_(window)
@@ -308,10 +314,11 @@ class Codebook(nn.Module):
             self.held_rows = self.held_codewords = None
 
         # The frozen flag travels; whether a parameter wants a gradient does not.
+        # What was made by `to_empty` holds anything before it is loaded, so a frozen state freezes in any case.
         before = not self.frozen.is_meta and bool(self.frozen)
         super()._load_from_state_dict(state_dict, prefix, *args)
-        if bool(self.frozen) != before:
-            self._freeze_all_(not before)
+        if not self.frozen.is_meta and (before or bool(self.frozen)):
+            self._freeze_all_(bool(self.frozen))
 
         # A table that came with its sums belongs to them.
         together = all(f"{prefix}{name}" in state_dict for name in ("table", "counts", "sums"))

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from codebound.errors import InputError
+from codebound.exact import wide
 from codebound.quantize import sync
 from codebound.quantize.base import CodeStats, Quantized, Quantizer, UpdateReport
 from codebound.quantize.codebook import Codebook
@@ -298,12 +299,12 @@ def token_major(places: Sequence[Float[Tensor, "*b D"]]) -> Float[Tensor, "n D"]
 
 def nothing(like: Tensor, tokens: Tensor) -> CodeStats:
     """The statistic of a place that counts for no codebook: how many tokens came, and nothing of them."""
-    empty = torch.zeros(0, dtype=torch.float64, device=like.device)
+    empty = torch.zeros(0, dtype=wide(like.device), device=like.device)
     none = torch.zeros(0, dtype=torch.int64, device=like.device)
-    rows = torch.zeros(0, like.shape[-1], device=like.device)
-    zero = torch.zeros((), dtype=torch.float64, device=like.device)
-    hits = tokens.double().reshape(1)
-    return CodeStats(empty, rows.double(), hits, zero, zero.long(), Sketch(rows, none), zero.long())
+    rows = torch.zeros(0, like.shape[-1], dtype=torch.float32, device=like.device)
+    zero = empty.sum()
+    hits = tokens.to(empty).reshape(1)
+    return CodeStats(empty, rows.to(empty), hits, zero, zero.long(), Sketch(rows, none), zero.long())
 
 
 def _totals(results: Sequence[Quantized], ranks: Ranks) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from codebound.errors import InputError
+from codebound.exact import wide
 from codebound.graphs import is_exported
 from codebound.quantize.assign import CHUNK
 from codebound.quantize.noise import gumbel, normal, token_keys
@@ -197,7 +198,8 @@ class Gumbel(EstimatorBase):
 
     def temperature(self, memory: Memory) -> Float[Tensor, ""]:
         """τ at this step."""
-        return self.start * (self.end / self.start) ** (memory.step.double() / self.steps).clamp(max=1.0)
+        progress = (memory.step.to(wide(memory.step.device)) / self.steps).clamp(max=1.0)
+        return self.start * (self.end / self.start) ** progress
 
     def __call__(self, z: Tensor, chosen: Tensor, choice: Choice) -> Tensor:
         keys = token_keys(z, choice.memory.salt)

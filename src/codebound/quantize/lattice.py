@@ -44,11 +44,11 @@ def e8_code() -> Float[Tensor, "256 8"]:
     The best code known at one bit per dimension: D = 2.5275, with no data at all
     (`theory.bounds.best_known`).
     """
-    eye = torch.eye(8)
+    eye = torch.eye(8, dtype=torch.float32, device="cpu")
     pairs = [
         a * eye[i] + b * eye[j]
         for i, j in combinations(range(8), 2)
         for a, b in product((1.0, -1.0), repeat=2)
     ]
-    halves = [torch.tensor(s) / 2 for s in product((1.0, -1.0), repeat=8) if s.count(-1.0) % 2 == 0]
+    halves = [eye.new_tensor(s) / 2 for s in product((1.0, -1.0), repeat=8) if s.count(-1.0) % 2 == 0]
     return torch.cat([torch.stack(pairs + halves) * 1.72, 1.2 * eye, -1.2 * eye])

@@ -16,6 +16,7 @@ from codebound.errors import InputError
 from codebound.quantize.base import CodeStats, Quantized, UpdateReport, token_rows
 from codebound.quantize.compose import nothing, present
 from codebound.quantize.estimator import StraightThrough
+from codebound.quantize.noise import placed, seeded
 from codebound.quantize.sharding import whole
 from codebound.quantize.update import Frozen
 from codebound.quantize.vector import LONGEST, VectorQuantizer
@@ -93,9 +94,11 @@ class MultiScale(Around):
         self._places = _shared_places(len(pairs), blends) if blends else ()
 
         # φ begins as `nn.Conv2d` does, U(±1/√inputs); a row of the weights sees d channels of 3×3 places.
-        generator, inputs = torch.Generator().manual_seed(seed), 9 * inner.dim
+        generator, inputs = seeded(seed), 9 * inner.dim
+        bound = inputs**-0.5
         for name, shape in (("weights", (blends, inner.dim, inputs)), ("biases", (blends, inner.dim))):
-            values = torch.empty(shape).uniform_(-(inputs**-0.5), inputs**-0.5, generator=generator)
+            values = torch.empty(shape, dtype=torch.float32, device="cpu")
+            values = placed(values.uniform_(-bound, bound, generator=generator))
             self.register_parameter(name, nn.Parameter(values) if blends else None)
 
     @property
@@ -227,7 +230,7 @@ class MultiScale(Around):
         self.inner.check_results(tuple(map(self._own, results)))
 
     def declared_jacobian(self, z: Float[Tensor, "n D"]) -> Float[Tensor, "n D D"]:
-        return torch.eye(self.dim).to(z).expand(len(z), -1, -1)
+        return torch.eye(self.dim, device=z.device).to(z).expand(len(z), -1, -1)
 
     def extra_repr(self) -> str:
         return f"sizes={self.sizes}, blends={self.blends}, blend={self.blend}"

@@ -43,6 +43,16 @@ def normal(keys: Int64[Tensor, " n"], columns: int) -> Float[Tensor, "n columns"
     return (-2.0 * radius.log()).sqrt() * (2 * math.pi * angle).cos()
 
 
+def seeded(seed: int) -> torch.Generator:
+    """A generator on the CPU: its stream must depend on no device."""
+    return torch.Generator("cpu").manual_seed(seed)
+
+
+def placed(values: Tensor) -> Tensor:
+    """Numbers that were drawn on the CPU, on the device where new tensors are made."""
+    return values.to(torch.get_default_device())
+
+
 def _factors(count: int, device: torch.device) -> Int64[Tensor, " count"]:
     return mix(torch.arange(1, count + 1, device=device)) | 1
 

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from codebound.exact import wide
+from codebound.quantize.noise import seeded
 from codebound.quantize.revival import small_steps
 from codebound.quantize.update import CodebookState
 
@@ -61,9 +63,9 @@ def grown(
     """
     codewords, amounts = (
         state.codewords,
-        torch.stack([usage.double(), state.counts.double(), window_counts.double()]),
+        torch.stack([x.to(wide(x.device)) for x in (usage, state.counts, window_counts)]),
     )
-    before, generator = len(codewords), torch.Generator().manual_seed(seed)
+    before, generator = len(codewords), seeded(seed)
     source = torch.arange(before, device=codewords.device)
     while len(codewords) < codebook_size:
         # All that are more than half as busy as the busiest would be split before one of its halves.

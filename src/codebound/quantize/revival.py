@@ -129,7 +129,8 @@ def small_steps(
     c = codewords[used]
     scale = (c - c.mean(0)).square().mean().sqrt() if c.shape[0] > 1 else codewords.abs().mean() + 1e-3
     # On the CPU, then moved: a generator's stream must not depend on the device or the rank.
-    return torch.randn(count, codewords.shape[1], generator=generator).to(codewords) * scale * spread
+    steps = torch.randn(count, codewords.shape[1], generator=generator, dtype=torch.float32, device="cpu")
+    return steps.to(codewords) * scale * spread
 
 
 Revival = Never | Resample | Split

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from codebound.errors import InputError
+from codebound.exact import wide
 from codebound.graphs import constant, has_numbers, is_recorded, without_autocast
 from codebound.quantize import habits, sync
 from codebound.quantize.base import CodeStats, Quantized, Quantizer, UpdateReport, token_rows
@@ -53,6 +54,14 @@ class ScalarQuantizer(Quantizer):
         # Integers: `.half()` leaves them alone.
         self.register_buffer("window_counts", torch.zeros(cells, dtype=torch.int64), persistent=False)
         self.version = Version()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ScalarQuantizer:
+        # No state dict holds the counts, so they stay what they are even where `to_empty` gives room without numbers.
+        before = self.window_counts
+        super()._apply(fn, recurse)
+        after = self.window_counts
+        self.window_counts = torch.zeros_like(after) if before.is_meta else before.to(after.device)
+        return self
 
     @property
     def codebook_size(self) -> int:
@@ -121,7 +130,7 @@ class ScalarQuantizer(Quantizer):
         if self.training:
             present = finite if mask is None else finite | ~mask.reshape(-1)
             error = torch.where(valid.unsqueeze(-1), (soft - chosen).detach(), 0.0).square()
-            stats = (self._stats(indices, error.sum(dtype=torch.float64), (~present).sum()),)
+            stats = (self._stats(indices, error.sum(dtype=wide(z.device)), (~present).sum()),)
         return Quantized(z_q.view(z.shape).to(z.dtype), indices.view(*z.shape[:-1], 1), loss, losses, stats)
 
     def encode(
@@ -171,6 +180,7 @@ class ScalarQuantizer(Quantizer):
 
     def check_results(self, results: tuple[Quantized, ...]) -> None:
         """Refuse results that are not of this quantizer since its last `update_`."""
+        self.check_numbers(self.window_counts, *(result.indices for result in results))
         super().check_results(results)
         for result in results:
             self.version.check(result.stats[0].version)
@@ -191,10 +201,10 @@ class ScalarQuantizer(Quantizer):
         tokens = self.window_counts.sum()
 
         # Shares of the codewords; not known where they are too many to be counted one by one.
-        share = self.window_counts.double() / tokens.clamp_min(1)
+        share = self.window_counts.to(wide(tokens.device)) / tokens.clamp_min(1)
         usage, perplexity = math.nan, math.nan
         if self.codebook_size <= TRACKED_CODES:
-            usage = float((share > 0).double().mean())
+            usage = float((share > 0).to(share).mean())
             perplexity = float(torch.special.entr(share).sum().exp())
 
         # A window that is full begins anew, after it was reported.
@@ -210,7 +220,7 @@ class ScalarQuantizer(Quantizer):
 
     def _stats(self, indices: Tensor, squared_error: Tensor, non_finite: Tensor) -> CodeStats:
         """What an update reports of a batch: hits of each code, or of all together where they are too many."""
-        valid = (indices >= 0).to(torch.float64)
+        valid = (indices >= 0).to(wide(indices.device))
         cell = indices.clamp_min(0) if self.codebook_size <= TRACKED_CODES else torch.zeros_like(indices)
         hits = valid.new_zeros(self.window_counts.shape[0]).index_add(0, cell, valid)
         return CodeStats(

@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from codebound.exact import wide
 from codebound.quantize.base import CodeStats
 from codebound.quantize.ranks import Ranks
 from codebound.quantize.sketch import Sketch
@@ -55,7 +56,7 @@ def same_everywhere(tensor: Tensor, ranks: Ranks) -> bool:
     """Whether all ranks hold about the same tensor, by its square length: every rank gets the same answer."""
     if world_size(ranks) == 1:
         return True
-    lengths = torch.stack(_gather(tensor.detach().double().square().sum().reshape(1), ranks))
+    lengths = torch.stack(_gather(tensor.detach().to(wide(tensor.device)).square().sum().reshape(1), ranks))
     return bool(lengths.max() - lengths.min() <= 1e-9 * lengths.max())
 
 

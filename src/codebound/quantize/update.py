@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from codebound.errors import InputError
+from codebound.exact import wide
 from codebound.quantize.noise import mix, normal
 
 
@@ -74,13 +75,16 @@ class EMA:
     ) -> CodebookState:
         # The running sums, in float64: n of tokens, m of vectors.
         old = state.codewords
-        n = state.counts.double().mul(self.decay).add(counts, alpha=1 - self.decay)
-        m = state.sums.double().mul(self.decay).add(sums, alpha=1 - self.decay)
+        dtype = wide(old.device)
+        n = state.counts.to(dtype).mul(self.decay).add(counts, alpha=1 - self.decay)
+        m = state.sums.to(dtype).mul(self.decay).add(sums, alpha=1 - self.decay)
 
         # Smoothed masses keep the division safe; codewords whose mass has decayed stay where they are.
         total, k = n.sum(-1, keepdim=True), n.shape[-1]
-        smoothed = (n + self.smoothing) * (total / (total + k * self.smoothing).clamp_min(1e-300))
-        moved = (m / smoothed.clamp_min(1e-300).unsqueeze(-1)).to(old.dtype)
+        smoothed = (n + self.smoothing) * (
+            total / (total + k * self.smoothing).clamp_min(torch.finfo(dtype).tiny)
+        )
+        moved = (m / smoothed.clamp_min(torch.finfo(dtype).tiny).unsqueeze(-1)).to(old.dtype)
         alive = (n > 100 * self.smoothing).unsqueeze(-1)
         return CodebookState(torch.where(alive, moved, old), n.to(old.dtype), m.to(old.dtype))
 

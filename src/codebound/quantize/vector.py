@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from codebound.errors import InputError
+from codebound.exact import wide
 from codebound.graphs import has_numbers, is_recorded, without_autocast
 from codebound.quantize import assign as assigns
 from codebound.quantize import habits, sync
@@ -204,7 +205,7 @@ class VectorQuantizer(Quantizer):
             if not isinstance(self.update, Frozen):
                 self.reminder.passed(self.codebook, self._idle)
             # Summed in float64, as the counts and sums are: ranks must agree to the last bit.
-            error = squares.detach().sum(dtype=torch.float64)
+            error = squares.detach().sum(dtype=wide(z.device))
             stats = (self._stats(tokens, codewords, indices, memory, error, (~present).sum()),)
         return Quantized(z_q.view(z.shape).to(z.dtype), indices.view(*z.shape[:-1], 1), loss, losses, stats)
 
@@ -261,16 +262,19 @@ class VectorQuantizer(Quantizer):
             InputError: no finite token, or fewer tokens than `init` needs.
         """
         self.check_input(z, mask)
+        self.check_numbers(self.codebook.counts, z)
         tokens, valid, _ = token_rows(z, mask, LONGEST)
         tokens = sync.joined_rows(tokens[valid].float(), self.ranks)
         if tokens.shape[0] == 0:
             raise InputError("z holds no finite token to initialise a codebook from")
+        if wide(z.device) != torch.float64:
+            tokens = tokens.cpu()  # seeding sums in float64
         if generator is None:
-            generator = torch.Generator(z.device).manual_seed(self.seed)
+            generator = torch.Generator(tokens.device).manual_seed(self.seed)
         if bool(self.codebook.frozen) and bool(self.codebook.initialised):
             return
         codewords = self.init(tokens, self.codebook_size, generator)
-        self.codebook.reset_(sync.from_first_rank(codewords, self.ranks))
+        self.codebook.reset_(sync.from_first_rank(codewords.to(z.device), self.ranks))
 
     @torch.no_grad()
     def update_(self, *results: Quantized) -> UpdateReport:
@@ -298,10 +302,10 @@ class VectorQuantizer(Quantizer):
             book.write_(after)
         if bool(tokens > 0):
             book.observe_((stats.squared_error / tokens).to(book.distortion))
-        book.window_counts += stats.hits
+        book.window_counts += stats.hits.to(torch.int64)
 
         # Figures first, as revival at the end of a window empties it.
-        used = book.window_counts / book.window_counts.sum().clamp_min(1.0)
+        used = book.window().div(book.window().sum().clamp_min(1.0))
         revived = self._revive(stats.sketch)
         book.step += 1
         book.version.advance_()
@@ -310,7 +314,7 @@ class VectorQuantizer(Quantizer):
             tokens=int(tokens),
             non_finite=int(stats.non_finite),
             revived=(revived,),
-            window_usage=(float((used > 0).double().mean()),),
+            window_usage=(float((used > 0).to(used).mean()),),
             window_perplexity=(float(torch.special.entr(used).sum().exp()),),
             slope=slope,
             critical_slope=critical,
@@ -318,6 +322,7 @@ class VectorQuantizer(Quantizer):
 
     def check_results(self, results: tuple[Quantized, ...]) -> None:
         """Refuse results that this codebook can't have given since its last step."""
+        self.check_numbers(self.codebook.counts, *(result.indices for result in results))
         if not bool(self.codebook.initialised):
             raise InputError("update_ before init_: call init_(z) with a batch of latents first")
         super().check_results(results)
@@ -369,11 +374,11 @@ class VectorQuantizer(Quantizer):
         if not (isinstance(self.assign, assigns.Soft) and bool(memory.annealing & (memory.distortion > 0))):
             return None, None
         # The latents' covariance is that of the codewords by mass, and about distortion/D in every direction.
-        share = memory.counts.double() / memory.counts.sum()
-        codewords = self.codebook.codewords().double()
+        share = memory.counts.cpu().double() / memory.counts.cpu().sum()
+        codewords = self.codebook.codewords().cpu().double()
         offset = codewords - share @ codewords
         spread = torch.linalg.eigvalsh((offset * share.unsqueeze(-1)).T @ offset)[-1]
-        largest = float(spread + memory.distortion / self.dim)
+        largest = float(spread) + float(memory.distortion) / self.dim
         return float(self.assign.slope(memory, self.dim)), 1.0 / (2.0 * largest)
 
     def _revive(self, sketch: Sketch) -> Int64[Tensor, " r"]:
@@ -390,7 +395,7 @@ class VectorQuantizer(Quantizer):
             return none
 
         # Every rank draws the same and writes the same state.
-        generator = torch.Generator().manual_seed(int(book.step_salt()))
+        generator = torch.Generator("cpu").manual_seed(int(book.step_salt()))
         revived = self.revival.revive(book.state(), window, sketch.filled(), generator)
         book.write_(revived.state)
         return book.free_of(revived.rows)

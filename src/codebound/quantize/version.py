@@ -31,8 +31,13 @@ class Version(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.number = torch.tensor(secrets.randbits(62))
+        self.number = torch.tensor(secrets.randbits(62), device="cpu")
+        self.number = self._number_on(torch.get_default_device())
         self.starts = 1
+
+    def _number_on(self, device: torch.device) -> Int64[Tensor, ""]:
+        """The number there, and itself whatever `to_empty` leaves there; on the device meta there are no numbers."""
+        return self.number if device.type == "meta" else self.number.to(device)
 
     def stamp(self) -> Int64[Tensor, ""]:
         """The number of now, which later steps don't change."""
@@ -71,7 +76,7 @@ class Version(nn.Module):
         return Version().to(self.number.device)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Version:
-        self.number = fn(self.number)
+        self.number = self._number_on(fn(self.number).device)
         return super()._apply(fn, recurse)
 
     def _load_from_state_dict(self, *args: Any) -> None:

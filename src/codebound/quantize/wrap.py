@@ -13,10 +13,12 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from codebound.errors import InputError
+from codebound.exact import wide
 from codebound.graphs import constant, without_autocast
 from codebound.quantize.base import Quantized, Quantizer, UpdateReport
 from codebound.quantize.codebook import Codebook
 from codebound.quantize.compose import as_rows, codebook_parameters, present
+from codebound.quantize.noise import placed, seeded
 from codebound.quantize.ranks import Ranks
 from codebound.quantize.sharding import whole
 
@@ -186,22 +188,26 @@ class Projected(Wrapped):
         self.normalise, self.orthogonal, self.frozen, self.seed = normalise, orthogonal, frozen, seed
 
         # An orthonormal basis; frozen maps are it and its transpose.
-        generator = torch.Generator().manual_seed(seed)
+        generator = seeded(seed)
         shapes = {"weight_in": (inner.dim, dim), "weight_out": (dim, inner.dim)}
         basis = _orthonormal(inner.dim, dim, generator)
         if frozen:
-            self.register_buffer("weight_in", basis)
+            self.register_buffer("weight_in", placed(basis))
             return
 
         # Otherwise two trained maps, from the basis or as `nn.Linear` begins.
         for name, (rows, columns) in shapes.items():
             bound = 1 / math.sqrt(columns)
-            weight = torch.empty(rows, columns).uniform_(-bound, bound, generator=generator)
-            bias = torch.empty(rows).uniform_(-bound, bound, generator=generator)
+            weight, bias = (
+                torch.empty(shape, dtype=torch.float32, device="cpu").uniform_(
+                    -bound, bound, generator=generator
+                )
+                for shape in ((rows, columns), (rows,))
+            )
             if orthogonal:
-                weight, bias = basis if name == "weight_in" else basis.T.contiguous(), torch.zeros(rows)
-            self.register_parameter(name, nn.Parameter(weight))
-            self.register_parameter(name.replace("weight", "bias"), nn.Parameter(bias))
+                weight, bias = basis if name == "weight_in" else basis.T.contiguous(), torch.zeros_like(bias)
+            self.register_parameter(name, nn.Parameter(placed(weight)))
+            self.register_parameter(name.replace("weight", "bias"), nn.Parameter(placed(bias)))
 
     def _into(self, rows: Tensor) -> Tensor:
         bias = None if self.frozen else whole(self.bias_in).to(rows)
@@ -303,7 +309,8 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return F.linear(x.double(), weight.double(), None if bias is None else bias.double()).to(x.dtype)
+        dtype = wide(x.device)
+        return F.linear(x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor):
@@ -327,7 +334,8 @@ def linear(
 
 def _orthonormal(rows: int, columns: int, generator: torch.Generator) -> Tensor:
     """Uniformly random with orthonormal rows, or columns where it is tall (Mezzadri 2007)."""
-    gaussian = torch.randn(max(rows, columns), min(rows, columns), generator=generator, dtype=torch.float64)
+    shape = max(rows, columns), min(rows, columns)
+    gaussian = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu")
     q, r = torch.linalg.qr(gaussian)
     q = (q * r.diagonal().sign()).float()
     return (q if rows >= columns else q.T).contiguous()
