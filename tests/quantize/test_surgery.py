@@ -114,7 +114,7 @@ def test_set_codewords_begins_anew() -> None:
         quantizer.set_codewords_(mine(3))
     with pytest.raises(InputError, match="codewords must be finite"):
         quantizer.set_codewords_(mine().fill_(math.nan))
-    with pytest.raises(InputError, match="counts must be 12 positive numbers"):
+    with pytest.raises(InputError, match="counts must be 12 positive, finite numbers"):
         quantizer.set_codewords_(mine(), counts=torch.zeros(12))
 
 
@@ -281,6 +281,17 @@ def test_an_optimizers_moments_go_with_the_rows(make, size: int) -> None:
     moments = [m for m in optimizer.state[table].values() if isinstance(m, Tensor) and m.shape[:1] == (size,)]
     assert all((moment == 0).all() for moment in moments)
     step()
+
+
+@pytest.mark.parametrize("size", [7, 20])
+def test_training_goes_on_while_a_former_graph_is_still_there(size: int) -> None:
+    quantizer = ready(update=Gradient())
+    results = [quantizer(latents()), quantizer(latents())]
+    results[0].loss.backward()
+    quantizer.resize_(size)
+    quantizer(latents()).loss.backward()
+    assert quantizer.codebook.table.grad is not None
+    assert quantizer.codebook.table.grad.shape == (size, 4)
 
 
 def test_sizes_are_right_everywhere_afterwards(tmp_path) -> None:

@@ -296,7 +296,10 @@ class Codebook(nn.Module):
             kept = torch.searchsorted(resized.moves.source[: state.counts.shape[0]], self.held_rows)
             self._hold_(kept, resized.state.codewords)
         if isinstance(self.table, nn.Parameter):
-            self.table.data, self.table.grad = resized.state.codewords, None
+            # A graph that is still there knows its old shape; only a change of type makes autograd forget that one.
+            self.table.grad = None
+            self.table.data = resized.state.codewords.double()
+            self.table.data = resized.state.codewords
         else:
             self.table = resized.state.codewords
         self.counts, self.sums, self.window_counts = *resized.state[1:], resized.window_counts

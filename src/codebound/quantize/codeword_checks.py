@@ -25,7 +25,8 @@ def check_codewords(codewords: Tensor, counts: Tensor | None, shape: torch.Size)
     if counts is not None:
         fits = isinstance(counts, Tensor) and counts.shape == shape[:1]
         if not fits or not bool(((counts > 0) & counts.isfinite()).all()):
-            raise InputError(f"counts must be {shape[0]} positive numbers; got {counts}")
+            got = list(counts.shape) if isinstance(counts, Tensor) else counts
+            raise InputError(f"counts must be {shape[0]} positive, finite numbers in a tensor; got {got}")
 
 
 def check_size(codebook_size: int, held: int) -> None:

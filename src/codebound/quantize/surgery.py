@@ -156,7 +156,12 @@ class Surgery(nn.Module):
         if listed and not (count == 1 and isinstance(values[0], int)):
             return values
         if count != 1:
+            got = (
+                f"{len(values)} entries"
+                if isinstance(values, list | tuple)
+                else f"one {type(values).__name__}"
+            )
             raise InputError(
-                f"{name} must be a sequence with one entry for each of {count} codebooks; got {values!r}"
+                f"{name} must be a sequence with one entry for each of {count} codebooks; got {got}"
             )
         return (values,)
