@@ -150,7 +150,7 @@ def test_nothing_is_set_where_one_entry_is_wrong() -> None:
     before = listed(quantizer.codewords())
     with pytest.raises(InputError, match="codewords must have shape"):
         quantizer.set_codewords_([mine(), mine(5)])
-    with pytest.raises(InputError, match="one entry for each of 2 codebooks"):
+    with pytest.raises(InputError, match="an entry for each of 2 codebooks; got 1 entries"):
         quantizer.set_codewords_([mine()])
     assert all(
         a is not None and torch.equal(a, book.codewords())

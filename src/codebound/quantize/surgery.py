@@ -152,16 +152,10 @@ class Surgery(nn.Module):
         count = len(self.codebooks())
         if values is None:
             return (None,) * count
-        listed = isinstance(values, list | tuple) and len(values) == count
-        if listed and not (count == 1 and isinstance(values[0], int)):
+        listed = isinstance(values, list | tuple)
+        if listed and len(values) == count and not (count == 1 and isinstance(values[0], int)):
             return values
         if count != 1:
-            got = (
-                f"{len(values)} entries"
-                if isinstance(values, list | tuple)
-                else f"one {type(values).__name__}"
-            )
-            raise InputError(
-                f"{name} must be a sequence with one entry for each of {count} codebooks; got {got}"
-            )
+            got = f"{len(values)} entries" if listed else f"one {type(values).__name__}"
+            raise InputError(f"{name} must be a sequence, an entry for each of {count} codebooks; got {got}")
         return (values,)
