@@ -329,6 +329,8 @@ class VectorQuantizer(Quantizer):
         if wrong := [r for r in results if r.stats[0].sums.shape[1] != self.dim]:
             raise InputError(f"results are of dim={wrong[0].stats[0].sums.shape[1]}; this has dim={self.dim}")
         for result in results:
+            if (width := result.stats[0].sums.shape[1]) != self.dim:
+                raise InputError(f"results are of dim={width}; this has dim={self.dim}")
             self.codebook.version.check(result.stats[0].version)
 
     def _check_agreement(self) -> None:
