@@ -147,6 +147,10 @@ def distortion(
 
 
 def _check(z: Tensor, codebook: Tensor) -> None:
+    if not isinstance(z, Tensor) or not isinstance(codebook, Tensor):
+        raise InputError(
+            f"z and codebook must be tensors; got {type(z).__name__} and {type(codebook).__name__}"
+        )
     if z.is_complex() or codebook.is_complex():
         raise InputError(f"z and codebook must be real; got {z.dtype} and {codebook.dtype}")
     if codebook.ndim < 2 or 0 in codebook.shape[-2:]:

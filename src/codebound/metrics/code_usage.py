@@ -10,6 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 from torchmetrics import Metric
 
+from codebound import arguments
 from codebound.errors import InputError
 from codebound.metrics.usage import DEAD, usage, used
 
@@ -44,9 +45,13 @@ class CodeUsage(Metric):
         self, codebook_sizes: int | Sequence[int], *, dead_below: float = DEAD, **metric_options: Any
     ) -> None:
         super().__init__(**metric_options)
+        if not isinstance(codebook_sizes, int | Sequence) or isinstance(codebook_sizes, str):
+            raise InputError(f"codebook_sizes must be an int, or a sequence of them; got {codebook_sizes!r}")
         self.single = isinstance(codebook_sizes, int)
         self.sizes = (codebook_sizes,) if isinstance(codebook_sizes, int) else tuple(codebook_sizes)
-        if not self.sizes or min(self.sizes) < 1 or sum(self.sizes) > LARGEST:
+        for size in self.sizes:
+            arguments.whole("codebook_sizes", size)
+        if not self.sizes or sum(self.sizes) > LARGEST:
             raise InputError(
                 f"codebook_sizes must be at least 1, and at most {LARGEST} together; got {codebook_sizes}"
             )
@@ -55,6 +60,7 @@ class CodeUsage(Metric):
 
     def update(self, indices: Int[Tensor, "*b"]) -> None:
         """Add indices: of any shape for a single codebook, `[*, Q]` for several."""
+        require_indices(indices)
         if not self.single and (indices.ndim < 1 or indices.shape[-1] != len(self.sizes)):
             raise InputError(f"indices must have shape [*, {len(self.sizes)}]; got {list(indices.shape)}")
         self.counts += count(indices.reshape(-1, len(self.sizes)).to(self.counts.device), self.sizes)
@@ -76,6 +82,13 @@ class CodeUsage(Metric):
         }
         nothing = tokens == 0
         return {k: torch.where(nothing, torch.nan, v) for k, v in figures.items()} | {"tokens": tokens}
+
+
+def require_indices(indices: Tensor) -> None:
+    """Refuse what is no tensor of integers."""
+    kind = indices.dtype if isinstance(indices, Tensor) else type(indices).__name__
+    if kind not in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64):
+        raise InputError(f"indices must be a tensor of integers; got {kind}")
 
 
 def count(indices: Int[Tensor, "n Q"], sizes: Sequence[int]) -> Int[Tensor, " _"]:

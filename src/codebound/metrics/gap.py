@@ -12,8 +12,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torchmetrics import Metric
 
+from codebound import arguments
 from codebound.errors import InputError
-from codebound.metrics.code_usage import count
+from codebound.metrics.code_usage import count, require_indices
 from codebound.metrics.usage import entropy_rate
 from codebound.theory import bounds, gaussian
 from codebound.theory.entropy import differential_entropy
@@ -70,8 +71,12 @@ class Gap(Metric):
         super().__init__(**metric_options)
         if rate not in get_args(Rate):
             raise InputError(f"rate is {rate!r}; accepted are {', '.join(map(repr, get_args(Rate)))}")
-        if dim < 1 or samples < 1:
-            raise InputError(f"dim and samples must be at least 1; got dim={dim}, samples={samples}")
+        arguments.whole("dim", dim)
+        arguments.whole("samples", samples)
+        if not isinstance(codebook_sizes, Sequence) or isinstance(codebook_sizes, str):
+            raise InputError(f"codebook_sizes must be a sequence, one for each index; got {codebook_sizes!r}")
+        for size in codebook_sizes:
+            arguments.whole("codebook_sizes", size)
         self.dim, self.codebook_sizes, self.rate, self.samples = dim, tuple(codebook_sizes), rate, samples
         kinds = {"error": (), "tokens": (), "first": (dim,), "second": (dim, dim)}
         for name, shape in kinds.items():
@@ -151,6 +156,11 @@ class Gap(Metric):
         return (self.second / self.tokens - torch.outer(mean, mean)).cpu().numpy()
 
     def _check(self, z: Tensor, z_q: Tensor, indices: Tensor | None, mask: Tensor | None) -> None:
+        for name, rows in {"z": z, "z_q": z_q}.items():
+            if not isinstance(rows, Tensor):
+                raise InputError(f"{name} must be a tensor; got {type(rows).__name__}")
+        if indices is not None:
+            require_indices(indices)
         depth = len(self.codebook_sizes)
         if z.ndim < 1 or z.shape[-1] != self.dim or z_q.shape != z.shape:
             raise InputError(

@@ -7,7 +7,6 @@ codebook's `Memory` (masses, step, running distortion) and change nothing.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
@@ -17,8 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from codebound import search
-from codebound.errors import InputError
+from codebound import arguments, search
 from codebound.exact import wide
 from codebound.graphs import has_numbers, is_exported, is_recorded
 from codebound.quantize.noise import gumbel, token_keys
@@ -79,14 +77,15 @@ class Stochastic(AssignBase):
     """In training codeword j with probability ∝ exp(−|z − c_j|²/temperature); in eval the nearest.
 
     The Boltzmann distribution of the squared distance (soft VQ; Rose 1998), drawn by the Gumbel-max trick in
-    bounded memory.
+    bounded memory. The noise is a function of (seed, step, token): a recomputation or another rank draws the same, and
+    equal tokens of one step share their draw. Pass a `generator` for other draws within a step.
     """
 
     temperature: float = 1.0
     kind: Literal["stochastic"] = "stochastic"
 
     def __post_init__(self) -> None:
-        _positive("temperature", self.temperature)
+        arguments.number("temperature", self.temperature, above=0)
 
     def encode(self, z: Tensor, codewords: Tensor, memory: Memory) -> Tensor:
         return search.nearest(z, codewords)
@@ -106,7 +105,7 @@ class Gumbel(AssignBase):
     kind: Literal["gumbel"] = "gumbel"
 
     def __post_init__(self) -> None:
-        _positive("scale", self.scale)
+        arguments.number("scale", self.scale, above=0)
 
     def encode(self, z: Tensor, codewords: Tensor, memory: Memory) -> Tensor:
         return search.nearest(z, codewords)
@@ -128,8 +127,7 @@ class EntropyConstrained(AssignBase):
     kind: Literal["entropy_constrained"] = "entropy_constrained"
 
     def __post_init__(self) -> None:
-        if not self.weight >= 0:
-            raise InputError(f"weight must be at least 0; got {self.weight}")
+        arguments.number("weight", self.weight, least=0)
 
     def encode(self, z: Tensor, codewords: Tensor, memory: Memory) -> Tensor:
         counts = memory.counts.clamp_min(1e-6)
@@ -159,11 +157,11 @@ class Soft(AssignBase):
     kind: Literal["soft"] = "soft"
 
     def __post_init__(self) -> None:
-        _positive("steps", self.steps)
-        _positive("start", self.start)
-        _positive("end", self.end)
-        if not 0 < self.annealing <= 1:
-            raise InputError(f"annealing must be in (0, 1], a part of steps; got {self.annealing}")
+        arguments.whole("steps", self.steps)
+        arguments.number("start", self.start, above=0)
+        arguments.number("end", self.end, above=0)
+        arguments.number("annealing", self.annealing, above=0, most=1)
+        arguments.number("gamma", self.gamma)
 
     def encode(self, z: Tensor, codewords: Tensor, memory: Memory) -> Tensor:
         return search.nearest(z, codewords)
@@ -219,11 +217,6 @@ def _soft_sums(
 
 
 Assign = Nearest | Cosine | Stochastic | Gumbel | EntropyConstrained | Soft
-
-
-def _positive(name: str, value: float | int) -> None:
-    if not (value > 0 and math.isfinite(value)):
-        raise InputError(f"{name} must be positive; got {value}")
 
 
 def _direction(x: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:

@@ -128,8 +128,6 @@ def auto_update(optimizer: torch.optim.Optimizer, model: nn.Module) -> AutoUpdat
     """
     if not hasattr(optimizer, "register_step_post_hook"):
         raise InputError(f"optimizer must be a torch.optim.Optimizer; got {type(optimizer).__name__}")
-    if not isinstance(model, nn.Module):
-        raise InputError(f"model must be a torch.nn.Module; got {type(model).__name__}")
     found = quantizers(model)
     if not found:
         raise InputError(f"model must hold a quantizer; {type(model).__name__} holds none")

@@ -147,20 +147,28 @@ class Quantizer(Surgery, ABC):
     ) -> None:
         """Choose the codewords from a batch: explicit, before the first step, never inside `forward`.
 
+        Where there are several ranks, all of them call it, as they do `update_`: one alone waits for the others until
+        the process group's timeout.
+
         Tokens where `mask` is False have no part in it.
         """
 
     @abstractmethod
     def update_(self, *results: Quantized) -> UpdateReport:
-        """Move the codewords; `results` are the training forwards since the last call, on this rank."""
+        """Move the codewords; `results` are the training forwards since the last call, on this rank.
+
+        Every rank calls it, as often as the others: one alone waits for them until the process group's timeout.
+        """
 
     def declared_jacobian(self, z: Float[Tensor, "n D"]) -> Float[Tensor, "n D D"] | None:
         """∂z_q/∂z that a training forward's back-propagation sees, for the contract; None if not declared."""
         return None
 
-    def check_input(self, z: Tensor, mask: Tensor | None) -> None:
+    def check_input(self, z: Tensor, mask: Tensor | None, generator: torch.Generator | None = None) -> None:
         """Refuse what can't be quantized, by name."""
         # (Dynamo of PyTorch 2.9 does not know a union with None.)
+        if not (generator is None or isinstance(generator, torch.Generator)):
+            raise InputError(f"generator must be a torch.Generator; got {type(generator).__name__}")
         if not isinstance(z, Tensor) or not (mask is None or isinstance(mask, Tensor)):
             raise InputError(f"z and mask must be tensors; got {type(z).__name__} and {type(mask).__name__}")
         if z.ndim < 1 or z.shape[-1] != self.dim:
@@ -191,6 +199,9 @@ class Quantizer(Surgery, ABC):
 
     def check_results(self, results: tuple[Quantized, ...]) -> None:
         """Refuse results that can't be of this quantizer's training forwards, before anything moves."""
+        if wrong := [result for result in results if not isinstance(result, Quantized)]:
+            raise InputError(f"update_ takes what training forwards returned; got {type(wrong[0]).__name__}")
+
         # In eval nothing is counted.
         if not results or not all(r.stats for r in results):
             raise InputError(
@@ -231,6 +242,9 @@ class Quantizer(Surgery, ABC):
 
     def check_indices(self, indices: Tensor, mask: Tensor | None) -> None:
         """Refuse what can't be decoded, by name; the values are the codebook's to check."""
+        if not isinstance(indices, Tensor) or not isinstance(mask, Tensor | None):
+            kinds = f"{type(indices).__name__} and {type(mask).__name__}"
+            raise InputError(f"indices and mask must be tensors; got {kinds}")
         depth = len(self.codebook_sizes)
         if indices.ndim < 1 or indices.shape[-1] != depth:
             raise InputError(f"indices must have shape [*, {depth}]; got {list(indices.shape)}")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from codebound.errors import InputError
+from codebound import arguments
 from codebound.graphs import constant
 from codebound.quantize import habits
 from codebound.quantize.code_entropy import codebook_entropy, sample_entropy
@@ -18,6 +16,7 @@ from codebound.quantize.scalar import ScalarQuantizer
 MAX_BITS = 62
 TINY = 1e-6  # the largest coordinate of vectors without a direction
 MAX_GROUP_BITS = 20  # 2^20 mean probabilities: 4 MB
+LARGEST = 1e18  # error of a coordinate: the sum of the squares of all stays within float32
 
 
 class BinaryQuantizer(ScalarQuantizer):
@@ -48,19 +47,17 @@ class BinaryQuantizer(ScalarQuantizer):
         group_bits: int,
     ) -> None:
         # Refuse what is out of range, by name.
-        _between("bits", bits, MAX_BITS)
-        _between("group_bits", group_bits, MAX_GROUP_BITS)
+        arguments.whole("bits", bits, most=MAX_BITS)
+        arguments.whole("group_bits", group_bits, most=MAX_GROUP_BITS)
         for name, value in (("scale", scale), ("temperature", temperature)):
-            if not (value > 0 and math.isfinite(value)):
-                raise InputError(f"{name} must be positive; got {value}")
+            arguments.number(name, value, above=0)
         weights = {
             "entropy_weight": entropy_weight,
             "diversity": diversity,
             "commitment_weight": commitment_weight,
         }
         for name, value in weights.items():
-            if not (value >= 0 and math.isfinite(value)):
-                raise InputError(f"{name} must be at least 0; got {value}")
+            arguments.number(name, value, least=0)
 
         # The losses by name; the codebook's entropy has a negative weight, as it is to be raised.
         super().__init__(
@@ -103,7 +100,8 @@ class BinaryQuantizer(ScalarQuantizer):
     def _losses(self, soft: Tensor, codewords: Tensor, valid: Tensor) -> dict[str, Tensor]:
         # Means over valid tokens.
         weights = valid.to(soft.dtype) / valid.sum().clamp_min(1)
-        squares = torch.where(valid.unsqueeze(-1), soft - codewords, 0.0).square()
+        errors = torch.where(valid.unsqueeze(-1), soft - codewords, 0.0)
+        squares = errors.clamp(-LARGEST, LARGEST).square()
         losses = {"commitment": (squares.sum(-1) * weights).sum()}
 
         # Entropies regularise training, and cost time: none in eval or where they have no weight.
@@ -140,6 +138,9 @@ class LFQ(BinaryQuantizer):
         group_bits: codebook entropy exact for up to so many bits, 1 … 20.
         stochastic: bits drawn in training, 1 with the probability σ(4·scale·z/temperature) of the soft code
             (straight-through Bernoulli; temperature = 4·scale gives σ(z)), from `generator`; in eval the sign.
+
+    In the commitment a coordinate's error counts as at most 10¹⁸, whose square is within float32; beyond that it has
+    no gradient.
 
     Raises:
         InputError: an argument out of its range.
@@ -206,7 +207,7 @@ class BSQ(BinaryQuantizer):
         temperature: float = 1.0,
         group_bits: int = 1,
     ) -> None:
-        _between("bits", bits, MAX_BITS)
+        arguments.whole("bits", bits, most=MAX_BITS)
         super().__init__(
             bits, bits**-0.5, entropy_weight, diversity, commitment_weight, temperature, group_bits
         )
@@ -223,8 +224,3 @@ class BSQ(BinaryQuantizer):
         across = torch.eye(self.dim, dtype=z.dtype, device=z.device) - u.unsqueeze(-1) * u.unsqueeze(-2)
         tiny = z.abs().amax(-1)[:, None, None] < TINY
         return torch.where(tiny, 0.0, across / torch.where(tiny, 1.0, length))
-
-
-def _between(name: str, value: int, most: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
-        raise InputError(f"{name} must be a whole number in 1 … {most}; got {value}")

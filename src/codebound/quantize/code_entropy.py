@@ -46,7 +46,8 @@ def codebook_entropy(
 def mean_probabilities(logits: Float[Tensor, "n g"], weights: Float[Tensor, " n"]) -> Float[Tensor, "a b"]:
     """E p(c|z) for all 2^g codes, as a matrix: row the first ⌈g/2⌉ bits, column the rest, first bit highest.
 
-    Differentiable once in `logits`; the backward pass recomputes the chunks. `|logits|` at most 80.
+    Differentiable in `logits`; the backward pass recomputes the chunks, but keeps them for a second derivative.
+    `|logits|` at most 80.
     """
     return _mean_op(logits, weights)
 
@@ -139,7 +140,12 @@ def _save(ctx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
 
 
 def _backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-    return _mean_backward_op(gradient, *ctx.saved_tensors), None
+    logits, weights = ctx.saved_tensors
+    if torch.is_grad_enabled():
+        # A second derivative is wanted: all chunks are kept, as autograd needs them.
+        (by_logits,) = torch.autograd.grad(_mean(logits, weights), logits, gradient, create_graph=True)
+        return by_logits, None
+    return _mean_backward_op(gradient, logits, weights), None
 
 
 _mean_op.register_autograd(_backward, setup_context=_save)

@@ -39,8 +39,10 @@ class Composed(Quantizer):
         super().__init__()
 
         # Only quantizers can stand in a place.
-        if not places:
-            raise InputError(f"{name} must hold at least one quantizer")
+        if not isinstance(places, Sequence) or not places:
+            raise InputError(
+                f"{name} must be a sequence of at least one quantizer; got {type(places).__name__}"
+            )
         for place in places:
             if not isinstance(place, Quantizer):
                 raise InputError(f"{name} must be quantizers; got {type(place).__name__}")
@@ -57,6 +59,13 @@ class Composed(Quantizer):
         if len(set(inner_codebooks)) < len(inner_codebooks):
             raise InputError(
                 f"{name} share a module inside different quantizers; only whole {name} may be shared"
+            )
+
+        # Nor may two codebooks have one table, which both would move and a file would hold twice.
+        tables = [module.table for module in inner if isinstance(module, Codebook)]
+        if len({id(table) for table in tables}) < len(tables):
+            raise InputError(
+                f"{name} have codebooks with one table: let one module stand twice, with share=True"
             )
 
         # Each module once, and which of them stands in each place.
@@ -213,7 +222,7 @@ class Product(Composed):
         mask: Bool[Tensor, "*b"] | None = None,
         generator: torch.Generator | None = None,
     ) -> Quantized:
-        self.check_input(z, mask)
+        self.check_input(z, mask, generator)
         slices = zip(self.parts, self._split(z), strict=True)
         results = [part(piece, mask=mask, generator=generator) for part, piece in slices]
         return self._joined(torch.cat([result.z_q for result in results], dim=-1), results)
@@ -246,7 +255,7 @@ class Product(Composed):
         generator: torch.Generator | None = None,
     ) -> None:
         """Each part's `init_` on its slice; a shared part's on all its slices together."""
-        self.check_input(z, mask)
+        self.check_input(z, mask, generator)
         pieces = self._split(present(z, mask))
         for i, member in enumerate(self.members):
             assert isinstance(member, Quantizer)
@@ -276,6 +285,8 @@ def quantizers(model: nn.Module) -> dict[str, Quantizer]:
         elif all(module is not other for other in outermost.values()):
             outermost[name] = module
 
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model must be a torch.nn.Module; got {type(model).__name__}")
     look(model, "")
     return outermost
 

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from codebound.errors import InputError
+from codebound import arguments
 from codebound.exact import wide
 from codebound.graphs import is_exported
 from codebound.quantize.assign import CHUNK
@@ -86,8 +86,7 @@ class Rotation(EstimatorBase):
     kind: Literal["rotation"] = "rotation"
 
     def __post_init__(self) -> None:
-        if not self.max_scale >= 1:
-            raise InputError(f"max_scale must be at least 1; got {self.max_scale}")
+        arguments.number("max_scale", self.max_scale, least=1)
 
     def __call__(self, z: Tensor, chosen: Tensor, choice: Choice) -> Tensor:
         scale, r, from_z, to_c, safe = self._parts(z.detach(), chosen.detach())
@@ -162,8 +161,7 @@ class DiVeQ(EstimatorBase):
     kind: Literal["diveq"] = "diveq"
 
     def __post_init__(self) -> None:
-        if not self.std >= 0:
-            raise InputError(f"std must be at least 0; got {self.std}")
+        arguments.number("std", self.std, least=0)
 
     def __call__(self, z: Tensor, chosen: Tensor, choice: Choice) -> Tensor:
         return z + _distance(z, chosen) * self._direction(z, chosen, choice)
@@ -191,10 +189,9 @@ class Gumbel(EstimatorBase):
     kind: Literal["gumbel"] = "gumbel"
 
     def __post_init__(self) -> None:
-        if not (self.start > 0 and self.end > 0 and self.steps > 0):
-            raise InputError(
-                f"start, end and steps must be positive; got {self.start}, {self.end}, {self.steps}"
-            )
+        arguments.number("start", self.start, above=0)
+        arguments.number("end", self.end, above=0)
+        arguments.whole("steps", self.steps)
 
     def temperature(self, memory: Memory) -> Float[Tensor, ""]:
         """τ at this step."""
@@ -223,8 +220,7 @@ class SoftmaxAll(EstimatorBase):
     kind: Literal["softmax_all"] = "softmax_all"
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise InputError(f"temperature must be positive; got {self.temperature}")
+        arguments.number("temperature", self.temperature, above=0)
 
     def __call__(self, z: Tensor, chosen: Tensor, choice: Choice) -> Tensor:
         mean = soft_codeword(z, choice.codewords, None, self.temperature, z.new_ones(()))

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from codebound import search
+from codebound import arguments, search
 from codebound.errors import InputError
 from codebound.quantize.lattice import e8_code, nearest_in_lattice
 from codebound.quantize.noise import mix
@@ -56,6 +56,9 @@ class Normal:
     std: float = 1.0
     kind: Literal["normal"] = "normal"
 
+    def __post_init__(self) -> None:
+        arguments.number("std", self.std, above=0)
+
     def __call__(self, z: Tensor, codebook_size: int, generator: torch.Generator) -> Tensor:
         return _normal(z, codebook_size, generator) * self.std
 
@@ -94,9 +97,8 @@ class KMeans:
     kind: Literal["kmeans"] = "kmeans"
 
     def __post_init__(self) -> None:
-        _one_of("seeding", self.seeding, ("k-means++", "k-means||", "sample"))
-        if self.iterations < 0:
-            raise InputError(f"iterations must be at least 0; got {self.iterations}")
+        arguments.one_of("seeding", self.seeding, ("k-means++", "k-means||", "sample"))
+        arguments.whole("iterations", self.iterations, least=0)
 
     def __call__(self, z: Tensor, codebook_size: int, generator: torch.Generator) -> Tensor:
         # Latents of extreme size are brought to size 1 and the codewords back.
@@ -128,7 +130,7 @@ class RateDistortion:
     kind: Literal["rate_distortion"] = "rate_distortion"
 
     def __post_init__(self) -> None:
-        _one_of("rule", self.rule, ("isotropic", "water_filling", "finite"))
+        arguments.one_of("rule", self.rule, ("isotropic", "water_filling", "finite"))
 
     def __call__(self, z: Tensor, codebook_size: int, generator: torch.Generator) -> Tensor:
         # Every rule draws codewords from a Gaussian around the latents' mean; they differ in its covariance.
@@ -156,6 +158,10 @@ class Synthetic:
     samples_per_codeword: int = 100
     kind: Literal["synthetic"] = "synthetic"
 
+    def __post_init__(self) -> None:
+        arguments.whole("iterations", self.iterations, least=0)
+        arguments.whole("samples_per_codeword", self.samples_per_codeword)
+
     def __call__(self, z: Tensor, codebook_size: int, generator: torch.Generator) -> Tensor:
         start = RateDistortion("water_filling")(z, codebook_size, generator)
         fit = _fit(z)
@@ -175,6 +181,9 @@ class Lattice:
 
     samples_per_codeword: int = 100
     kind: Literal["lattice"] = "lattice"
+
+    def __post_init__(self) -> None:
+        arguments.whole("samples_per_codeword", self.samples_per_codeword, least=2)
 
     def __call__(self, z: Tensor, codebook_size: int, generator: torch.Generator) -> Tensor:
         # Samples of the fitted Gaussian in its principal axes, half of them to choose points, half to compare scales.
@@ -221,10 +230,10 @@ class Best:
     kind: Literal["best"] = "best"
 
     def __post_init__(self) -> None:
-        if not self.candidates:
-            raise InputError("candidates must name at least one init")
-        if not 0.0 < self.held_out < 1.0:
-            raise InputError(f"held_out must be in (0, 1); got {self.held_out}")
+        several = isinstance(self.candidates, tuple | list) and len(self.candidates) > 0
+        if not (several and all(map(callable, self.candidates))):
+            raise InputError(f"candidates must be at least one init, in a tuple; got {self.candidates!r}")
+        arguments.number("held_out", self.held_out, above=0, below=1)
 
     def __call__(self, z: Tensor, codebook_size: int, generator: torch.Generator) -> Tensor:
         return self.choose(z, codebook_size, generator)(z, codebook_size, generator)
@@ -252,11 +261,6 @@ class Best:
         if min(scores) == math.inf:
             raise InputError(f"no candidate can initialise {codebook_size} codewords: {'; '.join(refusals)}")
         return self.candidates[scores.index(min(scores))]
-
-
-def _one_of(name: str, value: str, accepted: tuple[str, ...]) -> None:
-    if value not in accepted:
-        raise InputError(f"{name} must be one of {', '.join(accepted)}; got {value!r}")
 
 
 class _Fit(NamedTuple):

@@ -25,6 +25,10 @@ def channel_first(
     Raises:
         InputError: fewer than two axes, or what the quantizer refuses.
     """
+    if not isinstance(quantizer, Quantizer):
+        raise InputError(f"quantizer must be a Quantizer; got {type(quantizer).__name__}")
+    if not isinstance(z, Tensor):
+        raise InputError(f"z must be a tensor; got {type(z).__name__}")
     if z.ndim < 2:
         raise InputError(f"z must have shape [b, {quantizer.dim}, *space]; got {list(z.shape)}")
     result = quantizer(z.movedim(1, -1), mask=mask, generator=generator)
@@ -48,6 +52,9 @@ def length_mask(lengths: Int[Tensor, " b"], longest: int | None = None) -> Bool[
     Raises:
         InputError: a negative length, or one over `longest`.
     """
+    if not isinstance(lengths, Tensor) or lengths.is_floating_point():
+        kind = lengths.dtype if isinstance(lengths, Tensor) else type(lengths).__name__
+        raise InputError(f"lengths must be a tensor of integers; got {kind}")
     most = int(lengths.max()) if lengths.numel() else 0
     size = most if longest is None else longest
     if lengths.numel() and (int(lengths.min()) < 0 or most > size):

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from codebound import arguments
 from codebound.errors import InputError
 from codebound.quantize.assign import CHUNK
 
@@ -28,8 +29,9 @@ def assignment_entropy(
         InputError: no token, or a temperature that is not positive.
     """
     # Refuse what has no entropy.
-    if not temperature > 0:
-        raise InputError(f"temperature must be positive; got {temperature}")
+    arguments.number("temperature", temperature, above=0)
+    _require_rows("z", z)
+    _require_rows("codewords", codewords)
     tokens = z.reshape(-1, z.shape[-1])
     if tokens.shape[0] == 0:
         raise InputError(f"z must hold at least one token; its shape is {list(z.shape)}")
@@ -55,10 +57,17 @@ def orthogonality(
 
     Of a codebook larger than `sample` a random part is taken, so that memory stays bounded.
     """
-    if codewords.shape[0] > sample:
+    _require_rows("codewords", codewords)
+    if codewords.shape[0] > arguments.whole("sample", sample, least=2):
         rows = torch.randperm(codewords.shape[0], generator=generator)[:sample].to(codewords.device)
         codewords = codewords[rows]
     unit = F.normalize(codewords, dim=-1)
     k = unit.shape[0]
     # Σ_ij cos² = |UᵀU|²: a D×D product in place of K×K, less the diagonal.
     return ((unit.T @ unit).square().sum() - unit.square().sum(-1).square().sum()) / max(1, k * (k - 1))
+
+
+def _require_rows(name: str, rows: Tensor) -> None:
+    if not isinstance(rows, Tensor) or rows.ndim < 1 or not rows.is_floating_point():
+        kind = f"{rows.dtype} {list(rows.shape)}" if isinstance(rows, Tensor) else type(rows).__name__
+        raise InputError(f"{name} must be a tensor of vectors; got {kind}")

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from codebound import arguments
 from codebound.errors import InputError
 from codebound.graphs import without_autocast
 from codebound.quantize import habits
@@ -19,6 +20,7 @@ from codebound.quantize.compose import Composed, as_rows, present, token_major
 from codebound.quantize.estimator import Choice, Estimator, Gumbel, SoftmaxAll, StraightThrough
 from codebound.quantize.habits import answered
 from codebound.quantize.noise import mix, token_keys, uniform
+from codebound.quantize.together import check_choices
 from codebound.quantize.update import Memory
 from codebound.quantize.vector import VectorQuantizer
 from codebound.quantize.wrap import Projected
@@ -72,13 +74,14 @@ class Residual(Composed):
             raise InputError(f"stages must have the same dim; got {[stage.dim for stage in stages]}")
 
         # Dropout leaves out the later stages of the outermost residual quantizer alone.
-        if not 0.0 <= depth_dropout <= 1.0:
-            raise InputError(f"depth_dropout must be in [0, 1]; got {depth_dropout}")
+        arguments.number("depth_dropout", depth_dropout, least=0, most=1)
         inner = [module for stage in stages for module in stage.modules()]
         if any(isinstance(module, Residual) and module.depth_dropout > 0 for module in inner):
             raise InputError("depth_dropout belongs to the outer Residual; a stage has some of its own")
 
         # An estimator on the total must be one that a sum of codewords can have.
+        if estimator is not None:
+            check_choices(estimator=estimator)
         trained = any(isinstance(module, Projected) and not module.frozen for module in inner)
         if trained and estimator is not None:
             raise InputError(
@@ -90,6 +93,7 @@ class Residual(Composed):
                 f"estimator={estimator} needs one codebook's logits; a sum of codewords has none"
             )
 
+        arguments.seed(seed)
         # Step and salt decide what dropout draws, so both are part of the state.
         _check_beam(beam_width, self.places)
         self.depth_dropout, self.beam_width = float(depth_dropout), beam_width
@@ -109,7 +113,7 @@ class Residual(Composed):
         mask: Bool[Tensor, "*b"] | None = None,
         generator: torch.Generator | None = None,
     ) -> Quantized:
-        self.check_input(z, mask)
+        self.check_input(z, mask, generator)
         with without_autocast(z.device):
             # Each stage quantizes what the ones before it left.
             tokens, flat = as_rows(z), None if mask is None else mask.reshape(-1)
@@ -143,8 +147,7 @@ class Residual(Composed):
         # Any number of stages gives a code, of a lower rate where they are fewer.
         self.check_input(z, mask)
         depth = len(self.stages) if depth is None else depth
-        if not 1 <= depth <= len(self.stages):
-            raise InputError(f"depth must be in 1 … {len(self.stages)}; got {depth}")
+        arguments.whole("depth", depth, most=len(self.stages))
         with without_autocast(z.device):
             # A masked token is NaN to every stage, and gets no index.
             z = z if mask is None else torch.where(mask.unsqueeze(-1), z, math.nan)
@@ -193,7 +196,7 @@ class Residual(Composed):
         A module in several places is initialised on the first one's residuals, then again on those of all.
         """
         # Stage by stage: initialise, subtract, go on with what is left.
-        self.check_input(z, mask)
+        self.check_input(z, mask, generator)
         residual = as_rows(present(z, mask))
         residuals: list[list[Tensor]] = [[] for _ in self.members]
         for stage, member in zip(self.stages, self.order, strict=True):
@@ -310,8 +313,7 @@ def _choice(total: Tensor, salt: Tensor) -> Choice:
 
 
 def _check_beam(beam_width: int, stages: Sequence[Quantizer]) -> None:
-    if beam_width < 1:
-        raise InputError(f"beam_width must be at least 1; got {beam_width}")
+    arguments.whole("beam_width", beam_width)
     plain = all(isinstance(s, VectorQuantizer) and isinstance(s.assign, Nearest) for s in stages)
     if beam_width > 1 and not plain:
         raise InputError("beam_width over 1 needs stages that are VectorQuantizers with assign=Nearest()")

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from codebound.errors import InputError
+from codebound import arguments
 from codebound.quantize.update import CodebookState
 
 
@@ -34,12 +34,9 @@ class _RevivalWindow:
     candidates: int = 1024  # codewords replaced per window at most, and tokens of one batch kept for them
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.threshold < 1.0:
-            raise InputError(f"threshold must be in (0, 1), a fraction of 1/K; got {self.threshold}")
-        if not self.window > 0.0:
-            raise InputError(f"window must be positive, in tokens per codeword; got {self.window}")
-        if self.candidates < 1:
-            raise InputError(f"candidates must be at least 1; got {self.candidates}")
+        arguments.number("threshold", self.threshold, above=0, below=1)
+        arguments.number("window", self.window, above=0)
+        arguments.whole("candidates", self.candidates)
 
     def dead(self, window_counts: Float[Tensor, " K"]) -> Int64[Tensor, " r"]:
         """Rows under the threshold, the emptiest first, no more than `candidates`."""
@@ -55,6 +52,10 @@ class Never:
     kind: Literal["never"] = "never"
     window: float = 50.0
     candidates: int = 0
+
+    def __post_init__(self) -> None:
+        arguments.number("window", self.window, above=0)
+        arguments.whole("candidates", self.candidates, least=0)
 
     def revive(
         self,
@@ -94,6 +95,10 @@ class Split(_RevivalWindow):
 
     spread: float = 0.01
     kind: Literal["split"] = "split"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        arguments.number("spread", self.spread, above=0)
 
     def revive(
         self,

@@ -111,7 +111,7 @@ class ScalarQuantizer(Quantizer):
         mask: Bool[Tensor, "*b"] | None = None,
         generator: torch.Generator | None = None,
     ) -> Quantized:
-        self.check_input(z, mask)
+        self.check_input(z, mask, generator)
         self.check_mode()
         with without_autocast(z.device):
             # Indices, and the codewords that they stand for.
@@ -129,8 +129,9 @@ class ScalarQuantizer(Quantizer):
         stats: tuple[CodeStats, ...] = ()
         if self.training:
             present = finite if mask is None else finite | ~mask.reshape(-1)
-            error = torch.where(valid.unsqueeze(-1), (soft - chosen).detach(), 0.0).square()
-            stats = (self._stats(indices, error.sum(dtype=wide(z.device)), (~present).sum()),)
+            error = torch.where(valid.unsqueeze(-1), (soft - chosen).detach(), 0.0)
+            error = error.to(wide(z.device)).square().sum()
+            stats = (self._stats(indices, error, (~present).sum()),)
         return Quantized(z_q.view(z.shape).to(z.dtype), indices.view(*z.shape[:-1], 1), loss, losses, stats)
 
     def encode(
@@ -176,7 +177,7 @@ class ScalarQuantizer(Quantizer):
         generator: torch.Generator | None = None,
     ) -> None:
         """Nothing: the codewords are what they are."""
-        self.check_input(z, mask)
+        self.check_input(z, mask, generator)
 
     def check_results(self, results: tuple[Quantized, ...]) -> None:
         """Refuse results that are not of this quantizer since its last `update_`."""
@@ -261,10 +262,10 @@ class FSQ(ScalarQuantizer):
 
     @answered(habits.FSQ)
     def __init__(self, levels: Sequence[int]) -> None:
-        levels = tuple(levels)
-        if not levels or not all(_is_whole(level) and level >= 2 for level in levels):
+        whole = isinstance(levels, Sequence) and all(_is_whole(level) and level >= 2 for level in levels)
+        if not whole or not levels:
             raise InputError(
-                f"levels must be whole numbers, at least 2 each (one level carries 0 bits); got {list(levels)}"
+                f"levels must be whole numbers, at least 2 each (one level carries 0 bits); got {levels!r}"
             )
         levels = tuple(int(level) for level in levels)
         super().__init__(len(levels), math.prod(levels), {})

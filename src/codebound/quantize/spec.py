@@ -244,7 +244,10 @@ def save(quantizer: Quantizer, path: str | Path) -> None:
         name: whole(tensor.detach()).cpu().contiguous() for name, tensor in quantizer.state_dict().items()
     }
     with files.replacing(Path(path)) as temporary:
-        save_file(state, temporary, metadata=metadata)
+        try:
+            save_file(state, temporary, metadata=metadata)
+        except RuntimeError as error:  # two names of one tensor
+            raise InputError(f"the state can't be written: {error}") from None
 
 
 def load(path: str | Path) -> Quantizer:
@@ -253,6 +256,9 @@ def load(path: str | Path) -> Quantizer:
     Raises:
         InputError: no such file, not a file of `save`, or a state that does not fit its description.
     """
+    if not isinstance(path, str | Path):
+        raise InputError(f"path must be a str or a Path; got {type(path).__name__}")
+
     # Description and tensors from one file.
     try:
         with safe_open(path, framework="pt") as file:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from codebound.errors import InputError
+from codebound import arguments
 from codebound.exact import wide
 from codebound.quantize.noise import mix, normal
 
@@ -61,10 +61,8 @@ class EMA:
     trains: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.decay < 1.0:
-            raise InputError(f"decay must be in [0, 1); got {self.decay}")
-        if not self.smoothing >= 0.0:
-            raise InputError(f"smoothing must be at least 0; got {self.smoothing}")
+        arguments.number("decay", self.decay, least=0, below=1)
+        arguments.number("smoothing", self.smoothing, least=0)
 
     def step(
         self,
@@ -140,10 +138,9 @@ class BlahutArimoto:
     trains: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        EMA(self.decay)
-        EMA(self.hard_decay)
-        if not self.jitter >= 0.0:
-            raise InputError(f"jitter must be at least 0; got {self.jitter}")
+        arguments.number("decay", self.decay, least=0, below=1)
+        arguments.number("hard_decay", self.hard_decay, least=0, below=1)
+        arguments.number("jitter", self.jitter, least=0)
 
     def step(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from codebound import arguments
 from codebound.errors import InputError
 from codebound.exact import wide
 from codebound.graphs import has_numbers, is_recorded, without_autocast
@@ -76,30 +76,23 @@ class VectorQuantizer(Quantizer):
         super().__init__()
 
         # Sizes that a codebook can have.
-        if not (isinstance(dim, int) and isinstance(codebook_size, int) and isinstance(seed, int)):
-            raise InputError(
-                f"dim, codebook_size and seed must be int; got {dim!r}, {codebook_size!r}, {seed!r}"
-            )
-        if dim < 1:
-            raise InputError(f"dim must be at least 1; got {dim}")
-        if codebook_size < 2:
+        arguments.whole("dim", dim)
+        arguments.seed(seed)
+        if arguments.whole("codebook_size", codebook_size, least=0) < 2:
             raise InputError(
                 f"codebook_size must be at least 2 (one codeword carries 0 bits); got {codebook_size}"
             )
 
-        # Weights must be of losses that exist.
-        if unknown := set(loss_weights) - set(LOSSES):
-            raise InputError(f"loss_weights knows {sorted(LOSSES)}; got {sorted(unknown)}")
+        # Weights must be of losses that exist, and a negative one would reward what the loss is to punish.
+        if not isinstance(loss_weights, Mapping) or set(loss_weights) - set(LOSSES):
+            raise InputError(f"loss_weights must be a mapping of {sorted(LOSSES)}; got {loss_weights!r}")
+        for name, weight in loss_weights.items():
+            arguments.number(f"loss_weights[{name!r}]", weight, least=0)
 
         # By default dead codewords are revived wherever one can be moved alone.
         if revival is None:
             alone = not isinstance(update, Frozen) and not isinstance(form, Linear)
             revival = Resample() if alone else Never()
-
-        # A negative weight would reward what the loss is to punish.
-        for name, weight in loss_weights.items():
-            if not (math.isfinite(weight) and weight >= 0):
-                raise InputError(f"loss_weights[{name!r}] must be finite and not negative; got {weight}")
 
         # Choices of the right kinds that fit together.
         check_choices(
@@ -146,7 +139,7 @@ class VectorQuantizer(Quantizer):
         mask: Bool[Tensor, "*b"] | None = None,
         generator: torch.Generator | None = None,
     ) -> Quantized:
-        self.check_input(z, mask)
+        self.check_input(z, mask, generator)
         return self._quantized(z, mask, generator, None)
 
     def quantize_as(
@@ -261,7 +254,7 @@ class VectorQuantizer(Quantizer):
         Raises:
             InputError: no finite token, or fewer tokens than `init` needs.
         """
-        self.check_input(z, mask)
+        self.check_input(z, mask, generator)
         self.check_numbers(self.codebook.counts, z)
         tokens, valid, _ = token_rows(z, mask, LONGEST)
         tokens = sync.joined_rows(tokens[valid].float(), self.ranks)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from codebound import arguments
 from codebound.errors import InputError
 from codebound.exact import wide
 from codebound.graphs import constant, without_autocast
@@ -78,7 +79,7 @@ class Wrapped(Around):
         generator: torch.Generator | None = None,
     ) -> Quantized:
         # The inner quantizer sees rows in its own space; its reproductions come back through the second map.
-        self.check_input(z, mask)
+        self.check_input(z, mask, generator)
         flat = None if mask is None else mask.reshape(-1)
         with without_autocast(z.device):
             rows, finite = self._inside(z, flat)
@@ -126,7 +127,7 @@ class Wrapped(Around):
         generator: torch.Generator | None = None,
     ) -> None:
         """The inner quantizer's `init_`, in its own space."""
-        self.check_input(z, mask)
+        self.check_input(z, mask, generator)
         self.inner.init_(self._inside(present(z, mask), None)[0], generator=generator)
 
     @torch.no_grad()
@@ -182,8 +183,8 @@ class Projected(Wrapped):
         seed: int = 0,
     ) -> None:
         # The arguments by their own names: a description is read off them.
-        if dim < 1:
-            raise InputError(f"dim must be at least 1; got {dim}")
+        arguments.whole("dim", dim)
+        arguments.seed(seed)
         super().__init__(inner, dim)
         self.normalise, self.orthogonal, self.frozen, self.seed = normalise, orthogonal, frozen, seed
 
@@ -239,13 +240,16 @@ class Scaled(Wrapped):
     """
 
     def __init__(self, inner: Quantizer, scale: float | Sequence[float]) -> None:
+        if not isinstance(inner, Quantizer):
+            raise InputError(f"inner must be a quantizer; got {type(inner).__name__}")
         super().__init__(inner, inner.dim)
-        self.scale = float(scale) if isinstance(scale, int | float) else tuple(float(s) for s in scale)
-        factors = self.scale if isinstance(self.scale, tuple) else (self.scale,)
-        if isinstance(self.scale, tuple) and len(factors) != inner.dim:
+        many = isinstance(scale, Sequence) and not isinstance(scale, str)
+        factors = tuple(arguments.number("scale", s, above=0) for s in (scale if many else [scale]))
+        if many and len(factors) != inner.dim:
             raise InputError(f"scale must be one number or {inner.dim}; got {len(factors)}")
         if not all(0 < factor < math.inf for factor in np.array(factors, np.float32)):
-            raise InputError(f"scale must be positive; got {scale}")
+            raise InputError(f"scale must be within float32; got {scale}")
+        self.scale = factors if many else factors[0]
 
     def _into(self, rows: Tensor) -> Tensor:
         return rows / self._factor(rows)

@@ -3,8 +3,8 @@
 import math
 from typing import NamedTuple
 
+from codebound.arguments import count, number
 from codebound.errors import InputError
-from codebound.theory._checks import count, number
 from codebound.theory.lloyd import lloyd_max
 
 

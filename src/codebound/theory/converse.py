@@ -26,8 +26,8 @@ import numpy as np
 import scipy
 from jaxtyping import Float
 
+from codebound.arguments import count, number
 from codebound.errors import InputError
-from codebound.theory._checks import count, number
 
 # Relative allowance, per evaluation, for rounding in the special functions (their own errors are near 1e-14).
 _ROUNDING = 1e-12

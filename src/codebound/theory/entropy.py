@@ -8,8 +8,8 @@ import numpy as np
 import scipy
 from jaxtyping import Float
 
+from codebound.arguments import count
 from codebound.errors import InputError
-from codebound.theory._checks import count
 
 _REPEATS_ACCEPTED = 0.01
 _LARGEST = 1e145  # squares of larger values, and of spreads under its inverse, leave float64

@@ -10,8 +10,8 @@ import numpy as np
 import scipy
 from jaxtyping import Float
 
+from codebound import arguments
 from codebound.errors import InputError
-from codebound.theory import _checks
 from codebound.theory.gaussian import eigensystem, reproduction_variance, water_filling
 
 _NODES = 48  # Gauss-Legendre nodes per axis; 128 move no anchor of the tests by 1e-7
@@ -73,9 +73,9 @@ def random_codebook_distortion(
     the least of n independent distances, given r. Accurate to better than 1e-5 relative.
     Raises InputError for sizes below 1 or negative variances.
     """
-    dim, codebook_size = _checks.count("dim", dim), _checks.count("codebook_size", codebook_size)
-    spread = math.sqrt(_checks.number("codeword_variance", codeword_variance, least=0))
-    scale = math.sqrt(_checks.number("source_variance", source_variance, least=0))
+    dim, codebook_size = arguments.count("dim", dim), arguments.count("codebook_size", codebook_size)
+    spread = math.sqrt(arguments.number("codeword_variance", codeword_variance, least=0))
+    scale = math.sqrt(arguments.number("source_variance", source_variance, least=0))
     if spread == 0 or codebook_size == 1:
         return dim * (scale**2 + spread**2)
     tail = math.exp(-_TAIL)
@@ -99,8 +99,8 @@ def best_codeword_variance(dim: int, codebook_size: int, source_variance: float 
     relative.
     Raises InputError for sizes below 1 or a negative variance.
     """
-    dim, codebook_size = _checks.count("dim", dim), _checks.count("codebook_size", codebook_size)
-    source_variance = _checks.number("source_variance", source_variance, least=0)
+    dim, codebook_size = arguments.count("dim", dim), arguments.count("codebook_size", codebook_size)
+    source_variance = arguments.number("source_variance", source_variance, least=0)
     if codebook_size == 1 or source_variance == 0:
         return BestVariance(0.0, dim * source_variance)
     nominal = reproduction_variance(1.0, math.log2(codebook_size), dim)
@@ -163,11 +163,11 @@ def random_codebook_distortion_qmc(
     on weak components.
     Raises InputError for covariances that `spectrum` refuses or of unequal size, or counts below 1 (pool: n).
     """
-    codebook_size = _checks.count("codebook_size", codebook_size)
-    scramblings = _checks.count("scramblings", scramblings, least=2)
-    seed = _checks.count("seed", seed, least=0)
+    codebook_size = arguments.count("codebook_size", codebook_size)
+    scramblings = arguments.count("scramblings", scramblings, least=2)
+    seed = arguments.count("seed", seed, least=0)
     chosen = max(2 * codebook_size, 4096) if pool is None else pool
-    chosen = _checks.count("pool", chosen, least=codebook_size)
+    chosen = arguments.count("pool", chosen, least=codebook_size)
     lambda_x, basis_x = eigensystem(source_covariance, "source_covariance")
     lambda_c, basis_c = eigensystem(codeword_covariance, "codeword_covariance")
     if len(lambda_x) != len(lambda_c):
@@ -175,7 +175,9 @@ def random_codebook_distortion_qmc(
             f"codeword_covariance is for {len(lambda_c)} dimensions; {len(lambda_x)} are accepted"
         )
     to_x, to_c = (basis_x * np.sqrt(lambda_x)).T, (basis_c * np.sqrt(lambda_c)).T
-    count = 2 ** math.ceil(math.log2(_checks.count("sources", sources)))  # Sobol is balanced at powers of two
+    count = 2 ** math.ceil(
+        math.log2(arguments.count("sources", sources))
+    )  # Sobol is balanced at powers of two
     values = []
     for child in np.random.SeedSequence(seed).spawn(scramblings):
         rng = np.random.default_rng(child)
@@ -202,11 +204,11 @@ def expected_dead_codes(
         raise InputError(
             f"cell_probabilities is {p}; a vector of numbers >= 0 that add to at most 1 is accepted"
         )
-    samples = _checks.count("samples", samples, least=0)
+    samples = arguments.count("samples", samples, least=0)
     if threshold is None:
         return float(((1 - p) ** samples).sum())
     # .07 * 100 is 7.000000000000001: a usage equal to the threshold must not fall below it by rounding.
-    needed = math.ceil(_checks.number("threshold", threshold, least=0) * samples * (1 - 1e-12))
+    needed = math.ceil(arguments.number("threshold", threshold, least=0) * samples * (1 - 1e-12))
     return float(scipy.stats.binom.cdf(needed - 1, samples, np.minimum(p, 1.0)).sum())
 
 
@@ -216,7 +218,10 @@ def uniform_perplexity(codebook_size: int, samples: int) -> float:
     exp E[−Σ_j q_j ln q_j] with q_j = hits/N and hits ~ Binomial(N, 1/n). Exact: the expectation is a sum over hits.
     Raises InputError for counts below 1.
     """
-    codebook_size, samples = _checks.count("codebook_size", codebook_size), _checks.count("samples", samples)
+    codebook_size, samples = (
+        arguments.count("codebook_size", codebook_size),
+        arguments.count("samples", samples),
+    )
     p = 1 / codebook_size
     least, most = (
         float(scipy.stats.binom.ppf(1e-15, samples, p)),
@@ -239,9 +244,9 @@ def expected_dead_codes_gamma(codebook_size: int, samples: int, perplexity: floa
     `expected_dead_codes`.
     Raises InputError unless 1 <= perplexity <= n and the counts are integers >= 1 (samples: 0).
     """
-    codebook_size = _checks.count("codebook_size", codebook_size)
-    samples = _checks.count("samples", samples, least=0)
-    perplexity = _checks.number("perplexity", perplexity, least=1)
+    codebook_size = arguments.count("codebook_size", codebook_size)
+    samples = arguments.count("samples", samples, least=0)
+    perplexity = arguments.number("perplexity", perplexity, least=1)
     if perplexity > codebook_size:
         raise InputError(f"perplexity is {perplexity:g}; at most codebook_size = {codebook_size} is accepted")
     deficit = math.log(codebook_size / perplexity)
@@ -267,7 +272,10 @@ def best_codeword_covariance(
     minimisation (Nelder-Mead) sees a smooth function; derived for this project.
     Raises InputError for what `spectrum` refuses or a count below 1.
     """
-    codebook_size, seed = _checks.count("codebook_size", codebook_size), _checks.count("seed", seed, least=0)
+    codebook_size, seed = (
+        arguments.count("codebook_size", codebook_size),
+        arguments.count("seed", seed, least=0),
+    )
     variances, axes = eigensystem(source_covariance, "source_covariance")
     level = water_filling(variances, math.log2(codebook_size)).level
     if codebook_size == 1 or level == 0:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from codebound import arguments
 from codebound.errors import InputError
-from codebound.theory import _checks
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class WaterFilling:
 
 def rate_per_dim(codebook_size: int, dim: int) -> float:
     """Nominal rate of a codebook in bits per dimension: log2(n)/k. Raises InputError unless n, k >= 1."""
-    return math.log2(_checks.count("codebook_size", codebook_size)) / _checks.count("dim", dim)
+    return math.log2(arguments.count("codebook_size", codebook_size)) / arguments.count("dim", dim)
 
 
 def distortion_rate(rate_bits: float | int, dim: int, variance: float | int = 1.0) -> float:
@@ -39,9 +39,9 @@ def distortion_rate(rate_bits: float | int, dim: int, variance: float | int = 1.
     Cover & Thomas, Elements of Information Theory, 2nd ed., eq. 10.36, summed over k components.
     Raises InputError for a negative rate or variance.
     """
-    rate_bits = _checks.number("rate_bits", rate_bits, least=0)
-    dim = _checks.count("dim", dim)
-    return dim * _checks.number("variance", variance, least=0) * 2.0 ** (-2 * rate_bits / dim)
+    rate_bits = arguments.number("rate_bits", rate_bits, least=0)
+    dim = arguments.count("dim", dim)
+    return dim * arguments.number("variance", variance, least=0) * 2.0 ** (-2 * rate_bits / dim)
 
 
 def rate_distortion(distortion: float | int, dim: int, variance: float | int = 1.0) -> float:
@@ -50,8 +50,8 @@ def rate_distortion(distortion: float | int, dim: int, variance: float | int = 1
     Cover & Thomas, Elements of Information Theory, 2nd ed., eq. 10.35, summed over k components.
     Raises InputError for a distortion that is not positive, or a negative variance.
     """
-    distortion = _checks.number("distortion", distortion, above=0)
-    total = _checks.count("dim", dim) * _checks.number("variance", variance, least=0)
+    distortion = arguments.number("distortion", distortion, above=0)
+    total = arguments.count("dim", dim) * arguments.number("variance", variance, least=0)
     return 0.0 if distortion >= total else dim / 2 * math.log2(total / distortion)
 
 
@@ -112,7 +112,7 @@ def water_filling(eigenvalues: Float[np.ndarray, " k"], rate_bits: float | int) 
     Raises InputError for negative or non-finite eigenvalues or rate.
     """
     values = _checked_eigenvalues(eigenvalues)
-    rate_bits = _checks.number("rate_bits", rate_bits, least=0)
+    rate_bits = arguments.number("rate_bits", rate_bits, least=0)
     logs = np.log2(np.sort(values[values > 0])[::-1])
     if rate_bits == 0 or not logs.size:
         return _filled(values, float(values.max()))
@@ -136,7 +136,7 @@ def water_filling_at_distortion(
     Raises InputError for negative or non-finite eigenvalues, or a distortion that is not positive.
     """
     values = _checked_eigenvalues(eigenvalues)
-    distortion = _checks.number("distortion", distortion, above=0)
+    distortion = arguments.number("distortion", distortion, above=0)
     if distortion >= values.sum():
         return _filled(values, float(values.max()))
     descending = np.sort(values)[::-1]
@@ -165,10 +165,10 @@ def reproduction_variance(variance: float | int, rate_bits: float | int, dim: in
 
     The isotropic case of `reproduction_covariance`. Raises InputError for a negative rate or variance.
     """
-    return _checks.number("variance", variance, least=0) - distortion_rate(rate_bits, dim, variance) / dim
+    return arguments.number("variance", variance, least=0) - distortion_rate(rate_bits, dim, variance) / dim
 
 
 def gap_db(distortion: float | int, limit: float | int) -> float:
     """Excess of a distortion over its limit in dB: 10·log10(D/D(R)). Raises InputError unless both > 0."""
-    distortion = _checks.number("distortion", distortion, above=0)
-    return 10 * math.log10(distortion / _checks.number("limit", limit, above=0))
+    distortion = arguments.number("distortion", distortion, above=0)
+    return 10 * math.log10(distortion / arguments.number("limit", limit, above=0))

@@ -13,10 +13,9 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from codebound import search
+from codebound import arguments, search
 from codebound.errors import InputError
 from codebound.progress import Steps
-from codebound.theory import _checks
 
 LARGE = 2**24  # from so many distances on, an iteration looks only at codewords that can win a sample
 
@@ -83,10 +82,10 @@ def lloyd_max(levels: int, variance: float | int = 1.0) -> ScalarQuantizer:
     p_j·level_j².
     Raises InputError unless 1 <= levels <= 4096 and the variance is positive.
     """
-    count = _checks.count("levels", levels)
+    count = arguments.count("levels", levels)
     if count > 4096:
         raise InputError(f"levels is {count}; at most 4096 are accepted")
-    scale = math.sqrt(_checks.number("variance", variance, above=0))
+    scale = math.sqrt(arguments.number("variance", variance, above=0))
     points = math.sqrt(3) * scipy.special.ndtri((np.arange(count) + 0.5) / count)
     for _ in range(100):
         step = _newton_step(points)
@@ -222,8 +221,8 @@ def lloyd(
     own, until all have converged. Distortion and history are float64. Raises InputError for shapes that do
     not fit, no samples, or no iterations.
     """
-    _checks.count("iterations", iterations)
-    tolerance = _checks.number("tolerance", tolerance, least=0)
+    arguments.count("iterations", iterations)
+    tolerance = arguments.number("tolerance", tolerance, least=0)
     if z.ndim < 2 or z.shape[-2] == 0:
         raise InputError(f"z has shape {list(z.shape)}; [..., n, d] with n >= 1 is accepted")
     if empty not in ("split", "keep"):
@@ -267,7 +266,7 @@ def lbg(
     stages stop at a relative gain of 1e-3, for the next split undoes finer ones.
     Raises InputError for a size below 1 or above the number of samples, or what `lloyd` refuses.
     """
-    size = _checks.count("codebook_size", codebook_size)
+    size = arguments.count("codebook_size", codebook_size)
     if z.shape[0] < size:
         raise InputError(f"codebook_size is {size}; at most the number of samples, {z.shape[0]}, is accepted")
     z = z.detach()

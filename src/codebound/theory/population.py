@@ -34,9 +34,8 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from codebound import search
+from codebound import arguments, search
 from codebound.errors import InputError
-from codebound.theory import _checks
 
 Source = Callable[[int, torch.Generator], Tensor]
 """`(n, generator) -> [n, D]`: fresh points of the distribution that tokens come from."""
@@ -57,7 +56,7 @@ def hit_probability(
     Raises InputError for probabilities outside [0, 1] or a batch under 1.
     """
     p = _probabilities(cell_probability)
-    return np.asarray(-np.expm1(_checks.count("batch_size", batch_size) * scipy.special.xlog1py(1.0, -p)))
+    return np.asarray(-np.expm1(arguments.count("batch_size", batch_size) * scipy.special.xlog1py(1.0, -p)))
 
 
 def unhit(
@@ -70,7 +69,7 @@ def unhit(
     M is no larger than N, for (1 − p)^N is convex.
     Raises InputError if fewer points than tokens are given.
     """
-    _checks.count("tokens", tokens, least=0)
+    arguments.count("tokens", tokens, least=0)
     if points < tokens:
         raise InputError(f"points is {points}; at least tokens = {tokens} are accepted")
     left = points - cell_counts.double()
@@ -89,8 +88,8 @@ def sgd_time_constant(cell_probability: float | int, lr: float | int) -> float:
     From dc/dt = 2·lr·p(μ − c). An EMA codeword takes 1/(1−γ) whatever its p: that rarely used codewords are slow
     is a property of SGD.
     """
-    p = _checks.number("cell_probability", cell_probability, above=0)
-    return 1 / (2 * _checks.number("lr", lr, above=0) * p)
+    p = arguments.number("cell_probability", cell_probability, above=0)
+    return 1 / (2 * arguments.number("lr", lr, above=0) * p)
 
 
 class Mass(NamedTuple):
@@ -116,16 +115,16 @@ def mass(
     """
     p, gamma = float(_probabilities(np.asarray(cell_probability, dtype=float))), _decay(decay)
     left = gamma**steps if gamma else float(steps == 0)
-    mean = _checks.count("batch_size", batch_size) * p
-    start = _checks.number("start", start, least=0)
+    mean = arguments.count("batch_size", batch_size) * p
+    start = arguments.number("start", start, least=0)
     spread = (1 - gamma) / (1 + gamma) * mean * (1 - p)
     return Mass(left * start + (1 - left) * mean, (1 - left**2) * spread)
 
 
 def starvation_time(start: float | int, threshold: float | int, decay: float | int) -> float:
     """Steps without a hit after which a mass has decayed from `start` to `threshold`: ln(N₀/θ)/(−ln γ)."""
-    start = _checks.number("start", start, above=0)
-    threshold = _checks.number("threshold", threshold, above=0)
+    start = arguments.number("start", start, above=0)
+    threshold = arguments.number("threshold", threshold, above=0)
     gamma = _decay(decay)
     if start <= threshold:
         return 0.0
@@ -151,9 +150,9 @@ def passage_time(
     Raises InputError for p outside [0, 1], γ outside [0, 1), a threshold that is not positive or a negative start.
     """
     p, gamma = float(_probabilities(np.asarray(cell_probability, dtype=float))), _decay(decay)
-    theta = _checks.number("threshold", threshold, above=0)
-    x0 = _checks.number("start", start, least=0)
-    batch_size = _checks.count("batch_size", batch_size)
+    theta = arguments.number("threshold", threshold, above=0)
+    x0 = arguments.number("start", start, least=0)
+    batch_size = arguments.count("batch_size", batch_size)
     n = np.arange(int(scipy.stats.binom.ppf(1 - 1e-12, batch_size, p)) + 1)
     moments = mass(p, batch_size, gamma)
     dying = x0 >= theta
@@ -184,7 +183,7 @@ class SGD:
     lr: float | int
 
     def __post_init__(self) -> None:
-        _checks.number("lr", self.lr, above=0)
+        arguments.number("lr", self.lr, above=0)
 
 
 @dataclass(frozen=True)
@@ -200,7 +199,7 @@ class EMA:
 
     def __post_init__(self) -> None:
         _decay(self.decay)
-        _checks.number("smoothing", self.smoothing, least=0)
+        arguments.number("smoothing", self.smoothing, least=0)
 
 
 @dataclass(frozen=True)
@@ -213,7 +212,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "window_steps", "windows"):
-            _checks.count(name, getattr(self, name))
+            arguments.count(name, getattr(self, name))
 
 
 @dataclass(frozen=True)

@@ -5,27 +5,27 @@ import math
 import numpy as np
 import pytest
 
+from codebound import arguments
 from codebound.errors import InputError
-from codebound.theory import _checks
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, "a", "3", None, True, 2.5, 0, [3]])
 def test_what_is_no_count_is_refused_by_name(value: object) -> None:
     with pytest.raises(InputError, match=f"^size is {value}".replace("[", r"\[")):
-        _checks.count("size", value)
+        arguments.count("size", value)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, "a", "3", None, True, 10**400, 0.0])
 def test_what_is_no_positive_number_is_refused_by_name(value: object) -> None:
     with pytest.raises(InputError, match=r"^level is "):
-        _checks.number("level", value, above=0)
+        arguments.number("level", value, above=0)
 
 
 @pytest.mark.parametrize("value", [3, 3.0, np.int64(3), np.float32(3)])
 def test_counts_and_numbers_of_other_types_are_taken(value: float | int) -> None:
-    assert _checks.count("size", value) == 3
-    assert _checks.number("level", value) == 3.0
+    assert arguments.count("size", value) == 3
+    assert arguments.number("level", value) == 3.0
 
 
 def test_a_count_may_be_larger_than_any_float() -> None:
-    assert _checks.count("size", 10**400) == 10**400
+    assert arguments.count("size", 10**400) == 10**400
