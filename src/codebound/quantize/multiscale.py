@@ -118,7 +118,7 @@ class MultiScale(Around):
         mask: Bool[Tensor, "*b"] | None = None,
         generator: torch.Generator | None = None,
     ) -> Quantized:
-        self.check_input(z, mask)
+        self.check_input(z, mask, generator)
         with torch.autocast(z.device.type, enabled=False):
             # Maps that are masked or not finite have no part in anything.
             rows, valid, finite = token_rows(z, mask, LONGEST)
@@ -209,7 +209,7 @@ class MultiScale(Around):
     ) -> None:
         """The codebook's `init_` on what all levels would see if each left nothing that it can represent."""
         # The vectors of a map together: those of two ranks one after the other are the joined batch's.
-        self.check_input(z, mask)
+        self.check_input(z, mask, generator)
         rows, valid, _ = token_rows(present(z, mask), None, LONGEST)
         rest, seen = self._maps(rows[valid].float()), []
         for level, (h, w) in enumerate(self.sizes):
