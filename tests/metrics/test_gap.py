@@ -132,7 +132,7 @@ def test_the_sample_is_fair() -> None:
 
 def test_what_is_refused() -> None:
     z = torch.randn(100, 2, generator=torch.Generator().manual_seed(0))
-    with pytest.raises(InputError, match="dim=0"):
+    with pytest.raises(InputError, match="dim is 0"):
         Gap(0, (4,))
     with pytest.raises(InputError, match="needs the indices"):
         Gap(2, (4,), rate="entropy").update(z, z)

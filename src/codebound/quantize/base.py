@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from codebound.errors import InputError
-from codebound.graphs import is_traced
+from codebound.graphs import has_numbers, is_recorded, is_traced
 from codebound.quantize.ranks import Ranks
 from codebound.quantize.sketch import Sketch
 from codebound.quantize.surgery import Surgery
@@ -257,15 +257,22 @@ class Quantizer(Surgery, ABC):
             )
 
 
+def complete(valid: Tensor) -> bool:
+    """Whether no token is left out, so that nothing need be masked: only where a look costs next to nothing, not in a
+    recorded graph, nor on a device that would be waited for."""
+    return valid.is_cpu and not is_recorded() and has_numbers(valid) and bool(valid.all())
+
+
 def token_rows(z: Tensor, mask: Tensor | None, longest: float = math.inf) -> tuple[Tensor, Tensor, Tensor]:
     """`z` as rows of float32 (float64 stays), zero where not valid; which are valid, and which finite.
 
     A token longer than `longest` counts as not finite.
     """
     flat = z.reshape(-1, z.shape[-1])
-    finite = flat.isfinite().all(-1)
-    if longest < math.inf:
-        finite = finite & (flat.detach().float().square().sum(-1) <= longest**2)
+    # A comparison is false for NaN and Inf, too.
+    bounded = longest < math.inf
+    finite = flat.detach().float().square().sum(-1) <= longest**2 if bounded else flat.isfinite().all(-1)
     valid = finite if mask is None else finite & mask.reshape(-1)
-    flat = torch.where(valid.unsqueeze(-1), flat, 0.0)
+    if not complete(valid):
+        flat = torch.where(valid.unsqueeze(-1), flat, 0.0)
     return flat if flat.dtype == torch.float64 else flat.float(), valid, finite

@@ -74,8 +74,8 @@ class EMA:
         # The running sums, in float64: n of tokens, m of vectors.
         old = state.codewords
         dtype = wide(old.device)
-        n = state.counts.to(dtype).mul(self.decay).add(counts, alpha=1 - self.decay)
-        m = state.sums.to(dtype).mul(self.decay).add(sums, alpha=1 - self.decay)
+        n = state.counts.to(dtype).mul(self.decay).add_(counts, alpha=1 - self.decay)
+        m = state.sums.to(dtype).mul(self.decay).add_(sums, alpha=1 - self.decay)
 
         # Smoothed masses keep the division safe; codewords whose mass has decayed stay where they are.
         total, k = n.sum(-1, keepdim=True), n.shape[-1]

@@ -16,7 +16,7 @@ from codebound.graphs import has_numbers, is_recorded, without_autocast
 from codebound.quantize import assign as assigns
 from codebound.quantize import habits, sync
 from codebound.quantize.assign import Assign, Nearest
-from codebound.quantize.base import CodeStats, Quantized, Quantizer, UpdateReport, token_rows
+from codebound.quantize.base import CodeStats, Quantized, Quantizer, UpdateReport, complete, token_rows
 from codebound.quantize.codebook import Codebook
 from codebound.quantize.estimator import Choice, Estimator, StraightThrough
 from codebound.quantize.form import Form, Linear, Table
@@ -174,7 +174,6 @@ class VectorQuantizer(Quantizer):
             free = fixed_indices is None
             indices = choose(tokens, codewords, memory) if free else fixed_indices.reshape(-1).clamp_min(0)
             chosen = codewords.index_select(0, indices).to(tokens.dtype)
-            indices = torch.where(valid, indices, -1)
             z_q = chosen.detach()
 
             # The gradient's way: in training the estimator decides the value, too.
@@ -184,22 +183,26 @@ class VectorQuantizer(Quantizer):
                 z_q = estimate if self.training else z_q + (estimate - estimate.detach())
 
             # Tokens that are masked or not finite have no part in anything.
-            z_q = torch.where(valid.unsqueeze(-1), z_q, 0.0)
-            squares = torch.where(valid, (tokens - chosen.detach()).square().sum(-1), 0.0)
-            losses = self._losses(squares, tokens, chosen, valid)
-            loss = sum(
-                (self.loss_weights[name] * value for name, value in losses.items()), tokens.new_zeros(())
-            )
+            squares = (tokens - chosen.detach()).square().sum(-1)
+            every = complete(valid)
+            if not every:
+                indices = torch.where(valid, indices, -1)
+                z_q = torch.where(valid.unsqueeze(-1), z_q, 0.0)
+                squares = torch.where(valid, squares, 0.0)
+            losses = self._losses(squares, tokens, chosen, None if every else valid)
+            first, *others = (self.loss_weights[name] * value for name, value in losses.items())
+            loss = sum(others, first)
 
         # What an update needs to know of this batch.
-        present = finite if mask is None else finite | ~mask.reshape(-1)
         stats = ()
         if self.training:
+            present = finite if mask is None else finite | ~mask.reshape(-1)
+            non_finite = indices.new_zeros(()) if every else (~present).sum()
             if not isinstance(self.update, Frozen):
                 self.reminder.passed(self.codebook, self._idle)
             # Summed in float64, as the counts and sums are: ranks must agree to the last bit.
             error = squares.detach().sum(dtype=wide(z.device))
-            stats = (self._stats(tokens, codewords, indices, memory, error, (~present).sum()),)
+            stats = (self._stats(tokens, codewords, indices, valid, memory, error, non_finite),)
         return Quantized(z_q.view(z.shape).to(z.dtype), indices.view(*z.shape[:-1], 1), loss, losses, stats)
 
     def encode(
@@ -286,28 +289,29 @@ class VectorQuantizer(Quantizer):
         self.codebook.adopt_()
         book, memory = self.codebook, self._memory(None)
         slope, critical = self._slopes(memory)
-        tokens = stats.hits.sum()
+        tokens = int(stats.hits.sum())
 
         # Codewords move; running distortion and usage window take the batch in.
         before = book.state()
         after = before if book.held else self.update.step(before, stats.counts, stats.sums, memory)
         if after is not before:
             book.write_(after)
-        if bool(tokens > 0):
+        if tokens > 0:
             book.observe_((stats.squared_error / tokens).to(book.distortion))
         book.window_counts += stats.hits.to(torch.int64)
 
         # Figures first, as revival at the end of a window empties it.
-        used = book.window().div(book.window().sum().clamp_min(1.0))
-        revived = self._revive(stats.sketch)
+        seen = float(book.window_counts.sum())
+        used = book.window() / max(seen, 1.0)
+        revived = self._revive(stats.sketch, seen)
         book.step += 1
         book.version.advance_()
         self.reminder.updated()
         return UpdateReport(
-            tokens=int(tokens),
+            tokens=tokens,
             non_finite=int(stats.non_finite),
             revived=(revived,),
-            window_usage=(float((used > 0).to(used).mean()),),
+            window_usage=(int(used.count_nonzero()) / self.codebook_size,),
             window_perplexity=(float(torch.special.entr(used).sum().exp()),),
             slope=slope,
             critical_slope=critical,
@@ -376,12 +380,12 @@ class VectorQuantizer(Quantizer):
         largest = float(spread) + float(memory.distortion) / self.dim
         return float(self.assign.slope(memory, self.dim)), 1.0 / (2.0 * largest)
 
-    def _revive(self, sketch: Sketch) -> Int64[Tensor, " r"]:
-        """The rows of codewords that were moved, with tokens from the sketch; none until a window is full."""
+    def _revive(self, sketch: Sketch, seen: float) -> Int64[Tensor, " r"]:
+        """The rows of codewords that were moved, with tokens from the sketch; none until a window has seen enough."""
         # Only at the end of a window, counted in tokens and not in batches.
         book = self.codebook
         none = torch.empty(0, dtype=torch.int64, device=book.step.device)
-        if float(book.window_counts.sum()) < self.revival.window * self.codebook_size:
+        if seen < self.revival.window * self.codebook_size:
             return none
 
         # A new window begins; held codewords stay whatever it says.
@@ -395,12 +399,13 @@ class VectorQuantizer(Quantizer):
         book.write_(revived.state)
         return book.free_of(revived.rows)
 
-    def _losses(self, squares: Tensor, z: Tensor, chosen: Tensor, valid: Tensor) -> dict[str, Tensor]:
-        """Means over valid tokens; `squares` are the latents' errors, codewords held."""
-        tokens = valid.sum().clamp_min(1)
+    def _losses(self, squares: Tensor, z: Tensor, chosen: Tensor, valid: Tensor | None) -> dict[str, Tensor]:
+        """Means over valid tokens, all where `valid` is None; `squares` are the latents' errors, codewords held."""
+        tokens = max(1, len(z)) if valid is None else valid.sum().clamp_min(1)
         losses = {"commitment": squares.sum() / tokens}
         if self.update.trains:
-            squares = torch.where(valid, (z.detach() - chosen).square().sum(-1), 0.0)
+            squares = (z.detach() - chosen).square().sum(-1)
+            squares = squares if valid is None else torch.where(valid, squares, 0.0)
             losses["codebook"] = squares.sum() / tokens
         return losses
 
@@ -409,6 +414,7 @@ class VectorQuantizer(Quantizer):
         z: Tensor,
         codewords: Tensor,
         indices: Tensor,
+        valid: Tensor,
         memory: Memory,
         squared_error: Tensor,
         non_finite: Tensor,
@@ -418,7 +424,7 @@ class VectorQuantizer(Quantizer):
         hits = counts
         if isinstance(self.assign, assigns.Soft):
             hits = torch.zeros_like(counts).scatter_add_(0, indices.clamp_min(0), (indices >= 0).to(counts))
-        sketch = Sketch.of(z.detach().float(), indices >= 0, self.revival.candidates, memory.salt)
+        sketch = Sketch.of(z.detach().float(), valid, self.revival.candidates, memory.salt)
         version = self.codebook.version.stamp()
         return CodeStats(counts, sums, hits, squared_error, non_finite, sketch, version)
 
