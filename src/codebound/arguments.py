@@ -21,14 +21,14 @@ def number(
     if not (math.isfinite(real) and above < real < below and least <= real <= most):
         limits = [(">", above), (">=", least), ("<", below), ("<=", most)]
         bounds = " and ".join(f"{sign} {limit:g}" for sign, limit in limits if math.isfinite(limit))
-        raise InputError(f"{name} is {value}; a finite number {bounds}".rstrip() + " is accepted")
+        raise InputError(f"{name} is {value}; it must be a finite number {bounds}".rstrip())
     return real
 
 
 def count(name: str, value: Any, *, least: int = 1) -> int:
     """`value` as an int, or InputError unless it is an integer >= `least`."""
     if not (_as_float(value).is_integer() or _is_integer(value)) or value < least:
-        raise InputError(f"{name} is {value}; an integer >= {least} is accepted")
+        raise InputError(f"{name} is {value}; it must be an integer >= {least}")
     return int(value)
 
 
@@ -36,7 +36,7 @@ def whole(name: str, value: Any, *, least: int = 1, most: float | int = math.inf
     """`value`, or InputError unless it is an int (no float, though it may be whole) in `least` … `most`."""
     if not _is_integer(value) or not least <= value <= most:
         bounds = f"in {least} … {most:g}" if math.isfinite(most) else f">= {least}"
-        raise InputError(f"{name} is {value!r}; an int {bounds} is accepted")
+        raise InputError(f"{name} is {value!r}; it must be an int {bounds}")
     return int(value)
 
 
@@ -48,7 +48,7 @@ def seed(value: Any) -> int:
 def one_of(name: str, value: Any, accepted: tuple[Any, ...]) -> None:
     """InputError unless `value` is one of those."""
     if value not in accepted:
-        raise InputError(f"{name} is {value!r}; accepted are {', '.join(map(repr, accepted))}")
+        raise InputError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, accepted))}")
 
 
 def _is_integer(value: Any) -> bool:
