@@ -184,7 +184,9 @@ class Composed(Quantizer):
             for place, r in zip(self.places, results, strict=True):
                 empty = () if r.stats else (nothing(r.z_q, (r.indices[..., 0] >= 0).sum()),)
                 stats += r.stats or empty * len(place.codebook_sizes)
+        # (A new result, as everywhere in a forward: Dynamo of PyTorch 2.9 does not know `_replace`.)
         indices = torch.cat([r.indices for r in results], dim=-1)
+        indices = indices.view(*z_q.shape[:-1], indices.shape[-1])
         return Quantized(z_q, indices, loss, losses, tuple(stats))
 
 

@@ -32,7 +32,7 @@ def channel_first(
     if z.ndim < 2:
         raise InputError(f"z must have shape [b, {quantizer.dim}, *space]; got {list(z.shape)}")
     result = quantizer(z.movedim(1, -1), mask=mask, generator=generator)
-    return result._replace(z_q=result.z_q.movedim(-1, 1))
+    return Quantized(result.z_q.movedim(-1, 1), result.indices, result.loss, result.losses, result.stats)
 
 
 def channel_first_decode(

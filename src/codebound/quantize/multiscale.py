@@ -305,7 +305,8 @@ class MultiScale(Around):
         """The codebook's statistic of all levels, in the first place; the others count for no codebook."""
         if not results[0].stats:
             return ()
-        merged = CodeStats.merge(tuple(result.stats[0] for result in results))._replace(non_finite=non_finite)
+        of_tokens = CodeStats.merge(tuple(result.stats[0] for result in results))
+        merged = CodeStats(*of_tokens[:4], non_finite, *of_tokens[5:])
         rest = nothing(results[0].z_q, merged.hits.sum())
         return (merged, *[rest] * (len(self.codebook_sizes) - 1))
 

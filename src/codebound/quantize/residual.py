@@ -130,8 +130,7 @@ class Residual(Composed):
             z_q = torch.where(valid, z_q, 0.0).view(z.shape).to(z.dtype)
 
         # One result, with the stages' losses and statistics.
-        joined = self._joined(z_q, results)
-        return joined._replace(indices=joined.indices.view(*z.shape[:-1], len(self.codebook_sizes)))
+        return self._joined(z_q, results)
 
     @torch.no_grad()
     def encode(

@@ -361,7 +361,7 @@ class VectorQuantizer(Quantizer):
             fresh = torch.randint(2**62, (), generator=generator, device=generator.device)
             memory = memory._replace(salt=mix(memory.salt ^ fresh.to(memory.salt.device)))
         if isinstance(self.assign, assigns.Soft):
-            memory = memory._replace(annealing=self.assign.is_soft(memory))
+            memory = Memory(*memory[:-1], self.assign.is_soft(memory))
         return memory
 
     def _choice(self, codewords: Tensor, memory: Memory) -> Choice:

@@ -87,7 +87,7 @@ class Wrapped(Around):
             valid = finite if flat is None else finite & flat
             z_q = torch.where(valid.unsqueeze(-1), self._back(result.z_q), 0.0)
         indices = result.indices.view(*z.shape[:-1], len(self.codebook_sizes))
-        return result._replace(z_q=z_q.view(z.shape).to(z.dtype), indices=indices)
+        return Quantized(z_q.view(z.shape).to(z.dtype), indices, result.loss, result.losses, result.stats)
 
     @torch.no_grad()
     def encode(
