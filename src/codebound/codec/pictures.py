@@ -9,6 +9,7 @@ from jaxtyping import Int64, UInt8
 
 from codebound.codec import tiles
 from codebound.codec.bounds import check_work, in_memory
+from codebound.codec.folding import fold, folded_size, strips, unfold
 from codebound.codec.grids import check_model, decode_grid, decompress_grids, encode_grid
 from codebound.codec.model import Model, default_model
 from codebound.codec.picture_input import ImageLike, SourcePicture, read_picture
@@ -64,14 +65,16 @@ def _compressed(
     indices = choose_indices(pixels, model, levels, trade)
     sizes = model.codebook_sizes[:levels]
     prior = model.prior.first(levels) if model.prior else None
-    segment = encode_grid(indices, sizes, prior)
+    folded = strips(*indices.shape[:2]) > 1
+    coded = fold(indices)
+    segment = encode_grid(coded, sizes, prior)
 
     # What was written must decode to the same indices.
-    if verify and not np.array_equal(decode_grid(segment, sizes, prior), indices):
+    if verify and not np.array_equal(decode_grid(segment, sizes, prior), coded):
         raise CodecError("the compressed picture did not decode to its indices: nothing was written")
     height, width = pixels.shape[:2]
     shown = Picture(height, width, picture.grey)
-    return container.pack(Container(model.digest(), sizes, shown, (segment,), picture.profile))
+    return container.pack(Container(model.digest(), sizes, shown, (segment,), picture.profile, folded))
 
 
 def choose_indices(
@@ -114,7 +117,11 @@ def choose_indices(
     latents = tiles.latents(model.tokenizer, pixels)
     _check_finite(bool(np.isfinite(np.square(latents).sum(-1)).all()))
     weight = TRADE if trade is None else trade
-    return choose(latents, books, model.prior, [weight * slope for slope in model.tradeoff.weights(levels)])
+    weights = [weight * slope for slope in model.tradeoff.weights(levels)]
+
+    # In the shape in which they will be coded: the bits depend on it.
+    height, width = latents.shape[:2]
+    return unfold(choose(fold(latents), books, model.prior, weights), height, width)
 
 
 def _check_finite(finite: bool | np.bool_) -> None:
@@ -181,12 +188,16 @@ def _indices(contents: Container, picture: Picture, model: Model) -> Int64[np.nd
             f"the file has codebook sizes {contents.codebook_sizes}, its model has {model.codebook_sizes}"
         )
     (segment,), stride = contents.segments, model.tokenizer.stride
-    grid = (-(-picture.height // stride), -(-picture.width // stride))
-    if grid != (segment.height, segment.width):
+    height, width = (-(-side // stride) for side in (picture.height, picture.width))
+    if (segment.height, segment.width) != (
+        folded_size(height, width) if contents.folded else (height, width)
+    ):
         raise DamagedFile(
             f"the file has a grid of {segment.height}x{segment.width} for {picture.height}x{picture.width} pixels"
         )
-    return decode_grid(segment, contents.codebook_sizes, model.prior.first(levels) if model.prior else None)
+    prior = model.prior.first(levels) if model.prior else None
+    indices = decode_grid(segment, contents.codebook_sizes, prior)
+    return unfold(indices, height, width) if contents.folded else indices
 
 
 def _shown(pixels: UInt8[np.ndarray, "h w c"], grey: bool) -> Pixels:

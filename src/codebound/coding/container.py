@@ -26,8 +26,8 @@ LEVELS = 64
 SIDE = 1 << 24  # of a grid
 INDICES_PER_BYTE = 1024  # a stream has at least one byte for so many indices
 PROFILE = 127  # bytes of a colour profile's name
-_UNEQUAL, _PICTURE, _GREY, _PROFILE = 1, 2, 4, 8  # flags
-_KNOWN = _UNEQUAL | _PICTURE | _GREY | _PROFILE
+_UNEQUAL, _PICTURE, _GREY, _PROFILE, _FOLDED = 1, 2, 4, 8, 16  # flags
+_KNOWN = _UNEQUAL | _PICTURE | _GREY | _PROFILE | _FOLDED
 
 
 class Mode(enum.IntEnum):
@@ -61,6 +61,7 @@ class Container(NamedTuple):
     """What a file holds. `model` is `NO_MODEL` where none is needed; `picture` None where the indices are all.
 
     `profile` names the colours that the picture was in before it was converted to sRGB; "" if that was all the same.
+    `folded`: the picture's grid is long and thin, and its pieces are coded instead (docs/format.md).
     """
 
     model: bytes
@@ -68,6 +69,7 @@ class Container(NamedTuple):
     picture: Picture | None
     segments: tuple[Segment, ...]
     profile: str = ""
+    folded: bool = False
 
 
 def least_bytes(height: int, width: int, levels: int) -> int:
@@ -98,6 +100,7 @@ def _header(container: Container) -> bytes:
     named = b""
     if name := _cut(container.profile):
         flags, named = flags | _PROFILE, _varints([len(name)]) + name
+    flags |= _FOLDED * container.folded
     start = SIGNATURE + bytes([VERSION, flags]) + container.model
     return start + _varints(numbers) + named + _varints([len(container.segments)])
 
@@ -142,7 +145,9 @@ def unpack(data: bytes) -> Container:
     if flags & _PICTURE:
         height, width = (reader.number("picture size", 1, SIDE) for _ in range(2))
         picture = Picture(height, width, bool(flags & _GREY))
-    profile = _profile(reader) if flags & _PROFILE else ""
+    profile, folded = _profile(reader) if flags & _PROFILE else "", bool(flags & _FOLDED)
+    if folded and picture is None:
+        raise DamagedFile("the file is one of folded indices without a picture")
     count = reader.number("number of segments", 1, max(len(data), 1))
     running, segments = zlib.crc32(reader.data[: reader.at]), []
     for _ in range(count):
@@ -150,7 +155,9 @@ def unpack(data: bytes) -> Container:
         segments.append(segment)
     if reader.at != len(data):
         raise DamagedFile(f"the file goes on for {len(data) - reader.at} bytes after its end")
-    return Container(model, sizes if flags & _UNEQUAL else sizes * levels, picture, tuple(segments), profile)
+    return Container(
+        model, sizes if flags & _UNEQUAL else sizes * levels, picture, tuple(segments), profile, folded
+    )
 
 
 def _profile(reader: varint.Reader) -> str:
