@@ -242,7 +242,7 @@ class Quantizer(Surgery, ABC):
 
     def check_indices(self, indices: Tensor, mask: Tensor | None) -> None:
         """Refuse what can't be decoded, by name; the values are the codebook's to check."""
-        if not isinstance(indices, Tensor) or not isinstance(mask, Tensor | None):
+        if not isinstance(indices, Tensor) or not (mask is None or isinstance(mask, Tensor)):
             kinds = f"{type(indices).__name__} and {type(mask).__name__}"
             raise InputError(f"indices and mask must be tensors; got {kinds}")
         depth = len(self.codebook_sizes)
