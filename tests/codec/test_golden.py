@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import stranger
 
-from codebound.codec import compress_indices, decompress_indices, inspect
+from codebound.codec import compress_indices, decompress_indices, default_model, inspect
 from codebound.coding.container import Mode
 from codebound.priors.grid_prior import load_prior
 
@@ -17,6 +17,11 @@ FILES = sorted(GOLDEN.glob("*/*.cbd"))
 
 def indices(folder: Path) -> np.ndarray:
     return np.array(json.loads((folder / "indices.json").read_text()))
+
+
+def test_the_default_model_keeps_its_name() -> None:
+    """If this fails, pictures written before can't be read."""
+    assert default_model().digest().hex() == "114cf71c67f63a50"
 
 
 def test_there_is_one_of_every_mode_and_they_are_small() -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import torch
+
 from codebound.codec.tradeoff import Tradeoff, codebooks, load_tradeoff
 from codebound.coding.container import CODEBOOK, HASH, LEVELS
 from codebound.coding.errors import CodecError
@@ -76,7 +78,9 @@ class Model:
         # Whatever a decoded index depends on goes in; names are sorted, so that the order of modules does not count.
         hashed = hashlib.sha256(json.dumps(self.tokenizer.config(), sort_keys=True).encode())
         for name, tensor in sorted(self.tokenizer.state_dict().items()):
-            hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            # Flags count as what they were when the format was fixed: a file is for the model that it was written with.
+            dtype = torch.bool if tensor.dtype == torch.uint8 else tensor.dtype
+            hashed.update(f"{name} {dtype} {tuple(tensor.shape)}".encode())
             hashed.update(tensor.detach().cpu().numpy().tobytes())
         hashed.update(b"" if self.prior is None else self.prior.digest())
         return hashed.digest()[:HASH]
