@@ -335,7 +335,7 @@ class Codebook(nn.Module):
     def __setattr__(self, name: str, value: Any) -> None:
         # This is how `fully_shard` puts parts in the place of parameters, and whole ones in that of parts.
         if name in ("table", "map") and is_sharded(value):
-            super().__setattr__("sharded", True)
+            self.__dict__["sharded"] = True
         super().__setattr__(name, value)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Codebook:

@@ -243,8 +243,9 @@ class Scaled(Wrapped):
         if not isinstance(inner, Quantizer):
             raise InputError(f"inner must be a quantizer; got {type(inner).__name__}")
         super().__init__(inner, inner.dim)
-        many = isinstance(scale, Sequence) and not isinstance(scale, str)
-        factors = tuple(arguments.number("scale", s, above=0) for s in (scale if many else [scale]))
+        given = list(scale) if isinstance(scale, Sequence) and not isinstance(scale, str) else None
+        many = given is not None
+        factors = tuple(arguments.number("scale", s, above=0) for s in given or [scale])
         if many and len(factors) != inner.dim:
             raise InputError(f"scale must be one number or {inner.dim}; got {len(factors)}")
         if not all(0 < factor < math.inf for factor in np.array(factors, np.float32)):
