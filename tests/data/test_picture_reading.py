@@ -237,8 +237,9 @@ def test_any_error_of_pillow_is_a_refusal_in_training_too(
     photo: Image.Image, tmp_path: Path, error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(4):
-        photo.save(tmp_path / f"{number}.png")
-        (tmp_path / f"odd{number}.bmp").write_bytes(saved(photo, "BMP"))
+        different = photo.rotate(90 * number, expand=True)  # copies would all be held out
+        different.save(tmp_path / f"{number}.png")
+        (tmp_path / f"odd{number}.bmp").write_bytes(saved(different, "BMP"))
 
     def load(image: Image.Image) -> None:
         raise error("odd")

@@ -175,7 +175,7 @@ def test_a_set_without_a_usable_picture_is_refused(tmp_path: Path) -> None:
     images = pickle.loads(pickle.dumps(files))
     assert [images.key(i) for i in range(3)] == ["0.png", "1.png", "10.png"]
     for i in range(30):
-        (tmp_path / f"{i}.png").write_bytes(b"nothing")
+        (tmp_path / f"{i}.png").write_bytes(f"nothing {i}".encode())
     Image.fromarray(smooth(90, 60, 0)).save(tmp_path / "0.png")  # memory=0: one readable picture is too large
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -199,18 +199,13 @@ class Quantizer(Surgery, ABC):
 
     def check_results(self, results: tuple[Quantized, ...]) -> None:
         """Refuse results that can't be of this quantizer's training forwards, before anything moves."""
-        if wrong := [result for result in results if not isinstance(result, Quantized)]:
-            raise InputError(f"update_ takes what training forwards returned; got {type(wrong[0]).__name__}")
+        self.check_once(results)
 
         # In eval nothing is counted.
         if not results or not all(r.stats for r in results):
             raise InputError(
                 "update_ needs the results of forwards in training mode; in eval they carry no statistic"
             )
-
-        # One tuple of statistics is one batch.
-        if len({id(result.stats) for result in results}) < len(results):
-            raise InputError("update_ takes each result once; got one twice")
 
         # Statistics of another quantizer would have other codebook sizes.
         for result in results:
@@ -222,6 +217,14 @@ class Quantizer(Surgery, ABC):
                     f"update_ takes results of this quantizer's own forwards, with codebooks of "
                     f"{list(self.codebook_sizes)} codewords; got {list(sizes)}"
                 )
+
+    @staticmethod
+    def check_once(results: tuple[Quantized, ...]) -> None:
+        """Refuse what is no result, and a result that is given twice: one tuple of statistics is one batch."""
+        if wrong := [result for result in results if not isinstance(result, Quantized)]:
+            raise InputError(f"update_ takes what training forwards returned; got {type(wrong[0]).__name__}")
+        if len({id(result.stats) for result in results}) < len(results):
+            raise InputError("update_ takes each result once; got one twice")
 
     def decoded_dtype(self, dtype: torch.dtype | None) -> torch.dtype:
         """The type of what `decode` returns: the one asked for, or the module's.

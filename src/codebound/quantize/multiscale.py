@@ -226,7 +226,8 @@ class MultiScale(Around):
         return dataclasses.replace(report, tokens=report.tokens // len(self.codebook_sizes))
 
     def check_results(self, results: tuple[Quantized, ...]) -> None:
-        """Refuse results that the codebook would refuse."""
+        """Refuse results that the codebook would refuse, and one given twice."""
+        self.check_once(results)
         self.inner.check_results(tuple(map(self._own, results)))
 
     def declared_jacobian(self, z: Float[Tensor, "n D"]) -> Float[Tensor, "n D D"]:

@@ -30,13 +30,13 @@ class Resized(NamedTuple):
     """A codebook of another size."""
 
     state: CodebookState
-    window_counts: Float[Tensor, " K"]
+    window_counts: Int64[Tensor, " K"]
     moves: RowMoves
 
 
 def shrunk(
     state: CodebookState,
-    window_counts: Float[Tensor, " K"],
+    window_counts: Int64[Tensor, " K"],
     usage: Float[Tensor, " K"],
     codebook_size: int,
     held: Int64[Tensor, " r"] | None,
@@ -51,7 +51,7 @@ def shrunk(
 
 def grown(
     state: CodebookState,
-    window_counts: Float[Tensor, " K"],
+    window_counts: Int64[Tensor, " K"],
     usage: Float[Tensor, " K"],
     codebook_size: int,
     seed: int,
