@@ -181,6 +181,7 @@ class ScalarQuantizer(Quantizer):
 
     def check_results(self, results: tuple[Quantized, ...]) -> None:
         """Refuse results that are not of this quantizer since its last `update_`."""
+        self.check_once(results)
         self.check_numbers(self.window_counts, *(result.indices for result in results))
         super().check_results(results)
         for result in results:

@@ -319,12 +319,11 @@ class VectorQuantizer(Quantizer):
 
     def check_results(self, results: tuple[Quantized, ...]) -> None:
         """Refuse results that this codebook can't have given since its last step."""
+        self.check_once(results)
         self.check_numbers(self.codebook.counts, *(result.indices for result in results))
         if not bool(self.codebook.initialised):
             raise InputError("update_ before init_: call init_(z) with a batch of latents first")
         super().check_results(results)
-        if wrong := [r for r in results if r.stats[0].sums.shape[1] != self.dim]:
-            raise InputError(f"results are of dim={wrong[0].stats[0].sums.shape[1]}; this has dim={self.dim}")
         for result in results:
             if (width := result.stats[0].sums.shape[1]) != self.dim:
                 raise InputError(f"results are of dim={width}; this has dim={self.dim}")
