@@ -99,6 +99,7 @@ def test_the_interval_of_k_means_is_the_spread_over_held_out_rows(tmp_path: Path
     assert (found["kmeans_high"] - found["kmeans_low"]) / 2 == pytest.approx(expected, rel=0.3)
 
 
+@pytest.mark.slow
 def test_the_limit_of_images_is_that_of_the_held_out_ones(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for i in range(10):  # half of them much flatter: training and held-out images are other distributions

@@ -90,6 +90,7 @@ def exported(model: Codecs, strict: bool = False) -> torch.export.ExportedProgra
     return torch.export.export(model, (example(),), dynamic_shapes=shapes, strict=strict)
 
 
+@pytest.mark.slow
 def test_exported_strictly() -> None:
     model = Codecs("vq", "beam", "residual fsq")
     expect_eager(model, exported(model, strict=True).module())
@@ -116,6 +117,7 @@ assert not [name for name in sys.modules if "codebound" in name]
 """
 
 
+@pytest.mark.slow
 def test_an_exported_program_runs_where_codebound_was_never_imported(tmp_path: Path) -> None:
     model = Codecs(*SHIPPED)
     program = exported(model)

@@ -59,6 +59,7 @@ def test_contract(name: str) -> None:
     assert to_spec(from_spec(to_spec(SMALL[name]()))) == to_spec(SMALL[name]())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_some_steps_of_an_autoencoder_lower_its_error(name: str) -> None:
     """With an encoder, a decoder and a codebook group of its own, as a training loop would."""
