@@ -78,13 +78,12 @@ class Model:
         # Whatever a decoded index depends on goes in; names are sorted, so that the order of modules does not count.
         hashed = hashlib.sha256(json.dumps(self.tokenizer.config(), sort_keys=True).encode())
         for name, tensor in sorted(self.tokenizer.state_dict().items()):
-            # Flags and hits count as what they were when the format was fixed: a file is for the model that it was
-            # written with.
-            former = {
-                torch.uint8: torch.bool,
-                torch.int64: torch.float64 if "window_counts" in name else torch.int64,
-            }
-            tensor = tensor.detach().cpu().to(former.get(tensor.dtype, tensor.dtype))
+            # Flags and hits count as what they were when the format was fixed, so that files of before still decode.
+            if tensor.dtype == torch.uint8:
+                tensor = tensor.bool()
+            elif name.endswith("window_counts"):
+                tensor = tensor.double()
+            tensor = tensor.detach().cpu()
             hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             hashed.update(tensor.numpy().tobytes())
         hashed.update(b"" if self.prior is None else self.prior.digest())

@@ -240,7 +240,6 @@ class Codebook(nn.Module):
         self.held_rows = rows if len(rows) else None
         self.held_codewords = table.detach()[rows].clone() if len(rows) else None
 
-    @torch.no_grad()
     def window(self) -> Float[Tensor, " K"]:
         """The hits of this window so far, as numbers to compute with."""
         return self.window_counts.to(wide(self.window_counts.device))
