@@ -45,7 +45,7 @@ class LloydResult:
     history: Float[Tensor, " steps *runs"]
 
 
-def _normal_cells(thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def normal_cells(thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Probability and centroid of each cell of N(0, 1), and its density at all edges, ±∞ included."""
     edges = np.concatenate([[-np.inf], thresholds, [np.inf]])
     density = np.exp(-(edges**2) / 2) / math.sqrt(2 * math.pi)
@@ -61,7 +61,7 @@ def _normal_cells(thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nd
 def _newton_step(levels: np.ndarray) -> np.ndarray:
     """Levels after one Newton step on `level − centroid of its cell = 0`, whose Jacobian is tridiagonal."""
     thresholds = (levels[:-1] + levels[1:]) / 2
-    mass, centroid, density = _normal_cells(thresholds)
+    mass, centroid, density = normal_cells(thresholds)
     # ∂centroid/∂(upper edge) = φ(edge)(edge − centroid)/mass, and each edge moves by half of either level.
     up = 0.5 * density[1:-1] * (thresholds - centroid[:-1]) / mass[:-1]
     down = 0.5 * density[1:-1] * (centroid[1:] - thresholds) / mass[1:]
@@ -90,13 +90,13 @@ def lloyd_max(levels: int, variance: float | int = 1.0) -> ScalarQuantizer:
     for _ in range(100):
         step = _newton_step(points)
         if not (np.diff(step) > 0).all():
-            step = _normal_cells((points[:-1] + points[1:]) / 2)[1]
+            step = normal_cells((points[:-1] + points[1:]) / 2)[1]
         step = (step - step[::-1]) / 2  # the optimum is symmetric; rounding need not be
         moved, points = np.abs(step - points).max(), step
         if moved < 1e-13:
             break
     thresholds = (points[:-1] + points[1:]) / 2
-    mass, centroid, _ = _normal_cells(thresholds)
+    mass, centroid, _ = normal_cells(thresholds)
     # E(X − level)² cell by cell would cancel less, but 1 − Σ p·level² keeps 9 digits at 4096 levels.
     distortion = 1 - float((mass * centroid**2).sum())
     entropy = float(scipy.special.entr(mass).sum() / math.log(2))
