@@ -52,7 +52,7 @@ class Identity(Quantizer):
         pass
 
     def update_(self, *results: Quantized) -> UpdateReport:
-        return UpdateReport(0, 0, (), (0.0,), (0.0,))
+        return UpdateReport(0, 0, (), (None,))
 
 
 class Peer(Identity):

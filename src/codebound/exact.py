@@ -9,6 +9,7 @@ but its vector and its codeword, so neither does the choice: not on the batch, n
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -28,16 +29,19 @@ def wide(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type in WITHOUT_FLOAT64 else torch.float64
 
 
-def doubt(length: Float[Tensor, "*b"], longest: Float[Tensor, "*m"], dim: int) -> Float[Tensor, "*c"]:
-    """The lead under which rounding may have chosen, from |z| `length` and the largest |c|² `longest`.
+Length = TypeVar("Length", Tensor, float)
+
+
+def doubt(length: Length, longest: Length, dim: int, dtype: torch.dtype) -> Length:
+    """The lead under which rounding in `dtype` may have chosen, from |z| `length` and the largest |c|² `longest`.
 
     A score is a sum of d + 1 products, so its error is at most (d + 1)·(eps/2)·(|z||c| + |c|²/2) (Higham, "Accuracy and
     Stability of Numerical Algorithms", §3.1); there are two of them, of rounded inputs. Products that underflow are
     wrong by the smallest normal number at most, each.
     """
-    numbers = torch.finfo(longest.dtype)
+    numbers = torch.finfo(dtype)
     underflow = 2 * numbers.tiny / numbers.eps
-    return (dim + 4) * numbers.eps * (length * longest.sqrt() + (0.5 * longest).clamp_min(underflow))
+    return (length * longest**0.5 + (0.5 * longest + underflow)) * ((dim + 4) * numbers.eps)
 
 
 def settle(
@@ -58,7 +62,7 @@ def settle(
     for part in z.split(max(1, TILE_SCORES // book.shape[0])):
         # Every codeword that rounding may have kept from winning is a candidate.
         scores = torch.addmm(squares, part, book.t(), beta=-0.5)
-        lead = doubt(torch.linalg.vector_norm(part, dim=-1), squares.max(), z.shape[1])
+        lead = doubt(torch.linalg.vector_norm(part, dim=-1), squares.max(), z.shape[1], z.dtype)
         close = scores >= (scores.amax(1) - lead).unsqueeze(1)
         contested = (close.sum(1) > 1).nonzero().squeeze(1)
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -96,21 +96,19 @@ def assignment_sums(
     """
     runs, n, dim = indices.shape[:-1], indices.shape[-1], z.shape[-1]
     m = math.prod(runs)
-    bins = codebook_size + 1  # the extra bin swallows what is masked
-    target = torch.where(indices < 0, codebook_size, indices).reshape(m, n)  # −1 would be ambiguous for n = 0
+    bins = codebook_size + 1  # the extra bin swallows what is masked: −1 is the last of them
+    target = indices.remainder(bins).reshape(m, n)  # −1 would be ambiguous for n = 0
     if m > 1:
         target = target + torch.arange(0, m * bins, bins, device=z.device).unsqueeze(1)
-    table = z.new_zeros(m * bins, dim + 1, dtype=wide(z.device))
+    sums = z.new_zeros(m * bins, dim, dtype=wide(z.device))
+    counts = sums.new_zeros(m * bins).index_add_(0, target.reshape(-1), sums.new_ones(m * n))
     # In parts that stay in the cache; a recorded graph takes all at once, as its size may be a symbol.
-    part = n if is_recorded() else max(1, SUM_NUMBERS // (m * (dim + 1)))
+    part = n if is_recorded() else max(1, SUM_NUMBERS // (m * dim))
     for first in range(0, n, max(part, 1)):
         vectors, cells = z.detach()[..., first : first + part, :], target[:, first : first + part]
-        rows = z.new_empty(*vectors.shape[:-1], dim + 1, dtype=table.dtype)
-        rows[..., :dim], rows[..., dim] = vectors, 1.0
-        rows = rows.expand(*runs, *rows.shape[-2:]).reshape(-1, dim + 1)
-        table.scatter_add_(0, cells.reshape(-1, 1).expand(-1, dim + 1), rows)
-    table = table.view(*runs, bins, dim + 1)[..., :codebook_size, :]
-    return table[..., dim], table[..., :dim]
+        rows = vectors.to(sums.dtype).expand(*runs, *vectors.shape[-2:]).reshape(-1, dim)
+        sums.index_add_(0, cells.reshape(-1), rows)
+    return counts.view(*runs, bins)[..., :-1], sums.view(*runs, bins, dim)[..., :-1, :]
 
 
 def distortion(
@@ -182,17 +180,19 @@ def _nearest(z: Tensor, books: Tensor, certify: bool) -> Tensor:
     m, k, _ = books.shape
     if z.shape[0] == 0:
         return torch.empty(m, 0, dtype=torch.int64, device=z.device)
-    if not math.isfinite(float(books.sum())):  # one pass; the sum of finite ones may overflow, too
+    centre = books.mean(dim=(0, 1))
+    if not math.isfinite(float(centre.sum())):  # the sums of finite ones may overflow, too
         usable = books.isfinite().all(-1)
         if not bool(usable.all()):
             return torch.cat([_among(z, *pair, certify) for pair in zip(books, usable, strict=True)])
+        centre = centre.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
     if z.dtype == torch.float64:
         z, books = _in_range(z, books)
+        centre = books.mean(dim=(0, 1))
+    certify = certify and k > 1
     with _full_precision(z.device):
         if m == 1 and z.device.type == "cpu" and z.shape[0] * k <= SMALL_SCORES and z.dtype == torch.float32:
-            return _nearest_small(z, books[0], certify and k > 1)
-        centre = books.mean(dim=(0, 1)).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)  # the mean may overflow
-        certify = certify and k > 1
+            return _nearest_small(z, books[0], centre, certify)
         indices, margins, lengths = _lead(z, books, centre, certify)
         if certify:
             _recheck(z, books, centre, indices, margins, lengths)
@@ -215,23 +215,23 @@ def _among(z: Tensor, book: Tensor, usable: Tensor, certify: bool) -> Tensor:
     return at[_nearest(z, book[at].unsqueeze(0), certify)]
 
 
-def _nearest_small(z: Tensor, book: Tensor, certify: bool) -> Tensor:
+def _nearest_small(z: Tensor, book: Tensor, centre: Tensor, certify: bool) -> Tensor:
     """`_nearest` for one small codebook in one tile, in as few calls as possible: same bounds, same recheck."""
-    centre = book.mean(0).nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
+    (n, dim), k = z.shape, book.shape[0]
     zc, cc = z - centre, book - centre
     half = torch.linalg.vecdot(cc, cc).mul_(0.5)
-    tile = _buffer(z.dtype, len(z) * len(book))[: len(z) * len(book)].view(len(z), len(book))
+    tile = _buffer(z.dtype, n * k)[: n * k].view(n, k)
     scores = torch.addmm(half, zc, cc.t(), beta=-1, out=tile).numpy()
     best = scores.argmax(1)
     if certify:
+        # One bound for all rows, from the largest number among them: a looser one, in two calls.
+        length = float(torch.linalg.vector_norm(zc, math.inf)) * math.sqrt(dim)
+        lead = doubt(length, 2 * float(half.max()), dim, z.dtype)
         flat = scores.reshape(-1)
-        at = best + np.arange(0, flat.size, book.shape[0])
+        at = best + np.arange(0, n * k, k)
         score = flat[at]
         flat[at] = -np.inf
-        with np.errstate(all="ignore"):  # rows that are not finite
-            margins = score - tile.amax(1).numpy()
-            lead = doubt(torch.linalg.vecdot(zc, zc).sqrt(), 2 * half.max(), z.shape[1])
-            doubtful = ~(margins > lead.numpy())
+        doubtful = ~(score > tile.amax(1).numpy() + lead)
         if doubtful.any():
             best[doubtful] = settle(z[torch.from_numpy(doubtful)], book).numpy()
     return torch.from_numpy(best).unsqueeze(0)
@@ -384,22 +384,25 @@ def _recheck(
     """Search again, in place, where the best score leads by less than rounding can amount to."""
     longest = (books - centre).square().sum(-1).amax(dim=1, keepdim=True)
     # Ties, overflow and underflow leave no lead.
-    doubtful = ~(margins > doubt(lengths, longest, z.shape[1]))
+    doubtful = ~(margins > doubt(lengths, longest, z.shape[1], z.dtype))
     for book in doubtful.any(dim=1).nonzero().flatten().tolist():
         rows = doubtful[book].nonzero().squeeze(1)
         indices[book, rows] = settle(z[rows], books[book])
 
 
-@contextmanager
-def _full_precision(device: torch.device) -> Iterator[None]:
+def _full_precision(device: torch.device) -> AbstractContextManager[None]:
     """Matrix products in true float32, under any autocast and any global precision flag."""
     # Per backend: torch refuses the process-wide flag where a user has set any of these.
     cuda = device.type == "cuda"
     backend = torch.backends.cuda.matmul if cuda else torch.backends.mkldnn.matmul  # pyright: ignore
+    if backend.fp32_precision in ("none", "ieee") and not torch.is_autocast_enabled(device.type):
+        return nullcontext()
+    return _with_full_precision(backend, device)
+
+
+@contextmanager
+def _with_full_precision(backend: Any, device: torch.device) -> Iterator[None]:
     before = backend.fp32_precision
-    if before in ("none", "ieee") and not torch.is_autocast_enabled(device.type):
-        yield
-        return
     backend.fp32_precision = "ieee"
     try:
         with torch.autocast(device.type, enabled=False):

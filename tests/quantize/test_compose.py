@@ -388,7 +388,7 @@ class Halves(Quantizer):
     def init_(self, z: Tensor, *, generator=None) -> None: ...
 
     def update_(self, *results: Quantized) -> UpdateReport:
-        return UpdateReport(0, 0, (), (), ())
+        return UpdateReport(0, 0, (), ())
 
 
 def test_a_class_from_outside_with_many_indices_and_no_statistics() -> None:

@@ -186,4 +186,4 @@ class Sign(Quantizer):
 
     def update_(self, *results: Quantized) -> UpdateReport:
         tokens = sum(int((result.indices[..., 0] >= 0).sum()) for result in results)
-        return UpdateReport(tokens, 0, (), (), ())
+        return UpdateReport(tokens, 0, (), ())

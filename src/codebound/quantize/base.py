@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from codebound.errors import InputError
+from codebound.exact import wide
 from codebound.graphs import has_numbers, is_recorded, is_traced
 from codebound.quantize.ranks import Ranks
 from codebound.quantize.sketch import Sketch
@@ -68,10 +70,25 @@ class UpdateReport:
     tokens: int  # valid tokens in the batch
     non_finite: int  # tokens left out because they hold NaN or Inf
     revived: tuple[Int64[Tensor, " _"], ...]  # rows replaced, per codebook: zero an optimizer's moments there
-    window_usage: tuple[float, ...]  # fraction of codewords used in the window, per codebook
-    window_perplexity: tuple[float, ...]
+    windows: tuple[
+        Int64[Tensor, " _"] | None, ...
+    ]  # hits so far in the window, per codebook; None: not counted
     slope: float | None = None  # of a soft assignment that anneals: minimise rate + slope·distortion
     critical_slope: float | None = None  # under 1/(2λ_max) all codewords merge
+
+    # Computed when somebody asks: an update waits for no figure that nobody reads.
+
+    @cached_property
+    def window_usage(self) -> tuple[float, ...]:
+        """Fraction of codewords used in the window, per codebook; NaN where nothing is counted."""
+        return tuple(
+            math.nan if hits is None else int(hits.count_nonzero()) / hits.shape[0] for hits in self.windows
+        )
+
+    @cached_property
+    def window_perplexity(self) -> tuple[float, ...]:
+        """Perplexity of the codewords' shares in the window, per codebook; NaN where nothing is counted."""
+        return tuple(math.nan if hits is None else _perplexity(hits) for hits in self.windows)
 
 
 class Quantizer(Surgery, ABC):
@@ -260,22 +277,34 @@ class Quantizer(Surgery, ABC):
             )
 
 
+def _perplexity(hits: Int64[Tensor, " K"]) -> float:
+    share = hits.to(wide(hits.device)) / hits.sum().clamp_min(1)
+    return float(torch.special.entr(share).sum().exp())
+
+
 def complete(valid: Tensor) -> bool:
     """Whether no token is left out, so that nothing need be masked: only where a look costs next to nothing, not in a
     recorded graph, nor on a device that would be waited for."""
     return valid.is_cpu and not is_recorded() and has_numbers(valid) and bool(valid.all())
 
 
-def token_rows(z: Tensor, mask: Tensor | None, longest: float = math.inf) -> tuple[Tensor, Tensor, Tensor]:
-    """`z` as rows of float32 (float64 stays), zero where not valid; which are valid, and which finite.
+class TokenRows(NamedTuple):
+    """Tokens as rows."""
 
-    A token longer than `longest` counts as not finite.
-    """
+    tokens: Float[Tensor, "n D"]  # float32 (float64 stays), zero where not valid
+    valid: Bool[Tensor, " n"]
+    finite: Bool[Tensor, " n"]  # whether masked or not
+    every: bool  # whether all are known to be valid, so that nothing need be masked
+
+
+def token_rows(z: Tensor, mask: Tensor | None, longest: float = math.inf) -> TokenRows:
+    """`z` as rows; a token longer than `longest` counts as not finite."""
     flat = z.reshape(-1, z.shape[-1])
     # A comparison is false for NaN and Inf, too.
     bounded = longest < math.inf
-    finite = flat.detach().float().square().sum(-1) <= longest**2 if bounded else flat.isfinite().all(-1)
+    plain = flat.detach()
+    finite = plain.float().square().sum(-1) <= longest**2 if bounded else plain.isfinite().all(-1)
     valid = finite if mask is None else finite & mask.reshape(-1)
-    if not complete(valid):
+    if not (every := complete(valid)):
         flat = torch.where(valid.unsqueeze(-1), flat, 0.0)
-    return flat if flat.dtype == torch.float64 else flat.float(), valid, finite
+    return TokenRows(flat if flat.dtype == torch.float64 else flat.float(), valid, finite, every)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from codebound.errors import InputError
 from codebound.exact import wide
-from codebound.graphs import without_autocast
+from codebound.graphs import constant, without_autocast
 from codebound.quantize.codeword_checks import Rows, check_codewords, check_size, row_indices
 from codebound.quantize.form import Form, Linear, Table, Unit
 from codebound.quantize.noise import mix, placed, seeded
@@ -114,7 +114,6 @@ class Codebook(nn.Module):
         """The state that updates and revivals map to a new one."""
         return CodebookState(self._table().detach(), self.counts, self.sums)
 
-    @torch.no_grad()
     def write_(self, state: CodebookState) -> None:
         """Take over a state, all of it but the codewords of held rows."""
         if self.held_rows is not None and self.held_codewords is not None:
@@ -126,7 +125,6 @@ class Codebook(nn.Module):
         if self.written is not None:
             self.written.copy_(state.codewords)
 
-    @torch.no_grad()
     def adopt_(self) -> None:
         """Go on from codewords that were loaded or copied into the table: their masses stay, sums follow them.
 
@@ -167,8 +165,7 @@ class Codebook(nn.Module):
 
     def check_writable(self) -> None:
         """Refuse to write into what `fully_shard` gathered for a forward: it would be lost with it."""
-        trained = list(self.parameters())
-        if self.sharded and not all(is_sharded(parameter) for parameter in trained):
+        if self.sharded and not all(is_sharded(parameter) for parameter in self.parameters()):
             raise InputError(
                 "codewords can't be written while fully_shard has them gathered, as after a forward without backward: "
                 "call reshard() of the module that was given to fully_shard first"
@@ -176,19 +173,22 @@ class Codebook(nn.Module):
 
     def memory(self) -> Memory:
         """What assignments and updates may read."""
-        annealing = self.step.new_zeros((), dtype=torch.bool)
-        return Memory(self.counts, self.step, self.distortion, self.step_salt(), annealing)
+        step = self.step
+        annealing = constant(False, step.device, torch.bool)
+        return Memory(self.counts, step, self.distortion, self.salt ^ step, annealing)
 
-    @torch.no_grad()
     def observe_(self, distortion: Float[Tensor, ""]) -> None:
         """Take a batch's hard squared error per token into the running mean (decay 0.9)."""
         old = self.distortion
-        old.copy_(torch.where(old > 0, 0.9 * old + 0.1 * distortion, distortion))
+        if float(old) > 0:
+            old.mul_(0.9).add_(0.1 * distortion)
+        else:
+            old.copy_(distortion)
 
     @property
     def held(self) -> bool:
         """Whether no codeword may move: after `freeze_()`, or `requires_grad_(False)` on what an optimizer trains."""
-        trained = list(self.parameters())
+        trained = list(self.parameters(recurse=False))
         return bool(self.frozen) or (len(trained) > 0 and not any(p.requires_grad for p in trained))
 
     def freeze_(self, rows: Rows | None = None) -> None:

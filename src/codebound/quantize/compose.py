@@ -125,8 +125,7 @@ class Composed(Quantizer):
             tokens=tokens,
             non_finite=non_finite,
             revived=tuple(rows for report in reports for rows in report.revived),
-            window_usage=tuple(usage for report in reports for usage in report.window_usage),
-            window_perplexity=tuple(value for report in reports for value in report.window_perplexity),
+            windows=tuple(window for report in reports for window in report.windows),
         )
 
     def _report(self, member: Quantizer, results: tuple[Quantized, ...] | None) -> UpdateReport:
@@ -136,8 +135,7 @@ class Composed(Quantizer):
         if report is not None and len(report.revived) == places:
             return report
         nothing = torch.empty(0, dtype=torch.int64)
-        unknown = (math.nan,) * places
-        return UpdateReport(0, 0, (nothing,) * places, unknown, unknown)
+        return UpdateReport(0, 0, (nothing,) * places, (None,) * places)
 
     def check_results(self, results: tuple[Quantized, ...]) -> None:
         """Refuse results that a codebook inside would refuse, before any of them moves."""

@@ -121,7 +121,7 @@ class MultiScale(Around):
         self.check_input(z, mask, generator)
         with torch.autocast(z.device.type, enabled=False):
             # Maps that are masked or not finite have no part in anything.
-            rows, valid, finite = token_rows(z, mask, LONGEST)
+            rows, valid, finite, _ = token_rows(z, mask, LONGEST)
             maps = self._maps(rows.float())
 
             # Level by level, on what is left.
@@ -158,7 +158,7 @@ class MultiScale(Around):
     ) -> Int64[Tensor, "*b Q"]:
         self.check_input(z, mask)
         with torch.autocast(z.device.type, enabled=False):
-            rows, valid, _ = token_rows(z, mask, LONGEST)
+            rows, valid, *_ = token_rows(z, mask, LONGEST)
             rest, indices = self._maps(rows.float()), []
             for level, (h, w) in enumerate(self.sizes):
                 tokens = valid.repeat_interleave(h * w)
@@ -210,7 +210,7 @@ class MultiScale(Around):
         """The codebook's `init_` on what all levels would see if each left nothing that it can represent."""
         # The vectors of a map together: those of two ranks one after the other are the joined batch's.
         self.check_input(z, mask, generator)
-        rows, valid, _ = token_rows(present(z, mask), None, LONGEST)
+        rows, valid, *_ = token_rows(present(z, mask), None, LONGEST)
         rest, seen = self._maps(rows[valid].float()), []
         for level, (h, w) in enumerate(self.sizes):
             tokens = self._down(rest, level)

@@ -115,7 +115,7 @@ class ScalarQuantizer(Quantizer):
         self.check_mode()
         with without_autocast(z.device):
             # Indices, and the codewords that they stand for.
-            tokens, valid, finite = token_rows(z, mask)
+            tokens, valid, finite, _ = token_rows(z, mask)
             soft, indices = self._quantize(tokens, self.training, generator)
             chosen = self._codewords(indices).to(tokens.dtype)
 
@@ -139,7 +139,7 @@ class ScalarQuantizer(Quantizer):
     ) -> Int64[Tensor, "*b 1"]:
         self.check_input(z, mask)
         with without_autocast(z.device):
-            tokens, valid, _ = token_rows(z.detach(), mask)
+            tokens, valid, *_ = token_rows(z.detach(), mask)
             _, indices = self._quantize(tokens, False, None)
         return torch.where(valid, indices, -1).view(*z.shape[:-1], 1)
 
@@ -200,24 +200,16 @@ class ScalarQuantizer(Quantizer):
         stats = sync.joined(CodeStats.merge(tuple(r.stats[0] for r in results)), self.ranks)
         self.window_counts += stats.hits.to(torch.int64)
         self.version.advance_()
-        tokens = self.window_counts.sum()
 
-        # Shares of the codewords; not known where they are too many to be counted one by one.
-        share = self.window_counts.to(wide(tokens.device)) / tokens.clamp_min(1)
-        usage, perplexity = math.nan, math.nan
-        if self.codebook_size <= TRACKED_CODES:
-            usage = float((share > 0).to(share).mean())
-            perplexity = float(torch.special.entr(share).sum().exp())
-
-        # A window that is full begins anew, after it was reported.
-        if float(tokens) >= WINDOW * self.codebook_size:
+        # A window that is full begins anew, after it was reported; too many codewords are not counted one by one.
+        window = self.window_counts.clone() if self.codebook_size <= TRACKED_CODES else None
+        if float(self.window_counts.sum()) >= WINDOW * self.codebook_size:
             self.window_counts.zero_()
         return UpdateReport(
             tokens=int(stats.hits.sum()),
             non_finite=int(stats.non_finite),
             revived=(torch.empty(0, dtype=torch.int64, device=stats.hits.device),),
-            window_usage=(usage,),
-            window_perplexity=(perplexity,),
+            windows=(window,),
         )
 
     def _stats(self, indices: Tensor, squared_error: Tensor, non_finite: Tensor) -> CodeStats:

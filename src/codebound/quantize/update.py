@@ -77,12 +77,10 @@ class EMA:
         n = state.counts.to(dtype).mul(self.decay).add_(counts, alpha=1 - self.decay)
         m = state.sums.to(dtype).mul(self.decay).add_(sums, alpha=1 - self.decay)
 
-        # Smoothed masses keep the division safe; codewords whose mass has decayed stay where they are.
+        # Smoothed masses; codewords whose mass has decayed stay where they are, so dividing by 0 does no harm.
         total, k = n.sum(-1, keepdim=True), n.shape[-1]
-        smoothed = (n + self.smoothing) * (
-            total / (total + k * self.smoothing).clamp_min(torch.finfo(dtype).tiny)
-        )
-        moved = (m / smoothed.clamp_min(torch.finfo(dtype).tiny).unsqueeze(-1)).to(old.dtype)
+        smoothed = (n + self.smoothing) * (total / (total + k * self.smoothing))
+        moved = (m / smoothed.unsqueeze(-1)).to(old.dtype)
         alive = (n > 100 * self.smoothing).unsqueeze(-1)
         return CodebookState(torch.where(alive, moved, old), n.to(old.dtype), m.to(old.dtype))
 

@@ -16,7 +16,7 @@ from codebound.graphs import has_numbers, is_recorded, without_autocast
 from codebound.quantize import assign as assigns
 from codebound.quantize import habits, sync
 from codebound.quantize.assign import Assign, Nearest
-from codebound.quantize.base import CodeStats, Quantized, Quantizer, UpdateReport, complete, token_rows
+from codebound.quantize.base import CodeStats, Quantized, Quantizer, UpdateReport, token_rows
 from codebound.quantize.codebook import Codebook
 from codebound.quantize.estimator import Choice, Estimator, StraightThrough
 from codebound.quantize.form import Form, Linear, Table
@@ -158,7 +158,7 @@ class VectorQuantizer(Quantizer):
         self.check_indices(indices, mask)
         if indices.shape[:-1] != z.shape[:-1]:
             raise InputError(f"indices must have shape {[*z.shape[:-1], 1]}, as z; got {list(indices.shape)}")
-        self._check_range(indices, token_rows(z, mask, LONGEST)[1].view(z.shape[:-1]))
+        self._check_range(indices, token_rows(z, mask, LONGEST).valid.view(z.shape[:-1]))
         return self._quantized(z, mask, None, indices)
 
     def _quantized(
@@ -168,13 +168,13 @@ class VectorQuantizer(Quantizer):
         self.check_mode()
         with without_autocast(z.device):
             # Each token's codeword, chosen here or elsewhere.
-            tokens, valid, finite = token_rows(z, mask, LONGEST)
+            tokens, valid, finite, every = token_rows(z, mask, LONGEST)
             codewords, memory = self.codebook.codewords(), self._memory(generator)
             choose = self.assign if self.training else self.assign.encode
             free = fixed_indices is None
             indices = choose(tokens, codewords, memory) if free else fixed_indices.reshape(-1).clamp_min(0)
             chosen = codewords.index_select(0, indices).to(tokens.dtype)
-            z_q = chosen.detach()
+            z_q = held = chosen.detach()
 
             # The gradient's way: in training the estimator decides the value, too.
             # In eval an estimator is worth its cost only to latents that want a gradient.
@@ -183,8 +183,7 @@ class VectorQuantizer(Quantizer):
                 z_q = estimate if self.training else z_q + (estimate - estimate.detach())
 
             # Tokens that are masked or not finite have no part in anything.
-            squares = (tokens - chosen.detach()).square().sum(-1)
-            every = complete(valid)
+            squares = (tokens - held).square().sum(-1)
             if not every:
                 indices = torch.where(valid, indices, -1)
                 z_q = torch.where(valid.unsqueeze(-1), z_q, 0.0)
@@ -209,7 +208,7 @@ class VectorQuantizer(Quantizer):
         self, z: Float[Tensor, "*b D"], *, mask: Bool[Tensor, "*b"] | None = None
     ) -> Int64[Tensor, "*b 1"]:
         self.check_input(z, mask)
-        tokens, valid, _ = token_rows(z.detach(), mask, LONGEST)
+        tokens, valid, *_ = token_rows(z.detach(), mask, LONGEST)
         indices = self.assign.encode(tokens, self.codebook.codewords(), self._memory(None))
         return torch.where(valid, indices, -1).view(*z.shape[:-1], 1)
 
@@ -259,7 +258,7 @@ class VectorQuantizer(Quantizer):
         """
         self.check_input(z, mask, generator)
         self.check_numbers(self.codebook.counts, z)
-        tokens, valid, _ = token_rows(z, mask, LONGEST)
+        tokens, valid, *_ = token_rows(z, mask, LONGEST)
         tokens = sync.joined_rows(tokens[valid].float(), self.ranks)
         if tokens.shape[0] == 0:
             raise InputError("z holds no finite token to initialise a codebook from")
@@ -287,8 +286,9 @@ class VectorQuantizer(Quantizer):
         # One statistic for all results and all ranks: every rank takes the same step.
         stats = sync.joined(CodeStats.merge(tuple(r.stats[0] for r in results)), self.ranks)
         self.codebook.adopt_()
-        book, memory = self.codebook, self._memory(None)
-        slope, critical = self._slopes(memory)
+        book = self.codebook
+        memory = self._memory(None) if isinstance(self.assign, assigns.Soft) else None
+        slope, critical = (None, None) if memory is None else self._slopes(memory)
         tokens = int(stats.hits.sum())
 
         # Codewords move; running distortion and usage window take the batch in.
@@ -298,32 +298,29 @@ class VectorQuantizer(Quantizer):
             book.write_(after)
         if tokens > 0:
             book.observe_((stats.squared_error / tokens).to(book.distortion))
-        book.window_counts += stats.hits.to(torch.int64)
+        book.window_counts.add_(stats.hits.to(torch.int64))
 
-        # Figures first, as revival at the end of a window empties it.
-        seen = float(book.window_counts.sum())
-        used = book.window() / max(seen, 1.0)
-        revived = self._revive(stats.sketch, seen)
-        book.step += 1
+        # The report's copy first, as revival at the end of a window empties it.
+        window = book.window_counts.clone()
+        revived = self._revive(stats.sketch, float(window.sum()))
+        book.step.add_(1)
         book.version.advance_()
         self.reminder.updated()
         return UpdateReport(
             tokens=tokens,
             non_finite=int(stats.non_finite),
             revived=(revived,),
-            window_usage=(int(used.count_nonzero()) / self.codebook_size,),
-            window_perplexity=(float(torch.special.entr(used).sum().exp()),),
+            windows=(window,),
             slope=slope,
             critical_slope=critical,
         )
 
     def check_results(self, results: tuple[Quantized, ...]) -> None:
         """Refuse results that this codebook can't have given since its last step."""
-        self.check_once(results)
+        super().check_results(results)
         self.check_numbers(self.codebook.counts, *(result.indices for result in results))
         if not bool(self.codebook.initialised):
             raise InputError("update_ before init_: call init_(z) with a batch of latents first")
-        super().check_results(results)
         for result in results:
             if (width := result.stats[0].sums.shape[1]) != self.dim:
                 raise InputError(f"results are of dim={width}; this has dim={self.dim}")
@@ -369,7 +366,8 @@ class VectorQuantizer(Quantizer):
 
     def _slopes(self, memory: Memory) -> tuple[float | None, float | None]:
         """The slope of an assignment that anneals, and the one under which all its codewords merge; else None."""
-        if not (isinstance(self.assign, assigns.Soft) and bool(memory.annealing & (memory.distortion > 0))):
+        assert isinstance(self.assign, assigns.Soft)
+        if not bool(memory.annealing & (memory.distortion > 0)):
             return None, None
         # The latents' covariance is that of the codewords by mass, and about distortion/D in every direction.
         share = memory.counts.cpu().double() / memory.counts.cpu().sum()

@@ -43,12 +43,10 @@ class Version(nn.Module):
         """The number of now, which later steps don't change."""
         return self.number.clone()
 
-    @torch.no_grad()
     def advance_(self) -> None:
         """The next step begins: what was counted is not counted again."""
-        self.number += 1
+        self.number.add_(1)
 
-    @torch.no_grad()
     def renew_(self) -> None:
         """The codewords are others: no earlier statistic is of them."""
         self.number.fill_(secrets.randbits(62))
