@@ -297,7 +297,7 @@ class Codebook(nn.Module):
         if isinstance(self.table, nn.Parameter):
             # A graph that is still there knows its old shape; only a change of type makes autograd forget that one.
             self.table.grad = None
-            self.table.data = resized.state.codewords.double()
+            self.table.data = resized.state.codewords.bfloat16()
             self.table.data = resized.state.codewords
         else:
             self.table = resized.state.codewords

@@ -147,11 +147,16 @@ class TokenizerTask(Task[Tensor]):
 
 
 def _values(report: UpdateReport) -> dict[str, float]:
-    """The figures of an update for the log, means over the codebooks."""
-    usage, perplexity = report.window_usage, report.window_perplexity
+    """The figures of an update for the log, means over the codebooks that count."""
     values = {
-        "window_usage": sum(usage) / len(usage),
-        "window_perplexity": sum(perplexity) / len(perplexity),
+        "window_usage": _mean(report.window_usage),
+        "window_perplexity": _mean(report.window_perplexity),
         "revived": sum(len(rows) for rows in report.revived),
     }
     return values if report.slope is None else {**values, "slope": report.slope}
+
+
+def _mean(values: tuple[float, ...]) -> float:
+    """The mean of those that are known."""
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
