@@ -73,6 +73,7 @@ def test_a_copy_can_have_an_optimizer_of_its_own() -> None:
     assert (int(twin.vq.codebook.step), int(model.vq.codebook.step)) == (2, 1)
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_one_forward() -> None:
     model = Model(dim=32, size=512)
     auto_update(sgd(model), model)

@@ -247,6 +247,7 @@ def held_out_distortion(quantizer: VectorQuantizer, steps: int = 300) -> float:
     return float((fresh - quantizer.eval()(fresh).z_q).square().sum(-1).mean())
 
 
+@pytest.mark.slow
 def test_blahut_arimoto_beats_plain_ema_and_loses_to_ema_with_revival_on_clusters() -> None:
     plain = held_out_distortion(VectorQuantizer(8, 128, **NEVER))
     soft = held_out_distortion(

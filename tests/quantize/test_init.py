@@ -112,6 +112,7 @@ def test_seeding_survives_few_distinct_rows() -> None:
         assert len(seeds.unique(dim=0)) == 2
 
 
+@pytest.mark.slow
 def test_rounds_draw_as_one_by_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
     # 5 points on a line, 3 seeds: which set is drawn, over 2,000 draws of either kind.
     z = torch.tensor([[0.0], [1.0], [3.0], [3.5], [9.0]])

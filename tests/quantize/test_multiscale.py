@@ -19,10 +19,10 @@ from codebound.quantize import (
     Rotation,
     from_spec,
     load,
+    reminder,
     save,
     to_spec,
 )
-from codebound.quantize.reminder import PATIENCE
 
 SIZES, D, K = (1, 2, 3, 4, 6), 5, 24
 
@@ -141,6 +141,7 @@ def test_leading_axes_and_maps_that_are_not_square() -> None:
     assert quantizer.codebook_sizes == (K,) * 31
 
 
+@pytest.mark.slow
 def test_each_level_adds_detail_and_training_lowers_the_error() -> None:
     """EMA for the codewords, Adam for the convolutions, as a training loop would."""
     quantizer = made(update=EMA(0.9)).train()
@@ -173,10 +174,13 @@ def test_it_is_saved_with_its_convolutions(tmp_path) -> None:
     assert torch.equal(again(z).z_q, quantizer.eval()(z).z_q)
 
 
-def test_a_forward_counts_once_for_who_forgets_the_update(recwarn: pytest.WarningsRecorder) -> None:
+def test_a_forward_counts_once_for_who_forgets_the_update(
+    recwarn: pytest.WarningsRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reminder, "PATIENCE", 20)
     quantizer = MultiScale(VectorQuantizer(2, 8), [1, 2, 3]).train()
     quantizer.init_(draw(64, 18))
-    for _ in range(PATIENCE - 1):
+    for _ in range(20 - 1):
         quantizer(draw(2, 18))
     assert not recwarn.list
     with pytest.warns(UserWarning, match="without update_"):

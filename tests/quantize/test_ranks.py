@@ -193,6 +193,7 @@ def ranks() -> list[dict]:
     return in_two_ranks(everything, limit=900.0)
 
 
+@pytest.mark.slow
 def test_sharded_training_is_that_of_one_process(ranks: list[dict]) -> None:
     both = [rank["sharded_training"] for rank in ranks]
     whole = {name: run(make, None) for name, make in QUANTIZERS.items()}

@@ -29,6 +29,7 @@ def train(quantizer: VectorQuantizer, steps: int, tokens: int = 512, seed: int =
     ]
 
 
+@pytest.mark.slow
 def test_healthy_codewords_are_left_alone() -> None:
     """With 512 tokens a step for 1,024 codewords the peer holds 94 % of them for dead at every step."""
     quantizer = VectorQuantizer(8, 1024, init=KMeans(5))
@@ -41,6 +42,7 @@ def test_healthy_codewords_are_left_alone() -> None:
     assert max(report.window_usage[0] for report in reports[200:]) > 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("revival", "size", "steps"), [(Resample(), 1024, 800), (Split(), 256, 700)], ids=["resample", "split"]
 )

@@ -390,6 +390,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss is in kilobytes on Linux")
 def test_memory_of_the_entropy_at_18_bits() -> None:
     """16 MB beyond 12 arrays of the latents' size and 8 of a float64 per code; N·2^18 floats are 4.3 GB."""

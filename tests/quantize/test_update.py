@@ -166,6 +166,7 @@ def stream_ema(steps: int) -> float:
     return float(distortion(normal(200_000, seed=3), quantizer.codebook.table))
 
 
+@pytest.mark.slow
 def test_streaming_ema_is_on_its_way() -> None:
     assert stream_ema(800) == pytest.approx(2.60, abs=0.015)  # seeds 0–2 at 1,000 steps: 2.594 to 2.600
 

@@ -5,6 +5,7 @@ all of them in `make test-slow`; one pair of processes serves all for the two ra
 """
 
 import inspect
+import re
 from typing import get_args
 
 import pytest
@@ -35,6 +36,9 @@ COMPILED = [
 ]  # fmt: skip
 
 
+COMPOSED = re.compile("residual|product|heads|projected|multiscale|pooled|scaled")
+
+
 def may_skip(name: str) -> set[str]:
     """What does not apply, so that a check that skips too much shows."""
     quantizer = EVERY[name]()
@@ -56,7 +60,14 @@ RANKS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", EVERY)
+# Of the compositions one of each way to compose here; the others differ in their members.
+KINDS = {*COMPILED, *RANKS, "residual", "product", "scaled"}
+OFTEN = {name for name in EVERY if name in KINDS or not COMPOSED.search(name)}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in OFTEN else pytest.mark.slow) for name in EVERY]
+)
 def test_contract(name: str) -> None:
     quantizer = EVERY[name]()
     before = {key: tensor.clone() for key, tensor in quantizer.state_dict().items()}

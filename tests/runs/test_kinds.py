@@ -49,6 +49,7 @@ def test_an_unknown_kind_is_refused() -> None:
         run_kind("poem")
 
 
+@pytest.mark.slow
 def test_a_run_records_its_kind_and_is_known_by_it(runs) -> None:
     folder = runs[0] / "tiny"
     assert yaml.safe_load((folder / "config.yaml").read_text())["kind"] == "tokenizer"

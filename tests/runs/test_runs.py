@@ -191,6 +191,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(small: Path, tmp_path: Path, pictures:
     assert one.read_bytes() == other.read_bytes()
 
 
+@pytest.mark.slow
 def test_reports_side_by_side(small: Path, pictures: str, tmp_path: Path) -> None:
     other = tmp_path / "fsq"
     code, _, err = train(other, "--quantizer", "fsq", "--codebook-size", "64", data=pictures)

@@ -153,7 +153,9 @@ def test_files_on_the_command_line(pictures: Path, model: Path, tmp_path: Path) 
     assert np.array_equal(np.array(Image.open(tmp_path / "again.png")), exact)
 
 
-@pytest.mark.parametrize(("quantizer", "weighs"), [("rvq", True), ("fsq", False)])
+@pytest.mark.parametrize(
+    ("quantizer", "weighs"), [pytest.param("rvq", True, marks=pytest.mark.slow), ("fsq", False)]
+)
 def test_a_prior_for_a_run(tmp_path: Path, quantizer: str, weighs: bool) -> None:
     """A run's tokenizer gets a prior, used in its files, and, where codewords are compared, a tradeoff."""
     folder, pictures = tmp_path / "run", tmp_path / "pictures"

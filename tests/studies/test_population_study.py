@@ -120,6 +120,7 @@ def test_revival_empties_the_graveyard() -> None:
     assert dead[-1] < 0.5 < dead[0]
 
 
+@pytest.mark.slow
 def test_a_cell_is_the_same_measured_again(finished: StudyRun[Settings]) -> None:
     again, before = measure(small(), small().scenarios[0]), finished.cells["a"]
     for who in ("simulation", "frozen", "mean_field", "shot_noise"):

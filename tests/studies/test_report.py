@@ -251,6 +251,7 @@ def test_dots_beyond_the_edge_are_written_there(table):
     assert [text.get_text() for text in axes.texts] == [f"{interval.mean:.1f} ▸"]
 
 
+@pytest.mark.slow
 def test_the_notebook_runs(run_folder, monkeypatch, capsys):
     monkeypatch.setenv("CODEBOUND_RUN", str(run_folder))
     notebook = nbformat.read(ROOT / "notebooks" / "initialisation.ipynb", as_version=4)
