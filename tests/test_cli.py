@@ -123,6 +123,7 @@ def test_few_held_out_rows_cut_the_perplexity_and_the_table_says_so(tmp_path: Pa
     assert "even if" not in call(*command[:-1], "4")[1]
 
 
+@pytest.mark.slow
 def test_one_held_out_image_has_no_interval(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for i in range(3):

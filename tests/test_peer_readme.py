@@ -169,6 +169,7 @@ def test_checkpointing() -> None:
     assert torch.equal(mine_again, mine_once)
 
 
+@pytest.mark.slow
 def test_512_tokens_a_step_with_revival() -> None:
     """Share of 1,024 codewords replaced, in steady state at N(0, I₈) from k-means."""
     start = KMeans()(normal(8192, 8), 1024, torch.Generator().manual_seed(0))

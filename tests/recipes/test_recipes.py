@@ -53,7 +53,12 @@ ELSEWHERE = {"compiles", "exports", "two_ranks", "refuses_wrong_input"}  # as in
 QUICK = [check.__name__ for check in CHECKS if check.__name__ not in ELSEWHERE]
 
 
-@pytest.mark.parametrize("name", SMALL)
+LARGE = {"snac", "encodec", "mimi", "var", "dac"}  # many members: seconds each
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LARGE else []) for name in SMALL]
+)
 def test_contract(name: str) -> None:
     check_quantizer(SMALL[name], checks=QUICK)
     assert to_spec(from_spec(to_spec(SMALL[name]()))) == to_spec(SMALL[name]())

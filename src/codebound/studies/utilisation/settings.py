@@ -26,7 +26,7 @@ class Settings(TokenizerOptimization, runs.TokenizerNetworks, runs.PictureData):
     bad_start_size: int | None = Field(512, description="K at which arms also begin from a bad start")
     bad_start_arms: tuple[str, ...] = ("vq-ema", "vq-ema-norevival", "ba", "ba-0", "ba-norevival", "gradient")
     large_sizes: tuple[int, ...] = (4096, 16384)
-    large_arms: tuple[str, ...] = ("vq-ema", "vq-ema-fast", "ba", "rotation", "simvq", "fsq")
+    large_arms: tuple[str, ...] = ("vq-ema", "vq-ema-fast", "ba", "gradient", "rotation", "simvq", "fsq")
     huge_sizes: tuple[int, ...] = (65536,)
     huge_arms: tuple[str, ...] = ("vq-ema", "rotation", "simvq", "fsq")
     fewer_seeds: int = Field(3, ge=1, description="from a bad start and of large codebooks")
