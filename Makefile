@@ -8,7 +8,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 TYPED := --jaxtyping-packages=codebound,beartype.beartype
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow bench choosing default-model lint format docs clean constraints
+.PHONY: help setup demo test test-slow bench choosing default-model wavelet-model lint format docs clean constraints
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,10 @@ default-model: $(READY)  ## train the model that `codebound compress` ships with
 	$(BIN)/codebound train tools/default_model.yaml --out runs/default-model
 	$(BIN)/codebound fit-prior runs/default-model --steps 1500 --hidden 64
 	cp runs/default-model/model/* src/codebound/tokenizers/default_model/
+
+wavelet-model: $(READY)  ## fit the model of pictures' files from the recipe's pictures (a quarter of an hour), into the package
+	$(BIN)/python tools/fetch_pictures.py runs/wavelet-pictures
+	OMP_NUM_THREADS=1 $(BIN)/python tools/fit_wavelet.py runs/wavelet-pictures --steps 900
 
 lint: $(READY)  ## ruff, pyright and import-linter
 	$(BIN)/ruff check .

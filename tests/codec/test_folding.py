@@ -7,7 +7,7 @@ from codebound import codec
 from codebound.codec import DamagedFile
 from codebound.codec.folding import THIN, fold, folded_size, strips, unfold
 from codebound.codec.grids import encode_grid
-from codebound.codec.pictures import choose_indices
+from codebound.codec.token_pictures import choose_indices
 from codebound.coding import container
 from codebound.data.images import photographs
 
@@ -47,7 +47,7 @@ def test_few_diagonals_are_left() -> None:
 def test_a_thin_picture_survives(turned: bool) -> None:
     strip = photographs("held_out")[0].pixels[:12, :400]
     pixels = np.ascontiguousarray(strip.transpose(1, 0, 2) if turned else strip)
-    data = codec.compress(pixels, quality=1)
+    data = codec.compress(pixels, model=codec.default_model(), quality=1)
     contents = container.unpack(data)
     assert contents.folded
 

@@ -193,10 +193,10 @@ def test_another_model_is_named_and_a_wrong_grid_refused(model: Model, photo: np
     other = build(1)
     with pytest.raises(WrongModel, match=f"{model.digest().hex()}; model {other.digest().hex()}"):
         codec.decompress(data, model=other)
-    found = codec.pictures.container.unpack(data)
+    found = codec.token_pictures.container.unpack(data)
     wrong = found._replace(picture=found.picture._replace(height=200))
     with pytest.raises(DamagedFile, match="200x58"):
-        codec.decompress(codec.pictures.container.pack(wrong), model=model)
+        codec.decompress(codec.token_pictures.container.pack(wrong), model=model)
     indices = codec.compress_indices(np.zeros((2, 2, 1), dtype=int), (4,))
     with pytest.raises(CodecError, match="not a picture"):
         codec.decompress(indices, model=model)
@@ -250,7 +250,7 @@ def test_the_default_model_is_small_and_beats_jpeg_near_a_tenth_of_a_bit() -> No
     folder = codec.model.DEFAULT
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 4_000_000
     pixels = photographs("held_out")[0].pixels
-    data = codec.compress(pixels, quality=1)
+    data = codec.compress(pixels, model=codec.default_model(), quality=1)
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "JPEG", quality=2, optimize=True)
     assert len(data) < len(stream.getvalue())

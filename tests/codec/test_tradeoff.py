@@ -9,8 +9,8 @@ from samples import random_prior
 
 from codebound import FSQ, LFQ, Residual, VectorQuantizer, codec
 from codebound.codec import CodecError, Model, tiles
-from codebound.codec.pictures import choose_indices
 from codebound.codec.streams import level_bits
+from codebound.codec.token_pictures import choose_indices
 from codebound.codec.tradeoff import TRADE, Tradeoff, choose, codebooks, load_tradeoff
 from codebound.coding.container import Mode
 from codebound.data.images import photographs
@@ -200,16 +200,18 @@ def test_files_are_smaller_and_any_choice_decodes() -> None:
     photo = photographs("held_out")[0].pixels[:80, :96]
     sizes = []
     for trade in (0.0, 0.5, 1.5):
-        data = codec.compress(photo, quality=2, trade=trade)
+        data = codec.compress(photo, model=model, quality=2, trade=trade)
         assert codec.verify(data) == 10 * 12 * 2
         sizes.append(len(data))
     assert sizes[0] > sizes[1] > sizes[2]
-    assert codec.compress(photo, quality=2) == codec.compress(photo, quality=2, trade=TRADE)
+    assert codec.compress(photo, model=model, quality=2) == codec.compress(
+        photo, model=model, quality=2, trade=TRADE
+    )
     nearest = tiles.encode(model.tokenizer, photo)[..., :2]
     assert np.array_equal(choose_indices(photo, model, 2, 0.0), nearest)
     for wrong in (-1.0, float("nan"), float("inf")):
         with pytest.raises(CodecError, match="trade"):
-            codec.compress(photo, trade=wrong)
+            codec.compress(photo, model=model, trade=wrong)
 
 
 @pytest.mark.parametrize("quality", [2, 4])
@@ -221,7 +223,7 @@ def test_what_is_chosen_is_worth_its_bits(quality: int) -> None:
     photo = photographs("held_out")[1].pixels[:96, :120]
     costs = []
     for trade in (0.0, TRADE):
-        data = codec.compress(photo, quality=quality, trade=trade)
+        data = codec.compress(photo, model=model, quality=quality, trade=trade)
         indices = torch.from_numpy(choose_indices(photo, model, quality, trade))
         left = tiles.latents(model.tokenizer, photo) - model.tokenizer.quantizer.decode(indices).numpy()
         costs.append(np.square(left).sum() + weight * 8 * len(data))

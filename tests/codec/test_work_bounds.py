@@ -9,7 +9,7 @@ import pytest
 from samples import random_prior
 
 from codebound import codec
-from codebound.codec import CodecError, decompress_grids, grids, pictures
+from codebound.codec import CodecError, decompress_grids, grids, token_pictures
 from codebound.codec.bounds import in_memory
 from codebound.coding import container
 from codebound.coding.container import NO_MODEL, Container, Mode, Picture, Segment
@@ -55,7 +55,7 @@ def test_the_bound_is_the_user_s() -> None:
     assert np.array_equal(codec.decompress_indices(data, max_pixels=2**14), grid)
 
     pixels = np.zeros((16, 24, 3), dtype=np.uint8)
-    data = codec.compress(pixels, quality=1)
+    data = codec.compress(pixels, model=codec.default_model(), quality=1)
     for read in (codec.decompress, codec.verify):
         with pytest.raises(CodecError, match="384 pixels; max_pixels=383"):
             read(data, max_pixels=383)
@@ -67,19 +67,20 @@ def test_the_bound_is_the_user_s() -> None:
 def test_too_little_memory_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     data = codec.compress_indices(np.zeros((4, 5, 1), dtype=np.int64), (9,))
     pixels = np.zeros((16, 24, 3), dtype=np.uint8)
-    picture = codec.compress(pixels, quality=1)
+    model = codec.default_model()
+    picture = codec.compress(pixels, model=model, quality=1)
 
     def fail(*_: object, **__: object) -> None:
         raise MemoryError("Unable to allocate 2 TiB")
 
     monkeypatch.setattr(grids, "decode_grid", fail)
-    monkeypatch.setattr(pictures, "decode_grid", fail)
-    monkeypatch.setattr(pictures, "encode_grid", fail)
+    monkeypatch.setattr(token_pictures, "decode_grid", fail)
+    monkeypatch.setattr(token_pictures, "encode_grid", fail)
     calls: list[Callable[[], object]] = [
         lambda: codec.decompress_grids(data),
         lambda: codec.decompress(picture),
         lambda: codec.verify(picture),
-        lambda: codec.compress(pixels, quality=1),
+        lambda: codec.compress(pixels, model=model, quality=1),
     ]
     for call in calls:
         with pytest.raises(CodecError, match="memory"):

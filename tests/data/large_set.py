@@ -43,7 +43,7 @@ def _write(folder: Path, first: int) -> None:
 def drawn_in_step(folder: Path, step: int) -> Path:
     """A picture that the training of seed 0 sees in a step."""
     from codebound.data.image_sets import step_random
-    from codebound.data.images import image_names
+    from codebound.data.picture_reading import image_names
 
     names = image_names(folder).names
     train = np.random.default_rng(0).permutation(len(names))[HELD_OUT:]

@@ -14,8 +14,8 @@ from codebound.codec import CodecError
 from codebound.codec.picture_input import read_picture
 from codebound.data.colour import colour
 from codebound.data.image_sources import PictureRequest, open_images
-from codebound.data.images import image_names, photographs, read_image
-from codebound.data.picture_reading import opened_image, upright_pixels
+from codebound.data.images import photographs, read_image
+from codebound.data.picture_reading import image_names, opened_image, upright_pixels
 from codebound.errors import InputError
 
 # Primaries of Display P3 as an ICC profile: sRGB's tone curve, other colorants (D50-adapted, ICC.1:2010, s15Fixed16).

@@ -18,9 +18,9 @@ from PIL import Image
 from codebound.data.crops import cut_crop, level_sizes, pyramid
 from codebound.data.image_sets import Crops, FixedPictures
 from codebound.data.image_sources import PictureRequest, open_images
-from codebound.data.images import PACK, image_names, read_image
+from codebound.data.images import PACK, read_image
 from codebound.data.picture_files import FolderFiles, Parts
-from codebound.data.picture_reading import opened_image
+from codebound.data.picture_reading import image_names, opened_image
 from codebound.data.picture_sets import divided_set, survey
 from codebound.data.shards import shard_paths
 from codebound.data.streamed_crops import StreamedCrops

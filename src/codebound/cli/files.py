@@ -36,9 +36,14 @@ from codebound.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
+    from codebound.codec import Model
+
 SUFFIX = ".cbd"
 ModelFolder = Annotated[
-    Path | None, typer.Option("--model", help="A tokenizer's folder (default: the one in the package).")
+    Path | None,
+    typer.Option(
+        "--model", help="A tokenizer's folder, for files of its indices; default: the one in the package."
+    ),
 ]
 
 MaxPixels = Annotated[
@@ -54,12 +59,13 @@ def compress(
     target: Output = None,
     model: ModelFolder = None,
     quality: Annotated[
-        int | None, typer.Option(help="Levels written, from 1; more is better and larger (default: all).")
+        int | None,
+        typer.Option(help="1 to 100, better and larger (default 50); with --model levels written, from 1."),
     ] = None,
     trade: Annotated[
         float | None,
         typer.Option(
-            help="How much bits count against errors (default 0.5 if the model can); 0: the nearest codewords."
+            help="With --model: how much bits count against errors (default 0.5 if it can); 0: the nearest codewords."
         ),
     ] = None,
     no_verify: Annotated[
@@ -77,17 +83,19 @@ def compress(
 ) -> None:
     """Pictures to .cbd files, in sRGB. A file that exists is not replaced without --force, and an input never.
 
+    Files are of wavelet coefficients, or with --model of a tokenizer's indices.
+
     [bold]Examples[/]
 
       codebound compress photo.png
 
-      codebound compress holiday --quality 2 --out small
+      codebound compress holiday --quality 30 --out small
 
       codebound compress - < photo.png > photo.cbd
     """
     from codebound import codec
     from codebound.data.colour import colour
-    from codebound.data.images import image_names
+    from codebound.data.picture_reading import image_names
 
     def result(name: Path) -> Path:
         return name.with_name(name.name + SUFFIX) if keep_suffix else name.with_suffix(SUFFIX)
@@ -125,7 +133,8 @@ def decompress(
     exact: Annotated[
         bool,
         typer.Option(
-            "--exact", help="Decode in float64: the same pixels on any machine, 3 to 5 times slower."
+            "--exact",
+            help="Files of indices: decode in float64, the same pixels on any machine, 3 to 5 times slower.",
         ),
     ] = False,
     max_pixels: MaxPixels = 2**28,
@@ -135,7 +144,7 @@ def decompress(
     """.cbd files to PNG (photo.cbd to photo.cbd.png), or to what the suffix of --out says; files of indices to .npy, or
     .npz if they hold several grids. A file that exists is not replaced without --force.
 
-    The indices are the same on every machine; pixels may differ by 1 of 255 between machines without --exact.
+    Pixels are the same on every machine; of files of indices they may differ by 1 of 255 without --exact.
 
     [bold]Examples[/]
 
@@ -156,7 +165,8 @@ def decompress(
         if report.picture is None:
             goal = _grids_goal(job, len(report.grids))
             outputs.check(goal)
-            grids = codec.decompress_grids(data, prior=chosen.prior, max_pixels=max_pixels)
+            prior = (chosen or codec.default_model()).prior
+            grids = codec.decompress_grids(data, prior=prior, max_pixels=max_pixels)
             outputs.write(goal, _grid_bytes(grids, goal))
             height, width = grids[0].shape[:2]
             return {"file": str(goal), "width": width, "height": height, "written as": f"{len(grids)} grids"}
@@ -221,13 +231,17 @@ def info(
         plain(json.dumps(described, indent=2))
         return
     shown = Table("part", "value", title=escape(str(file)))
+    shown.add_row(
+        "kind", "indices" if report.quality is None else f"wavelet coefficients, quality {report.quality}"
+    )
     shown.add_row("model", report.model or "none needed")
     if report.picture is not None:
         kind = "grey" if report.picture.grey else "colour"
         shown.add_row("picture", f"{report.picture.width}×{report.picture.height}, {kind}")
     if report.profile:
         shown.add_row("colours", f"sRGB, from {escape(report.profile)}")
-    shown.add_row("codebook sizes", ", ".join(map(str, report.codebook_sizes)))
+    if report.codebook_sizes:
+        shown.add_row("codebook sizes", ", ".join(map(str, report.codebook_sizes)))
     for number, grid in enumerate(report.grids):
         count = grid.height * grid.width * len(grid.modes)
         shown.add_row(
@@ -242,7 +256,7 @@ def info(
 def verify(
     sources: Sources, model: ModelFolder = None, max_pixels: MaxPixels = 2**28, as_json: AsJson = False
 ) -> None:
-    """Check .cbd files to the last index; exit code 2 if one is damaged.
+    """Check .cbd files to the last pixel or index; exit code 2 if one is damaged.
 
     [bold]Example[/]
 
@@ -255,7 +269,7 @@ def verify(
 
     def one(job: Job) -> Row:
         counted = codec.verify(read(job.source), model=chosen, max_pixels=max_pixels)
-        return {"file": str(job.source), "indices": counted, "verdict": "right"}
+        return {"file": str(job.source), "values": counted, "verdict": "right"}
 
     each(jobs, one, "files", as_json)
 
@@ -283,10 +297,11 @@ def fit_prior(
     out.print(table(rows, "Held-out pictures, bits per index"))
 
 
-def _model(folder: Path | None) -> Any:
+def _model(folder: Path | None) -> Model | None:
+    """The tokenizer that was asked for; without one PyTorch, which takes seconds, is left alone until it is needed."""
     from codebound import codec
 
-    return codec.default_model() if folder is None else codec.load_model(folder)
+    return None if folder is None else codec.load_model(folder)
 
 
 def _compressed(folder: Path) -> Listing:

@@ -34,12 +34,14 @@ __all__ = [
     "verify",
 ]
 
-# What codes and decodes needs PyTorch, which takes seconds: it is imported when it is asked for.
+# What codes and decodes indices needs PyTorch, which takes seconds: it is imported when it is asked for.
 _HOMES = {
     "grids": ("compress_grids", "compress_indices", "decompress_grids", "decompress_indices"),
     "model": ("Model", "default_model", "load_model"),
     "picture_input": ("SourcePicture", "read_picture"),
     "pictures": ("compress", "decompress", "verify"),
+    "token_pictures": (),
+    "wavelet_pictures": (),
 }
 __getattr__ = on_demand(
     __name__,

@@ -13,6 +13,17 @@ PIXELS_PER_INDEX = 8  # an index takes the memory and the time of so many pixels
 PIXELS_PER_STEP = 1024  # and so does a diagonal, which can be decoded only after the one before it
 
 
+def check_pixels(pixels: int, max_pixels: int | None) -> None:
+    """Refuse a picture of more than `max_pixels`, `MAX_PIXELS` if not given.
+
+    Raises:
+        CodecError: it has more.
+    """
+    most = MAX_PIXELS if max_pixels is None else max_pixels
+    if pixels > most:
+        raise CodecError(f"the file holds {pixels:,} pixels; max_pixels={most:,} allows {most:,}")
+
+
 def check_work(contents: Container, max_pixels: int | None) -> None:
     """Refuse a file that would take longer, or more memory, than a picture of `max_pixels`.
 
@@ -24,14 +35,14 @@ def check_work(contents: Container, max_pixels: int | None) -> None:
     """
     most = MAX_PIXELS if max_pixels is None else max_pixels
     picture = contents.picture
-    pixels = 0 if picture is None else picture.height * picture.width
+    if picture is not None:
+        check_pixels(picture.height * picture.width, max_pixels)
     indices = sum(segment.height * segment.width * len(segment.modes) for segment in contents.segments)
     steps = sum(
         (segment.width + 2 * segment.height) * sum(mode is not Mode.RAW for mode in segment.modes)
         for segment in contents.segments
     )
     for what, count, worth in (
-        ("pixels", pixels, 1),
         ("indices", indices, PIXELS_PER_INDEX),
         ("diagonals of indices", steps, PIXELS_PER_STEP),
     ):

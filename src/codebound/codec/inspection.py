@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from codebound.codec.sources import Data, read_bytes
-from codebound.coding import container
+from codebound.coding import container, picture_container
 from codebound.coding.container import NO_MODEL, Picture
+from codebound.coding.picture_container import quality_of
 
 
 class Grid(NamedTuple):
@@ -23,12 +24,13 @@ class Report(NamedTuple):
 
     Attributes:
         model: the model's hash in hexadecimal digits; "" for none.
-        codebook_sizes: K of each level.
+        codebook_sizes: K of each level; none for wavelet coefficients.
         picture: size and kind of the picture that was compressed; None for a file of indices.
         bytes: the length of the file.
         overhead: of them, those beside the streams.
         grids: the segments.
         profile: the colours that the picture was in before it was converted to sRGB; "" if they were sRGB's.
+        quality: 1 … 100, of a picture of wavelet coefficients; None for indices.
     """
 
     model: str
@@ -38,6 +40,7 @@ class Report(NamedTuple):
     overhead: int
     grids: tuple[Grid, ...]
     profile: str = ""
+    quality: int | None = None
 
 
 def inspect(data: Data) -> Report:
@@ -48,6 +51,8 @@ def inspect(data: Data) -> Report:
     """
     # Header and checksums are read, streams are not.
     data = read_bytes(data)
+    if container.version(data) == picture_container.VERSION:
+        return _wavelet_report(data)
     contents = container.unpack(data)
     grids = tuple(
         Grid(
@@ -64,3 +69,11 @@ def inspect(data: Data) -> Report:
     overhead = len(data) - sum(grid.bytes for grid in grids)
     sizes, picture = contents.codebook_sizes, contents.picture
     return Report(model, sizes, picture, len(data), overhead, grids, contents.profile)
+
+
+def _wavelet_report(data: bytes) -> Report:
+    """What is in a file of wavelet coefficients."""
+    found = picture_container.unpack(data)
+    shown = Picture(found.height, found.width, found.grey)
+    overhead, quality = len(data) - len(found.stream), quality_of(found.step)
+    return Report(found.model.hex(), (), shown, len(data), overhead, (), found.profile, quality)

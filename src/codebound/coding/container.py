@@ -19,6 +19,7 @@ from codebound.coding.errors import DamagedFile, UnsupportedFile
 
 SIGNATURE = b"\x89CBD\r\n\x1a\n"  # as PNG's: not text, and changed by whatever converts line ends
 VERSION = 1
+VERSIONS = {1: "holds indices", 2: "holds a picture of wavelet coefficients"}
 HASH = 8  # bytes that name a model
 NO_MODEL = bytes(HASH)
 CODEBOOK = 1 << 16  # the largest codebook
@@ -97,9 +98,8 @@ def _header(container: Container) -> bytes:
     if picture is not None:
         flags, shown = flags | _PICTURE | _GREY * picture.grey, (picture.height, picture.width)
     numbers = [len(sizes), *(size - 1 for size in stored), *shown]
-    named = b""
-    if name := _cut(container.profile):
-        flags, named = flags | _PROFILE, _varints([len(name)]) + name
+    if named := write_profile(container.profile):
+        flags |= _PROFILE
     flags |= _FOLDED * container.folded
     start = SIGNATURE + bytes([VERSION, flags]) + container.model
     return start + _varints(numbers) + named + _varints([len(container.segments)])
@@ -130,11 +130,8 @@ def unpack(data: bytes) -> Container:
         DamagedFile: not a `.cbd` file, cut off, changed, or with bytes after its end.
         UnsupportedFile: of another version.
     """
-    reader = varint.Reader(data)
-    _check_signature(reader.take(min(len(SIGNATURE), len(data)), "signature"))
-    version, flags = reader.take(2, "header")
-    if version != VERSION:
-        raise UnsupportedFile(f"the file has format version {version}; this package reads version {VERSION}")
+    reader = opened(data, VERSION)
+    (flags,) = reader.take(1, "header")
     if flags & ~_KNOWN:
         raise UnsupportedFile(f"the file has flags {flags:#04x}; this package knows {_KNOWN:#04x}")
     model = reader.take(HASH, "header")
@@ -145,7 +142,7 @@ def unpack(data: bytes) -> Container:
     if flags & _PICTURE:
         height, width = (reader.number("picture size", 1, SIDE) for _ in range(2))
         picture = Picture(height, width, bool(flags & _GREY))
-    profile, folded = _profile(reader) if flags & _PROFILE else "", bool(flags & _FOLDED)
+    profile, folded = read_profile(reader) if flags & _PROFILE else "", bool(flags & _FOLDED)
     if folded and picture is None:
         raise DamagedFile("the file is one of folded indices without a picture")
     count = reader.number("number of segments", 1, max(len(data), 1))
@@ -160,7 +157,13 @@ def unpack(data: bytes) -> Container:
     )
 
 
-def _profile(reader: varint.Reader) -> str:
+def write_profile(profile: str) -> bytes:
+    """The field of a colour profile's name, which is cut to what fits; nothing for ""."""
+    name = _cut(profile)
+    return _varints([len(name)]) + name if name else b""
+
+
+def read_profile(reader: varint.Reader) -> str:
     """The name of a colour profile."""
     name = reader.take(reader.number("length of the profile's name", 1, PROFILE), "profile's name")
     text = name.decode(errors="replace")
@@ -194,10 +197,37 @@ def _segment(reader: varint.Reader, levels: int, running: int) -> tuple[Segment,
     return Segment(height, width, level_modes, stream, expected), running
 
 
-def _check_signature(start: bytes) -> None:
+def version(data: bytes) -> int:
+    """The version of the format that a file says it has.
+
+    Raises:
+        DamagedFile: not a `.cbd` file.
+    """
+    start = data[: len(SIGNATURE)]
     if start != SIGNATURE:
         kind = "it is empty" if not start else f"it starts with {start!r}"
         raise DamagedFile(f"not a .cbd file: {kind}")
+    (found,) = varint.Reader(data[len(SIGNATURE) :]).take(1, "header")
+    return found
+
+
+def opened(data: bytes, expected: int) -> varint.Reader:
+    """A file's bytes, read up to its version.
+
+    Raises:
+        DamagedFile: not a `.cbd` file.
+        UnsupportedFile: of another version.
+    """
+    found = version(data)
+    if found in VERSIONS and found != expected:
+        raise UnsupportedFile(f"the file {VERSIONS[found]}, which is not what is read here")
+    if found != expected:
+        raise UnsupportedFile(
+            f"the file has format version {found}; this package reads versions {', '.join(map(str, VERSIONS))}"
+        )
+    reader = varint.Reader(data)
+    reader.take(len(SIGNATURE) + 1, "signature")
+    return reader
 
 
 def _varints(numbers: Sequence[int]) -> bytes:

@@ -13,8 +13,7 @@ import torch
 from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
-from codebound.data.listing import Listing, files_below
-from codebound.data.picture_reading import SUFFIXES, opened_image, upright_pixels
+from codebound.data.picture_reading import image_names, opened_image, upright_pixels
 from codebound.errors import InputError
 
 Split = Literal["train", "held_out"]
@@ -142,14 +141,6 @@ def image_files(path: str | Path) -> list[Path]:
     Raises `InputError` if the folder is missing or has no image.
     """
     return [Path(path) / name for name in image_names(path).names]
-
-
-def image_names(path: str | Path) -> Listing:
-    """Names of the image files below a folder, and of what was passed over, as `files_below` has them.
-
-    Raises `InputError` if the folder is missing or has no image.
-    """
-    return files_below(path, SUFFIXES, "image")
 
 
 def read_image(source: str | Path | io.BytesIO, name: str) -> Photograph:

@@ -15,9 +15,8 @@ import pyarrow
 from jaxtyping import Int64, UInt8
 from PIL import Image
 
-from codebound.data.images import image_names
 from codebound.data.listing import warn_passed_over
-from codebound.data.picture_reading import opened_image
+from codebound.data.picture_reading import image_names, opened_image
 
 SAMPLED = 64  # pictures whose content counts in the digest of a set
 

@@ -15,6 +15,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from codebound.data.colour import WHITE, to_srgb
+from codebound.data.listing import Listing, files_below
 from codebound.errors import InputError
 
 SUFFIXES = (
@@ -180,3 +181,11 @@ def _orientation(image: Image.Image) -> int:
             return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # as in `refusing`; but the pixels are there
         return 1
+
+
+def image_names(path: str | Path) -> Listing:
+    """Names of the image files below a folder, and of what was passed over, as `files_below` has them.
+
+    Raises `InputError` if the folder is missing or has no image.
+    """
+    return files_below(path, SUFFIXES, "image")

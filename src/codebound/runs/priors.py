@@ -14,8 +14,8 @@ from jaxtyping import Float, Int64, UInt8
 
 from codebound.codec import tiles
 from codebound.codec.model import Model
-from codebound.codec.pictures import choose_indices
 from codebound.codec.rates import ladder
+from codebound.codec.token_pictures import choose_indices
 from codebound.codec.tradeoff import TRADE, Codebooks, Tradeoff, choose, codebooks
 from codebound.data.image_sets import ImageSet
 from codebound.data.image_sources import open_images

@@ -14,8 +14,8 @@ from pydantic import Field
 from codebound import config
 from codebound.codec import other_codecs
 from codebound.codec.model import DEFAULT, Model, default_model, load_model
-from codebound.codec.pictures import choose_indices
 from codebound.codec.rates import ladder
+from codebound.codec.token_pictures import choose_indices
 from codebound.data.images import Photograph, load_image_folder, photographs
 from codebound.reporting import stock_figures
 from codebound.studies.compression import ENTRY, codecs

@@ -1,0 +1,107 @@
+"""What both sides of a file must have alike: networks, tables of probabilities, and where levels lie between steps."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int8, UInt16
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from codebound.errors import InputError
+from codebound.wavelet.bands import ORIENTATIONS, Band
+from codebound.wavelet.maps import INPUTS, LARGEST, PHASES
+from codebound.wavelet.network import Network
+
+COMPONENTS = 3
+ROWS = 40  # of each component's table for coefficients that see something
+QUIET_LEVELS = 6  # told apart where nothing is seen
+ESCAPE = 17  # the symbol of this magnitude and of all larger ones
+SYMBOLS = ESCAPE + 1
+QUIET = COMPONENTS * ROWS  # the first row for coefficients that see nothing
+ALL_ROWS = QUIET + COMPONENTS * QUIET_LEVELS * ORIENTATIONS * len(PHASES)
+SHIFTED = 3  # magnitudes with a shift of their own: 1, 2, and all larger ones
+HASH = 8  # bytes that name the model
+_FILE = Path(__file__).parent / "model.safetensors"
+_NAMES = (*Network._fields, "table", "shift")
+
+
+@dataclass(frozen=True, eq=False)
+class WaveletModel:
+    """Networks and tables, as `tools/fit_wavelet.py` fits them.
+
+    Args:
+        networks: of each component, orientation and phase, the phase running fastest.
+        table: frequencies of the symbols in each row, of sum 2^16.
+        shift: what is added to magnitudes 1, 2, and 3 and more before the step is applied, in 1/64.
+        digest: the first bytes of the SHA-256 of all arrays.
+    """
+
+    networks: tuple[Network, ...]
+    table: UInt16[np.ndarray, "r s"]
+    shift: Int8[np.ndarray, "r 3"]
+    digest: bytes
+
+    def network(self, band: Band, phase: int) -> Network:
+        """The network of a band's phase."""
+        return self.networks[(band.component * ORIENTATIONS + band.orientation) * len(PHASES) + phase]
+
+
+def first_row(band: Band) -> int:
+    """The row of the table that a network's row 0 is."""
+    return band.component * ROWS
+
+
+def quiet_row(band: Band, phase: int) -> int:
+    """The row of a coefficient that sees nothing but zeros."""
+    level = min(band.level, QUIET_LEVELS) - 1
+    place = (band.component * QUIET_LEVELS + level) * ORIENTATIONS + band.orientation
+    return QUIET + place * len(PHASES) + phase
+
+
+def from_arrays(arrays: dict[str, np.ndarray]) -> WaveletModel:
+    """A model of named arrays: those of the networks, stacked, `table` and `shift`.
+
+    Raises:
+        InputError: arrays that are missing, don't fit together, or that can't be added exactly.
+    """
+    # What there must be, in this order, with these shapes.
+    if set(arrays) != set(_NAMES):
+        raise InputError(f"a wavelet model has arrays {sorted(_NAMES)}; got {sorted(arrays)}")
+    count = COMPONENTS * ORIENTATIONS * len(PHASES)
+    if any(len(arrays[name]) != count for name in Network._fields) or arrays["first"].shape[1] != INPUTS:
+        raise InputError(
+            f"a wavelet model has {count} networks of {INPUTS} inputs; got {arrays['first'].shape}"
+        )
+    table, shift = arrays["table"], arrays["shift"]
+    if table.shape != (ALL_ROWS, SYMBOLS) or shift.shape != (ALL_ROWS, SHIFTED):
+        raise InputError(f"a wavelet model's tables have {ALL_ROWS} rows; got {table.shape}, {shift.shape}")
+    if (table == 0).any() or (table.sum(1, dtype=np.int64) != 1 << 16).any():
+        raise InputError("a wavelet model's rows are of frequencies from 1, of sum 65,536")
+
+    # One network for each component, orientation and phase; what names them all.
+    networks = tuple(Network(*(arrays[name][number] for name in Network._fields)) for number in range(count))
+    hashed = hashlib.sha256()
+    for name in _NAMES:
+        array = np.ascontiguousarray(arrays[name])
+        hashed.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+    for network in networks:
+        network.check(LARGEST)
+    return WaveletModel(networks, table, shift, hashed.digest()[:HASH])
+
+
+@cache
+def default_wavelet_model() -> WaveletModel:
+    """The model in the package.
+
+    Raises:
+        InputError: its file is damaged.
+    """
+    try:
+        return from_arrays(load(_FILE.read_bytes()))
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"the package's wavelet model {_FILE} can't be read: {error}") from None

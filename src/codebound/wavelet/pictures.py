@@ -1,0 +1,50 @@
+"""Pixels to a stream and back."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import UInt8
+from threadpoolctl import threadpool_limits
+
+from codebound.coding.range_coder import Decoder, Encoder
+from codebound.wavelet import colours
+from codebound.wavelet.choice import WEIGHT, Choice
+from codebound.wavelet.coding import Layout, code
+from codebound.wavelet.lifting import Pyramid, analyse, synthesise
+from codebound.wavelet.model import COMPONENTS, WaveletModel
+
+Pixels = UInt8[np.ndarray, "h w *c"]
+
+
+# The matrices are small: threads would wait for each other longer than they work.
+@threadpool_limits.wrap(limits=1, user_api="blas")
+def encode(
+    pixels: UInt8[np.ndarray, "h w 3"], grey: bool, step: int, model: WaveletModel, weight: float = WEIGHT
+) -> tuple[bytes, Pixels]:
+    """The stream of a picture, and the pixels that a decoder will make of it.
+
+    Args:
+        grey: the three channels are equal: only brightness is written.
+        step: step number, 0 … 127, for steps of 2^(number / 16) levels of grey.
+        weight: squared steps that a bit is worth.
+    """
+    components = 1 if grey else COMPONENTS
+    planes = [analyse(plane) for plane in colours.planes(pixels, components)]
+    coder = Encoder()
+    layout = Layout(*pixels.shape[:2], components, step)
+    found = code(layout, model, coder, Choice(planes, model, weight))
+    return coder.payload(), _pixels(found)
+
+
+@threadpool_limits.wrap(limits=1, user_api="blas")
+def decode(stream: bytes, layout: Layout, model: WaveletModel) -> Pixels:
+    """The picture in a stream: `[h, w]` of one component, else `[h, w, 3]`, the same on every machine.
+
+    Raises:
+        DamagedFile: bytes that no encoder wrote; others decode to wrong pixels unnoticed.
+    """
+    return _pixels(code(layout, model, Decoder(stream), None))
+
+
+def _pixels(found: list[Pyramid]) -> Pixels:
+    return colours.pixels([synthesise(pyramid) for pyramid in found])
