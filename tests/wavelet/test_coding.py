@@ -33,14 +33,14 @@ def photo() -> np.ndarray:
     return photographs("held_out")[0].pixels[100:228, 60:220]
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1), (2, 2), (3, 5), (17, 33), (1, 3000)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1), (2, 2), (3, 5), (17, 33), (1, 500)])
 @pytest.mark.parametrize("grey", [False, True])
 def test_both_sides_have_the_same_pixels(size: tuple[int, int], grey: bool) -> None:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (*size, 3)).astype(np.uint8)
     if grey:
         pixels[...] = pixels[..., :1]
-    for step in (0, 50, 127):
+    for step in (0, 100):
         stream, expected = encode(pixels, grey, step, MODEL)
         assert expected.shape == (size if grey else (*size, 3))
         layout = Layout(*size, 1 if grey else 3, step)
@@ -73,7 +73,7 @@ def test_weighing_bits_is_worth_what_it_costs(photo: np.ndarray) -> None:
             data, pixels = encode(photo, False, step, MODEL, weight=weight)
             return ((pixels.astype(float) - photo) ** 2).sum() + WEIGHT * 4 ** (step / 16) * 8 * len(data)
 
-        assert cost(WEIGHT) < 0.97 * cost(0)
+        assert cost(WEIGHT) < 0.97 * cost(0.0)
 
 
 def test_numbers_beyond_the_escape_come_back() -> None:
