@@ -47,10 +47,10 @@ def base_step(number: int) -> int:
 
 
 def low_step(height: int, width: int, number: int) -> int:
-    """The step of the low band that is left at the end."""
+    """The step of the low band that is left at the end: at most a level of grey, so that flat pictures are right."""
     levels = len(level_sizes(height, width)) - 1
     down, across = (_length(_LOW, min(levels, _divisions(side))) for side in (height, width))
-    return max((base_step(number) << (2 * UNIT)) // (down * across), 1)
+    return min(max((base_step(number) << (2 * UNIT)) // (down * across), 1), 1 << POINT)
 
 
 def bands(height: int, width: int, components: int, number: int) -> Iterator[Band]:
