@@ -26,7 +26,7 @@ demo: $(READY)  ## run the initialisation study on three seeds and write its rep
 
 test: $(READY)  ## run the tests
 	$(PYTEST) -n 2 --dist loadfile -m "not slow and not untyped" $(TYPED)
-	$(PYTEST) -n 2 --dist loadfile -m "untyped and not slow"
+	$(PYTEST) -n 2 --dist worksteal -m "untyped and not slow"
 
 test-slow: $(READY)  ## run the tests that take minutes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,dask,hf,wandb,tensorboard,jxl]'
