@@ -15,7 +15,7 @@ from zoo import EVERY, INITS, RANDOM, Sign
 
 import codebound.quantize
 from codebound import VectorQuantizer, check_quantizer
-from codebound.quantize import Quantizer, Residual, assign, estimator, form, init, revival, update
+from codebound.quantize import Quantizer, Residual, Trellis, assign, estimator, form, init, revival, update
 from codebound.quantize.contract import CHECKS, ContractError, check_two_ranks
 from codebound.quantize.contract.case import Case
 from codebound.quantize.contract.machinery import STEPS
@@ -32,7 +32,7 @@ COMPARES = {  # two training forwards, or a result's statistic
 # One of each kind of graph; what else there is differs from these in numbers only.
 COMPILED = [
     "ema, resample", "rotation", "gumbel, soft", "blahut_arimoto", "simvq", "fsq 8555", "lfq", "bsq",
-    "residual, dropout", "heads, shared",
+    "residual, dropout", "heads, shared", "trellis",
 ]  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def may_skip(name: str) -> set[str]:
     """What does not apply, so that a check that skips too much shows."""
     quantizer = EVERY[name]()
     skipped = set()
-    if not any(isinstance(module, VectorQuantizer) for module in quantizer.modules()):
+    if not any(isinstance(module, VectorQuantizer | Trellis) for module in quantizer.modules()):
         skipped.add("init_before_update")
     if type(quantizer).declared_jacobian is Quantizer.declared_jacobian or (
         isinstance(quantizer, Residual) and quantizer.estimator is None
@@ -55,13 +55,14 @@ def may_skip(name: str) -> set[str]:
 # One of each way in which ranks meet.
 RANKS = [
     "ema, resample", "ema, split", "gradient, resample", "stochastic", "blahut_arimoto", "residual, dropout",
-    "heads, shared", "projected",
+    "heads, shared", "projected", "trellis",
 ]  # fmt: skip
 
 
 # Of the compositions one of each way to compose here; the others differ in their members.
 KINDS = {*COMPILED, *RANKS, "residual", "product", "scaled", "residual of kinds", "multiscale"}
-OFTEN = {name for name in EVERY if name in KINDS or not COMPOSED.search(name)}
+LONG = {"projected trellis", "trellis, dither"}  # a step of Python for each value, as "trellis" has
+OFTEN = {name for name in EVERY if name in KINDS or not COMPOSED.search(name)} - LONG
 
 
 @pytest.mark.parametrize(
@@ -77,10 +78,10 @@ def test_contract(name: str) -> None:
         assert torch.equal(tensor, before[key])  # it checked copies
 
 
-# An entropy of means is no mean over tokens, and stages left out make their losses means over other tokens.
-ADDITIVE = [
-    name for name in EVERY if not any(word in name for word in ("lfq", "LFQ", "bsq", "dropout", "beam"))
-]
+# An entropy of means is no mean over tokens, stages left out make their losses means over other tokens, and parts of a
+# sequence have other paths than the whole.
+OTHERS = ("lfq", "LFQ", "bsq", "dropout", "beam", "trellis")
+ADDITIVE = [name for name in EVERY if not any(word in name for word in OTHERS)]
 
 
 @pytest.mark.parametrize("name", ADDITIVE)

@@ -24,6 +24,7 @@ from codebound.quantize import (
     Quantizer,
     Residual,
     Scaled,
+    Trellis,
     UpdateReport,
     VectorQuantizer,
     assign,
@@ -143,7 +144,12 @@ MULTISCALE: dict[str, Make] = {
     "multiscale, trained": lambda: MultiScale(vq(2, update=update.Gradient()), [1, 2, 3], seed=1),
     "multiscale, no blends": lambda: MultiScale(vq(2), [(1, 2), (2, 2)], blends=0),
 }
-EVERY: dict[str, Make] = {**VECTOR, **SCALAR, **RANDOM, **COMPOSED, **PROJECTED, **MULTISCALE}
+TRELLIS: dict[str, Make] = {
+    "trellis": lambda: Trellis(3, distortion=0.6, states=4, loss_weights={"rate": 0.1}),
+    "projected trellis": lambda: Projected(Trellis(2, rate=4.0, transform=None, decay=1.0), 5),
+}
+RANDOM["trellis, dither"] = lambda: Trellis(2, distortion=0.3, states=4, surrogate="dither")
+EVERY: dict[str, Make] = {**VECTOR, **SCALAR, **RANDOM, **COMPOSED, **PROJECTED, **MULTISCALE, **TRELLIS}
 
 
 class Sign(Quantizer):

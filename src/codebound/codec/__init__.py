@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from codebound.codec.model import Model, default_model, load_model
     from codebound.codec.picture_input import SourcePicture, read_picture
     from codebound.codec.pictures import compress, decompress, verify
+    from codebound.codec.vectors import VectorReport, compress_vectors, decompress_vectors, inspect_vectors
 
 __all__ = [
     "CodecError",
@@ -20,15 +21,19 @@ __all__ = [
     "Report",
     "SourcePicture",
     "UnsupportedFile",
+    "VectorReport",
     "WrongModel",
     "compress",
     "compress_grids",
     "compress_indices",
+    "compress_vectors",
     "decompress",
     "decompress_grids",
     "decompress_indices",
+    "decompress_vectors",
     "default_model",
     "inspect",
+    "inspect_vectors",
     "load_model",
     "read_picture",
     "verify",
@@ -42,6 +47,7 @@ _HOMES = {
     "pictures": ("compress", "decompress", "verify"),
     "token_pictures": (),
     "wavelet_pictures": (),
+    "vectors": ("VectorReport", "compress_vectors", "decompress_vectors", "inspect_vectors"),
 }
 __getattr__ = on_demand(
     __name__,

@@ -41,6 +41,7 @@ from codebound.quantize.multiscale import MultiScale
 from codebound.quantize.residual import Residual
 from codebound.quantize.revival import Never, Resample, Split
 from codebound.quantize.scalar import FSQ
+from codebound.quantize.trellis import Trellis
 from codebound.quantize.update import EMA, BlahutArimoto, Frozen, Gradient
 from codebound.quantize.vector import VectorQuantizer
 from codebound.quantize.wrap import Pooled, Projected, Scaled
@@ -95,6 +96,7 @@ __all__ = [
     "StraightThrough",
     "Synthetic",
     "Table",
+    "Trellis",
     "Uniform",
     "Unit",
     "UpdateReport",

@@ -177,6 +177,16 @@ class Quantizer(Surgery, ABC):
         Every rank calls it, as often as the others: one alone waits for them until the process group's timeout.
         """
 
+    @property
+    def sequential(self) -> bool:
+        """Whether a token's index depends on the tokens before it along the last axis but one, its sequence.
+
+        A masked token is then no part of its sequence, and what comes of a batch of sequences comes of each alone.
+        """
+        return any(
+            part.sequential for part in self.modules() if part is not self and isinstance(part, Quantizer)
+        )
+
     def declared_jacobian(self, z: Float[Tensor, "n D"]) -> Float[Tensor, "n D D"] | None:
         """∂z_q/∂z that a training forward's back-propagation sees, for the contract; None if not declared."""
         return None
@@ -259,6 +269,16 @@ class Quantizer(Surgery, ABC):
         # What a cast does to numbers of the present type, the module has become.
         self.dtype = fn(torch.empty(0, dtype=self.dtype, device="cpu")).dtype
         return super()._apply(fn, recurse)
+
+    @staticmethod
+    def check_codes(indices: Tensor, codebook_size: int) -> None:
+        """Refuse indices that are no codes; a recorded graph has no place for an error that depends on numbers."""
+        check = not is_recorded() and has_numbers(indices) and indices.numel() > 0
+        if check and not bool(((indices >= 0) & (indices < codebook_size)).all()):
+            raise InputError(
+                f"indices must be in 0 … {codebook_size - 1} (−1 only where mask is False); "
+                f"got {int(indices.min())} … {int(indices.max())}"
+            )
 
     def check_indices(self, indices: Tensor, mask: Tensor | None) -> None:
         """Refuse what can't be decoded, by name; the values are the codebook's to check."""

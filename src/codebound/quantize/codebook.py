@@ -338,9 +338,9 @@ class Codebook(nn.Module):
         super().__setattr__(name, value)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Codebook:
-        return super()._apply(lambda t: _same_dtype(fn, t), recurse)
+        return super()._apply(lambda t: same_dtype(fn, t), recurse)
 
 
-def _same_dtype(fn: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
+def same_dtype(fn: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
     moved = fn(t)
     return moved if moved.dtype == t.dtype else t.to(moved.device)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from codebound.errors import InputError
 from codebound.exact import wide
-from codebound.graphs import constant, has_numbers, is_recorded, without_autocast
+from codebound.graphs import constant, without_autocast
 from codebound.quantize import habits, sync
 from codebound.quantize.base import CodeStats, Quantized, Quantizer, UpdateReport, token_rows
 from codebound.quantize.habits import answered
@@ -156,13 +156,7 @@ class ScalarQuantizer(Quantizer):
         if mask is not None:
             flat = torch.where(mask, flat, 0)
 
-        # A recorded graph has no place for a data-dependent error.
-        check = not is_recorded() and has_numbers(flat) and flat.numel() > 0
-        if check and not bool(((flat >= 0) & (flat < self.codebook_size)).all()):
-            raise InputError(
-                f"indices must be in 0 … {self.codebook_size - 1} (−1 only where mask is False); "
-                f"got {int(flat.min())} … {int(flat.max())}"
-            )
+        self.check_codes(flat, self.codebook_size)
 
         # Codewords are computed from their indices.
         z_q = self._codewords(flat.reshape(-1)).view(*flat.shape, self.dim)

@@ -30,12 +30,19 @@ from codebound.quantize.residual import Residual
 from codebound.quantize.revival import Revival
 from codebound.quantize.scalar import FSQ
 from codebound.quantize.sharding import whole
+from codebound.quantize.trellis import Trellis
 from codebound.quantize.update import Update
 from codebound.quantize.vector import VectorQuantizer
 from codebound.quantize.wrap import Pooled, Projected, Scaled
 
 METADATA = "codebound.quantizer"  # where the description stands in a safetensors file
-LEAVES: dict[str, type[Quantizer]] = {"vector": VectorQuantizer, "fsq": FSQ, "lfq": LFQ, "bsq": BSQ}
+LEAVES: dict[str, type[Quantizer]] = {
+    "vector": VectorQuantizer,
+    "fsq": FSQ,
+    "lfq": LFQ,
+    "bsq": BSQ,
+    "trellis": Trellis,
+}
 ELSEWHERE = {"sync", "process_group"}  # where a quantizer runs is no part of what it is
 _CONFIG = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
@@ -202,7 +209,13 @@ class _MultiScaleSpec(_Spec):
         return MultiScale(inner, self.sizes, blends=self.blends, blend=self.blend, seed=self.seed)
 
 
-_LEAF_UNION = _LEAF_SPECS["vector"] | _LEAF_SPECS["fsq"] | _LEAF_SPECS["lfq"] | _LEAF_SPECS["bsq"]
+_LEAF_UNION = (
+    _LEAF_SPECS["vector"]
+    | _LEAF_SPECS["fsq"]
+    | _LEAF_SPECS["lfq"]
+    | _LEAF_SPECS["bsq"]
+    | _LEAF_SPECS["trellis"]
+)
 AnySpec = Annotated[
     _LEAF_UNION | _ResidualSpec | _ProductSpec | _ProjectedSpec | _ScaledSpec | _PooledSpec | _MultiScaleSpec,
     Field(discriminator="kind"),

@@ -147,14 +147,14 @@ def _back(
     subsets = state.new_zeros(length, *state.shape)
     visited = torch.empty_like(subsets)
     subset_of, previous = branches.subset.flatten(), branches.previous.flatten()
+    lanes = torch.arange(state.shape[0], device=state.device)
     for step in reversed(range(length)):
         assert packed is not None
         # The bit of this state says which branch led here.
-        byte = packed[step].gather(0, (state >> 3).unsqueeze(0)).squeeze(0)
-        branch = 2 * state + ((byte >> (state & 7).to(torch.uint8)) & 1)
-        before, subset = previous[branch], subset_of[branch]
-        if active is not None:
-            before, subset = torch.where(active[step], before, state), torch.where(active[step], subset, 0)
-        subsets[step], visited[step] = subset, before
-        state = before
-    return subsets, visited
+        byte = packed[step].view(-1).take((state >> 3) * state.shape[0] + lanes)
+        branch = 2 * state + ((byte >> (state & 7)) & 1)
+        torch.take(subset_of, branch, out=subsets[step])
+        before = previous.take(branch)
+        state = before if active is None else torch.where(active[step], before, state)
+        visited[step] = state
+    return subsets if active is None else torch.where(active, subsets, 0), visited

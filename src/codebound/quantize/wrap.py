@@ -83,9 +83,10 @@ class Wrapped(Around):
         flat = None if mask is None else mask.reshape(-1)
         with without_autocast(z.device):
             rows, finite = self._inside(z, flat)
-            result = self.inner(rows, mask=flat, generator=generator)
+            # In z's leading shape, as to some of them its sequences matter.
+            result = self.inner(rows.view(*z.shape[:-1], rows.shape[-1]), mask=mask, generator=generator)
             valid = finite if flat is None else finite & flat
-            z_q = torch.where(valid.unsqueeze(-1), self._back(result.z_q), 0.0)
+            z_q = torch.where(valid.unsqueeze(-1), self._back(result.z_q.view(rows.shape)), 0.0)
         indices = result.indices.view(*z.shape[:-1], len(self.codebook_sizes))
         return Quantized(z_q.view(z.shape).to(z.dtype), indices, result.loss, result.losses, result.stats)
 
@@ -96,7 +97,8 @@ class Wrapped(Around):
         self.check_input(z, mask)
         flat = None if mask is None else mask.reshape(-1)
         with without_autocast(z.device):
-            indices = self.inner.encode(self._inside(z, flat)[0], mask=flat)
+            rows = self._inside(z, flat)[0]
+            indices = self.inner.encode(rows.view(*z.shape[:-1], rows.shape[-1]), mask=mask)
         return indices.view(*z.shape[:-1], len(self.codebook_sizes))
 
     def decode(

@@ -5,15 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from codebound.quantize.base import Quantized, Quantizer
 from codebound.quantize.contract.case import Case, expect, expect_equal
 from codebound.quantize.layout import channel_first, channel_first_decode, length_mask
 
 
 def leading_shape(case: Case) -> None:
-    """Any leading axes, also none, also of a non-contiguous tensor: same values in the same places."""
+    """Any leading axes, also none, also of a non-contiguous tensor: same values in the same places.
+
+    Of a sequential quantizer: each sequence as it is alone.
+    """
     # The tokens as plain rows, and the same ones in other shapes.
     quantizer, z = case.ready(), case.z
-    rows = quantizer(z)
+    whole = quantizer(z)
     depth = len(quantizer.codebook_sizes)
     column_major = z.t().contiguous().t()
     shaped = {
@@ -29,6 +33,9 @@ def leading_shape(case: Case) -> None:
     for name, value in shaped.items():
         result = quantizer(value)
         source = {"[D]": slice(7, 8), "[a, 0, D]": slice(0, 0)}.get(name, slice(None))
+        rows = whole
+        if quantizer.sequential:
+            rows, source = _sequence_by_sequence(quantizer, value), slice(None)
         for actual, by_rows, what in (
             (result.z_q, rows.z_q, "z_q"),
             (result.indices, rows.indices, "indices"),
@@ -42,6 +49,14 @@ def leading_shape(case: Case) -> None:
             decoded.shape == value.shape,
             f"decode for z {name}: expected shape {list(value.shape)}; got {list(decoded.shape)}",
         )
+
+
+def _sequence_by_sequence(quantizer: Quantizer, z: Tensor) -> Quantized:
+    """Reproductions and indices `[n, *]` of each sequence quantized alone; a vector alone is a sequence of one."""
+    rows = torch.atleast_2d(z)
+    each = [quantizer(sequence) for sequence in (rows.flatten(0, -3) if rows.ndim > 2 else [rows])]
+    z_q, indices = (torch.cat([getattr(result, name) for result in each]) for name in ("z_q", "indices"))
+    return each[0]._replace(z_q=z_q, indices=indices)
 
 
 def channels_first(case: Case) -> None:

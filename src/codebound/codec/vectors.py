@@ -1,0 +1,379 @@
+"""Vectors to bytes and back through a trellis code: `.cbv` files (docs/vectors.md).
+
+What is decoded is computed in integers, or in float64 sums of integers that stay below 2^53 and so are exact: the same
+vectors on every machine.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from codebound.codec.sources import Data, read_bytes
+from codebound.coding import level_streams, varint
+from codebound.coding.errors import CodecError, DamagedFile
+from codebound.coding.level_streams import Model, unzigzag, zigzag
+from codebound.coding.vector_container import BINS, BLOCK, DTYPES, VALUES, Header
+from codebound.quantize.trellis import Trellis
+from codebound.quantize.trellis_search import HALF
+from codebound.quantize.viterbi import machine
+
+EXACT = 52  # bits of a float64 sum that is exact
+MOST_VALUES = 1 << 28
+FAR = 12  # root mean squares: levels beyond are listed beside the streams
+
+
+class VectorReport(NamedTuple):
+    """What is in a `.cbv` file."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    states: int
+    coded: int  # components that have bits
+    blocks: int
+    bytes: int
+    header_bytes: int
+    bits_per_value: float
+
+
+def compress_vectors(
+    z: Float[Tensor, "*b D"],
+    quantizer: Trellis,
+    *,
+    mask: Bool[Tensor, "*b"] | None = None,
+    block: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> bytes:
+    """A `.cbv` file of vectors; `decompress_vectors` gives back what `quantizer` makes of them, to rounding.
+
+    All vectors are one sequence, in blocks that decode alone. Frequencies are those of the levels of each block.
+
+    Args:
+        quantizer: a `Trellis` after `init_`; what its levels stand for is written to the file.
+        mask: where there is a vector at all; elsewhere zeros come back.
+        block: vectors of a block, about 2²⁰ values if not given. Each costs the models of its levels and 1.15 bits.
+        progress: called with the vectors done and all of them.
+
+    Raises:
+        CodecError: vectors that are not finite, of another dimension or type, or a quantizer of another kind.
+    """
+    rows, there = _checked(z, quantizer, mask)
+    header = _header(z, quantizer, there if mask is not None else None, block)
+    out = [header.pack()]
+    running = zlib.crc32(out[0])
+    for begin in range(0, len(rows), header.block):
+        levels = _levels(quantizer, rows[begin : begin + header.block])[:, header.kept]
+        body = _pack_block(levels, header)
+        body = varint.write(len(body)) + body
+        running = zlib.crc32(body, running)
+        out += [body, running.to_bytes(4, "little")]
+        progress(min(begin + header.block, len(rows)), len(rows))
+    if len(out) == 1:
+        out.append(running.to_bytes(4, "little"))
+    return b"".join(out)
+
+
+def decompress_vectors(data: Data, *, max_values: int = MOST_VALUES) -> Tensor:
+    """The vectors in a file, of the shape and type that they had; the same bits on every machine.
+
+    Args:
+        max_values: refuse files of more numbers.
+
+    Raises:
+        CodecError: the file has more than `max_values` numbers.
+        DamagedFile: it is not as it was written.
+        UnsupportedFile: it is of another version.
+    """
+    header, blocks, _ = _opened(read_bytes(data))
+    if math.prod(header.shape) > max_values:
+        raise CodecError(
+            f"the file has {math.prod(header.shape)} numbers; at most max_values={max_values} are accepted"
+        )
+    there, count = _there(header), _count(header)
+    rows = np.zeros((len(there), header.shape[-1]), dtype=np.float64)
+    places, done = np.flatnonzero(there), 0
+    for body in blocks:
+        tokens = min(header.block, count - done)
+        rows[places[done : done + tokens]] = _reproduced(_unpack_block(body, tokens, header), header)
+        done += tokens
+    return torch.from_numpy(rows).view(header.shape).to(getattr(torch, header.dtype))
+
+
+def inspect_vectors(data: Data) -> VectorReport:
+    """What is in a file; its checksums are checked, its levels are not decoded.
+
+    Raises:
+        DamagedFile: it is not as it was written.
+        UnsupportedFile: it is of another version.
+    """
+    raw = read_bytes(data)
+    header, blocks, size = _opened(raw)
+    return VectorReport(
+        shape=header.shape,
+        dtype=header.dtype,
+        states=header.states,
+        coded=len(header.pitch),
+        blocks=len(blocks),
+        bytes=len(raw),
+        header_bytes=size,
+        bits_per_value=8 * len(raw) / max(math.prod(header.shape), 1),
+    )
+
+
+def _checked(z: Tensor, quantizer: Trellis, mask: Tensor | None) -> tuple[Tensor, np.ndarray]:
+    """The vectors to be written as rows, and where there is one."""
+    if not isinstance(quantizer, Trellis):
+        raise CodecError(f"quantizer must be a Trellis; got {type(quantizer).__name__}")
+    quantizer.check_input(z, mask)
+    name = str(z.dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise CodecError(f"z is of type {name}; accepted are {', '.join(DTYPES)}")
+    rows = z.detach().reshape(-1, quantizer.dim)
+    there = torch.ones(len(rows), dtype=torch.bool) if mask is None else mask.reshape(-1).cpu()
+    rows = rows[there.to(rows.device)]
+    if bad := int((~rows.isfinite().all(-1)).sum()):
+        raise CodecError(
+            f"z has {bad} vectors with NaN or Inf; finite ones are accepted, or a mask without them"
+        )
+    return rows, there.numpy()
+
+
+def _levels(quantizer: Trellis, rows: Tensor) -> Int64[np.ndarray, "n D"]:
+    """The levels of a block, which begins in state 0."""
+    return (quantizer.encode(rows) - HALF).cpu().numpy()
+
+
+def _header(z: Tensor, quantizer: Trellis, mask: np.ndarray | None, block: int | None) -> Header:
+    """The quantizer's numbers as integers."""
+    if block is not None and (not isinstance(block, int) or block < 1):
+        raise CodecError(f"block must be a whole number of vectors, at least 1; got {block!r}")
+    kept = (quantizer.step > 0).cpu().numpy()
+    values = quantizer.values.double().cpu().numpy()[kept]
+    pitch = quantizer.pitch.double().cpu().numpy()[kept]
+    fitted = (quantizer.slope > 0).cpu().numpy()[kept]
+    mean = quantizer.mean.double().cpu().numpy()
+
+    # Axes fine enough for the error of the code: 2^−15 leaves a part of 10^−7 or so.
+    plain = quantizer.transform is None
+    total, error = float(quantizer.variances.sum()), float((quantizer.noise[quantizer.step > 0]).sum())
+    axis_bits = 15 if error > 1e-4 * total else 22
+
+    # Units so fine that the least pitch is 2^9 of them, and so coarse that sums stay exact and the mean fits.
+    largest = (
+        float(pitch.max(initial=0.0)) * HALF * math.sqrt(quantizer.dim) * 2.0 ** (0 if plain else axis_bits)
+    )
+    finest = (
+        9 - math.log2(float(pitch.min()))
+        if len(pitch)
+        else 20 - math.log2(max(float(np.abs(mean).max()), 1e-30))
+    )
+    exponent = math.floor(min(finest, EXACT - math.log2(largest) if len(pitch) else math.inf))
+    reach = float(np.abs(mean).max(initial=0.0))
+    if reach > 0:
+        exponent = min(exponent, 33 - math.ceil(math.log2(reach)))
+    unit = 2.0**exponent
+    return Header(
+        shape=tuple(z.shape),
+        dtype=str(z.dtype).removeprefix("torch."),
+        states=quantizer.states,
+        block=block or max(1, BLOCK // quantizer.dim),
+        exponent=exponent,
+        mean=np.round(mean * unit).astype(np.int64),
+        kept=kept,
+        pitch=np.round(pitch * unit * 2**16).astype(np.int64),
+        values={int(i): np.round(values[i, 1:] * unit).astype(np.int64) for i in np.flatnonzero(fitted)},
+        axes=None if plain else _integer_axes(quantizer, kept, axis_bits),
+        axis_bits=axis_bits,
+        mask=None if mask is None else np.packbits(mask, bitorder="little").tobytes(),
+    )
+
+
+def _integer_axes(quantizer: Trellis, kept: np.ndarray, bits: int) -> Int64[np.ndarray, "K D"]:
+    axes = quantizer.transform_matrix.double().cpu().numpy()[kept]
+    most = (1 << (15 if bits == 15 else 23)) - 1
+    return np.clip(np.round(axes * 2.0**bits), -most, most).astype(np.int64)
+
+
+def _bins(components: int) -> Int64[np.ndarray, " K"]:
+    """The bin of each component: neighbours on the principal axes, of about the same variance, share one."""
+    return np.arange(components) * min(components, BINS) // max(components, 1)
+
+
+def _pack_block(levels: Int64[np.ndarray, "n K"], header: Header) -> bytes:
+    """Models, sizes, levels out of the way, and two streams for each bin."""
+    models, sizes, streams, far = b"", b"", [], []
+    bins = _bins(levels.shape[1])
+    for number in range(header.bins):
+        own = levels[:, bins == number].ravel()
+        inner = _within(own)
+        at = np.flatnonzero(own != inner)
+        far.append((at, (own[at] - inner[at]) >> 2))
+        model = level_streams.fitted(inner)
+        models += model.pack()
+        sizes += varint.write(int((inner & 1).sum()))
+        streams += [level_streams.encode(inner[(inner & 1) == parity], parity, model) for parity in (0, 1)]
+    sizes += b"".join(varint.write(len(stream)) for stream in streams[:-1])
+    listed = b""
+    for at, quarters in far:
+        listed += varint.write(len(at))
+        gaps = np.diff(at, prepend=0)
+        listed += b"".join(
+            varint.write(int(gap)) + varint.write(zigzag(int(q)))
+            for gap, q in zip(gaps, quarters, strict=True)
+        )
+    return models + sizes + listed + b"".join(streams)
+
+
+def _within(levels: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+    """Levels within some root mean squares of 0, multiples of 4 from what they were, so that branches are the same."""
+    if not len(levels):
+        return levels
+    size = np.sort(np.abs(levels))
+    # Without the largest thousandth, which may be all that there is to the mean square.
+    bulk = size[: max(1, len(size) - len(size) // 1000)].astype(np.float64)
+    limit = max(16, math.ceil(FAR * math.sqrt(float((bulk**2).mean()))))
+    over = np.maximum(np.abs(levels) - limit, 0)
+    return levels - np.sign(levels) * 4 * -(-over // 4)
+
+
+def _unpack_block(body: bytes, tokens: int, header: Header) -> Int64[np.ndarray, "n K"]:
+    """The levels of a block.
+
+    Raises:
+        DamagedFile: they can't be read, or are not as many as there should be.
+    """
+    reader, components = varint.Reader(body), len(header.pitch)
+    bins = _bins(components)
+    width = [int((bins == number).sum()) for number in range(header.bins)]
+    models = [Model.unpack(reader) for _ in width]
+    odd = [reader.number("number of odd levels", 0, tokens * each) for each in width]
+    sizes = [reader.number("stream length", 0, len(body)) for _ in range(2 * len(width) - 1)] if width else []
+    far = [_listed(reader, tokens * each) for each in width]
+    if width:
+        sizes.append(len(body) - reader.at - sum(sizes))
+        if sizes[-1] < 0:
+            raise DamagedFile("the file is cut off in a block's streams")
+
+    # Each stream as a whole; then the trellis says which one a level comes from.
+    streams = []
+    for number, model in enumerate(models):
+        counts = (tokens * width[number] - odd[number], odd[number])
+        streams.append(
+            [
+                iter(
+                    level_streams.decode(
+                        reader.take(sizes[2 * number + p], "stream"), counts[p], p, model
+                    ).tolist()
+                )
+                for p in (0, 1)
+            ]
+        )
+    if reader.at != len(body):
+        raise DamagedFile(f"a block goes on for {len(body) - reader.at} bytes after its end")
+    levels = _walked(streams, bins.tolist(), tokens, header.states)
+    for number, (at, quarters) in enumerate(far):
+        own = levels[:, bins == number].ravel()
+        own[at] += 4 * quarters
+        levels[:, bins == number] = own.reshape(tokens, -1)
+    return levels
+
+
+def _listed(reader: varint.Reader, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where levels are far, and by how many fours."""
+    count = reader.number("number of far levels", 0, most)
+    gaps, quarters = [], []
+    for _ in range(count):
+        gaps.append(reader.number("gap", 0, most))
+        quarters.append(unzigzag(reader.number("far level", 0, 2 * HALF)))
+    at = np.cumsum(np.array(gaps, dtype=np.int64))
+    if count and (at[-1] >= most or min(gaps[1:], default=1) < 1):
+        raise DamagedFile("the file lists a far level where there is none")
+    return at, np.array(quarters, dtype=np.int64)
+
+
+def _walked(
+    streams: list[list[Iterator[int]]], bins: list[int], tokens: int, states: int
+) -> Int64[np.ndarray, "n K"]:
+    """The levels in their order: in each state the next one of the stream of its parity."""
+    following = machine(states, torch.device("cpu")).following.tolist()
+    pairs, state, out = [streams[number] for number in bins], 0, []
+    try:
+        for _ in range(tokens):
+            for pair in pairs:
+                level = next(pair[state & 1])
+                out.append(level)
+                state = following[state][(level >> 1) & 1]
+    except StopIteration:
+        raise DamagedFile("the file's levels are no path of its trellis") from None
+    return np.array(out, dtype=np.int64).reshape(tokens, len(bins))
+
+
+def _reproduced(levels: Int64[np.ndarray, "n K"], header: Header) -> Float[np.ndarray, "n D"]:
+    """The vectors of levels, exactly."""
+    size = np.abs(levels)
+    points = (size * header.pitch + (1 << 15)) >> 16
+    for i, values in header.values.items():
+        table = np.concatenate([[0], values])
+        inner = np.minimum(size[:, i], VALUES)
+        points[:, i] = table[inner] + (((size[:, i] - inner) * header.pitch[i] + (1 << 15)) >> 16)
+    points *= np.sign(levels)
+
+    # Sums of whole numbers below 2^53.
+    if header.axes is None:
+        sums = np.zeros((len(levels), header.shape[-1]))
+        sums[:, header.kept] = points
+        return np.ldexp(sums + header.mean, -header.exponent)
+    if float(np.abs(points).max(initial=0)) * float(np.abs(header.axes).sum(0).max(initial=0)) >= 2.0**53:
+        raise DamagedFile("the file's levels are too large for its axes")
+    sums = points.astype(np.float64) @ header.axes.astype(np.float64)
+    return np.ldexp(np.ldexp(sums, -header.axis_bits) + header.mean, -header.exponent)
+
+
+def _there(header: Header) -> Bool[np.ndarray, " n"]:
+    """Where there is a vector."""
+    if header.mask is None:
+        return np.ones(header.vectors, dtype=bool)
+    bits = np.unpackbits(np.frombuffer(header.mask, dtype=np.uint8), bitorder="little").astype(bool)
+    if bits[header.vectors :].any():
+        raise DamagedFile("the file's mask is longer than its vectors")
+    return bits[: header.vectors]
+
+
+def _count(header: Header) -> int:
+    """How many vectors there are."""
+    return header.vectors if header.mask is None else int(_there(header).sum())
+
+
+def _opened(raw: bytes) -> tuple[Header, list[bytes], int]:
+    """Header, the blocks' bytes and the header's size; every byte is accounted for, every checksum right.
+
+    Raises:
+        DamagedFile: it is not so.
+        UnsupportedFile: another version.
+    """
+    reader = varint.Reader(raw)
+    header = Header.unpack(reader)
+    size, running = reader.at, zlib.crc32(raw[: reader.at])
+    blocks = []
+    for _ in range(-(-_count(header) // header.block)):
+        start = reader.at
+        blocks.append(reader.take(reader.number("block length", 0, len(raw)), "block"))
+        running = zlib.crc32(raw[start : reader.at], running)
+        _check_sum(reader, running)
+    if not blocks:
+        _check_sum(reader, running)
+    if reader.at != len(raw):
+        raise DamagedFile(f"the file goes on for {len(raw) - reader.at} bytes after its end")
+    return header, blocks, size
+
+
+def _check_sum(reader: varint.Reader, running: int) -> None:
+    if int.from_bytes(reader.take(4, "checksum"), "little") != running:
+        raise DamagedFile("the file is damaged: the checksum of its bytes is wrong")

@@ -1,0 +1,431 @@
+"""`Trellis`: an entropy-coded trellis code as a layer, within half a decibel of the rate-distortion function."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from codebound import arguments
+from codebound.errors import InputError
+from codebound.exact import wide
+from codebound.graphs import has_numbers, is_recorded, without_autocast
+from codebound.quantize import sync
+from codebound.quantize.base import CodeStats, Quantized, Quantizer, UpdateReport, token_rows
+from codebound.quantize.codebook import same_dtype
+from codebound.quantize.sketch import Sketch
+from codebound.quantize.trellis_design import MOST_BITS, REACH, Design, design, water_level
+from codebound.quantize.trellis_search import HALF, best_levels, best_levels_op, reproduced
+from codebound.quantize.version import Version
+from codebound.quantize.wrap import linear
+from codebound.theory.gaussian import eigensystem
+from codebound.theory.trellis import GRANULAR
+
+LEVELS = 2 * HALF  # of a component: index n + HALF for the level n
+MEASURED = 1 << 17  # values on which `init_` measures what its code reaches
+SEEN = 64  # samples of a level on average, that an entropy is measured from
+ROUNDS = 4  # of a measurement and a correction
+
+
+class Trellis(Quantizer):
+    """Vectors as levels of a trellis code: 0.46 to 0.18 dB above the rate-distortion function of a Gaussian, in bytes.
+
+    ```
+    z ── A·(z − mean) ── y ── Viterbi ── levels n ── ŷ = value(n) ── Aᵀŷ + mean = z_q
+    ```
+
+    A are the principal axes of the latents (`init_`), each axis gets its share of bits by reverse water-filling, and
+    one path of the trellis runs through all axes of all tokens of a sequence (Marcellin and Fischer 1990; the
+    entropy-coded design is that of `theory.trellis`). A sequence is the tokens along the last axis but one; leading
+    axes are sequences side by side, and each begins in state 0, which costs about 1.15 bits. An index is a level, of
+    small entropy but of no fixed number of bits.
+
+    Args:
+        dim: D.
+        distortion: squared error summed over a vector, mean over tokens, that the code is to have; or
+        rate: bits per vector, mean over tokens. One of the two.
+        states: of the trellis, a power of two from 4 to 1024: more lose less, and take time in proportion.
+        transform: "klt", the principal axes of what `init_` sees; "own", what `set_transform_` was given; None, the
+            axes of z.
+        surrogate: what a training forward returns. "straight_through": the reproduction, its gradient z's own.
+            "dither": gain·(y + e) with the error e of a dithered code, which has the same variance and does not depend
+            on y (Zamir and Feder 1992); for axes below a bit e is Gaussian.
+        decay: of the running mean and variances in `update_`, from which the code is designed anew; 1 keeps it.
+        loss_weights: of "rate", bits per vector under the code's own density: differentiable in z, so that an encoder
+            can be trained for fewer bits.
+
+    Memory O(N·D·(4 + states/8)) bytes in parts of 2¹⁹ values.
+
+    Raises:
+        InputError: not one of `distortion` and `rate`, or a value that is not accepted.
+    """
+
+    sequential = True  # pyright: ignore[reportAssignmentType]
+    mean: Tensor
+    transform_matrix: Tensor
+    variances: Tensor
+    aim: Tensor
+    initialised: Tensor
+    step: Tensor
+    values: Tensor
+    pitch: Tensor
+    bits: Tensor
+    slope: Tensor
+    noise: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        distortion: float | None = None,
+        rate: float | None = None,
+        states: int = 8,
+        transform: Literal["klt", "own"] | None = "klt",
+        surrogate: Literal["straight_through", "dither"] = "straight_through",
+        decay: float = 0.99,
+        loss_weights: dict[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.dim = arguments.whole("dim", dim)
+        if (distortion is None) == (rate is None):
+            raise InputError(f"one of distortion and rate must be given; got {distortion!r} and {rate!r}")
+        self.distortion = None if distortion is None else arguments.number("distortion", distortion, above=0)
+        most = MOST_BITS * dim
+        self.rate = None if rate is None else arguments.number("rate", rate, above=0, most=most)
+        arguments.one_of("states", states, tuple(GRANULAR))
+        arguments.one_of("transform", transform, ("klt", "own", None))
+        arguments.one_of("surrogate", surrogate, ("straight_through", "dither"))
+        self.states, self.transform, self.surrogate = states, transform, surrogate
+        self.decay = arguments.number("decay", decay, least=0, most=1)
+        self.loss_weights = {"rate": 0.0, **(loss_weights or {})}
+        if set(self.loss_weights) != {"rate"}:
+            raise InputError(f"loss_weights has {sorted(self.loss_weights)}; 'rate' is accepted")
+        self.codebook_sizes = (LEVELS,) * dim
+        self.version = Version()
+
+        # Until `init_` the latents are taken for N(0, I), a code for which is refused where the aim is none for it.
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("transform_matrix", torch.eye(dim))
+        self.register_buffer("variances", torch.ones(dim))
+        self.register_buffer("aim", torch.tensor(float(self.distortion or self.rate or 0.0)))
+        self.register_buffer("initialised", torch.tensor(False))
+        for name, shape in (("values", (dim, REACH + 1)), ("bits", (dim, REACH + 1))):
+            self.register_buffer(name, torch.zeros(shape))
+        for name in ("step", "pitch", "slope", "noise"):
+            self.register_buffer(name, torch.zeros(dim))
+        self._design_()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Trellis:
+        # Numbers of a code stay float32, as a codebook's do.
+        super()._apply(lambda tensor: same_dtype(fn, tensor), recurse)
+        self.dtype = fn(torch.empty(0, dtype=self.dtype, device="cpu")).dtype
+        return self
+
+    def codebooks(self) -> tuple[None, ...]:
+        """None for each component: levels are a formula."""
+        return (None,) * self.dim
+
+    @property
+    def code(self) -> Design:
+        """The present code: water level, rates, distortions and levels of each component, by its own account."""
+        variances = self.variances.double().cpu().numpy()
+        aim = float(self.aim)
+        targets = {"rate": aim} if self.distortion is None else {"distortion": aim}
+        return design(variances, self.states, water_level(variances, self.states, **targets))
+
+    def _design_(self) -> None:
+        """Put the code for the present variances and aim in its place."""
+        code = self.code
+        for name in ("step", "values", "pitch", "bits", "slope", "noise"):
+            getattr(self, name).copy_(torch.from_numpy(np.asarray(getattr(code, name))))
+
+    def forward(
+        self,
+        z: Float[Tensor, "*b D"],
+        *,
+        mask: Bool[Tensor, "*b"] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Quantized:
+        self.check_input(z, mask, generator)
+        self.check_mode()
+        with without_autocast(z.device):
+            # Levels, and what they stand for; with dither the error is another one than that of the levels.
+            tokens, valid, finite, _ = token_rows(z, mask)
+            y = self._analysed(tokens)
+            dithers = self.training and self.surrogate == "dither"
+            dither = self._dither(y, generator) if dithers else None
+            levels = self._levels(y if dither is None else y + dither, valid, z.shape)
+            if dither is None:
+                z_q = self._synthesised(levels).to(tokens.dtype)
+                soft, error = z_q, (self._points(levels) - y).detach()
+                z_q = z_q + (tokens - tokens.detach())
+            else:
+                error = self._dithered_error(y, levels, dither, generator)
+                soft = self._from_axes(self._gains() * (y + error)) + self.mean
+                z_q = soft.to(tokens.dtype)
+            z_q = torch.where(valid.unsqueeze(-1), z_q, 0.0)
+
+            # Bits under the code's own density; the mean over tokens.
+            losses = {"rate": self._rate(y + error, valid)} if self.training else {}
+            loss = sum((self.loss_weights[name] * value for name, value in losses.items()), z_q.new_zeros(()))
+
+        # In training also what an update needs: first and second moments on the axes.
+        indices = torch.where(valid.unsqueeze(-1), levels + HALF, -1)
+        stats: tuple[CodeStats, ...] = ()
+        if self.training:
+            present = finite if mask is None else finite | ~mask.reshape(-1)
+            squares = (
+                torch.where(valid.unsqueeze(-1), (soft - tokens).detach(), 0.0).to(wide(z.device)).square()
+            )
+            stats = self._stats(y.detach(), valid, squares.sum(), (~present).sum())
+        return Quantized(
+            z_q.view(z.shape).to(z.dtype), indices.view(*z.shape[:-1], self.dim), loss, losses, stats
+        )
+
+    def encode(
+        self, z: Float[Tensor, "*b D"], *, mask: Bool[Tensor, "*b"] | None = None
+    ) -> Int64[Tensor, "*b D"]:
+        self.check_input(z, mask)
+        with without_autocast(z.device):
+            tokens, valid, *_ = token_rows(z.detach(), mask)
+            levels = self._levels(self._analysed(tokens), valid, z.shape)
+        return torch.where(valid.unsqueeze(-1), levels + HALF, -1).view(*z.shape[:-1], self.dim)
+
+    def decode(
+        self,
+        indices: Int64[Tensor, "*b D"],
+        *,
+        mask: Bool[Tensor, "*b"] | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Float[Tensor, "*b D"]:
+        self.check_indices(indices, mask)
+        flat = indices.to(torch.int64)
+        if mask is not None:
+            flat = torch.where(mask.unsqueeze(-1), flat, HALF)
+        self.check_codes(flat, LEVELS)
+        with without_autocast(flat.device):
+            z_q = self._synthesised(flat.reshape(-1, self.dim) - HALF).view(flat.shape)
+        z_q = z_q.to(self.decoded_dtype(dtype))
+        return z_q if mask is None else torch.where(mask.unsqueeze(-1), z_q, 0.0)
+
+    @torch.no_grad()
+    def init_(
+        self,
+        z: Float[Tensor, "*b D"],
+        *,
+        mask: Bool[Tensor, "*b"] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """Mean, axes and variances from `z` (of all ranks), and the code for them, corrected by what it reaches on `z`.
+
+        Raises:
+            InputError: no finite token, or more than 16 bits would be needed for an axis.
+        """
+        self.check_input(z, mask, generator)
+        self.check_numbers(self.mean, z)
+        tokens, valid, *_ = token_rows(z, mask)
+        tokens = sync.joined_rows(tokens[valid].float(), self.ranks)
+        if tokens.shape[0] == 0:
+            raise InputError("z holds no finite token to initialise a code from")
+
+        # Principal axes, or the variances on the given ones.
+        rows = tokens.to(wide(tokens.device))
+        mean = rows.mean(0)
+        covariance = ((rows - mean).t() @ (rows - mean) / len(rows)).cpu().double().numpy()
+        if self.transform == "klt":
+            variances, axes = eigensystem(covariance)
+            # Each axis points to where its largest coordinate is positive.
+            largest = axes[np.abs(axes).argmax(0), np.arange(self.dim)]
+            self.transform_matrix.copy_(torch.from_numpy((axes * np.where(largest < 0, -1.0, 1.0)).T.copy()))
+        else:
+            axes = self.transform_matrix.double().cpu().numpy()
+            variances = np.einsum("ij,jk,ik->i", axes, covariance, axes).clip(min=0.0)
+        self.mean.copy_(mean)
+        self.variances.copy_(torch.from_numpy(np.ascontiguousarray(variances)))
+        self._correct_(tokens)
+        self.initialised.fill_(True)
+        self.version.renew_()
+
+    @torch.no_grad()
+    def set_transform_(self, matrix: Float[Tensor, "D D"]) -> None:
+        """Axes of one's own, as rows, for `transform="own"`: set before `init_`.
+
+        Raises:
+            InputError: not orthonormal, or `transform` is another.
+        """
+        if self.transform != "own":
+            raise InputError(f"set_transform_ needs transform='own'; got transform={self.transform!r}")
+        if not isinstance(matrix, Tensor) or matrix.shape != (self.dim, self.dim):
+            raise InputError(f"matrix must be a tensor of shape [{self.dim}, {self.dim}]")
+        off = float((matrix.double() @ matrix.double().t() - torch.eye(self.dim)).abs().max())
+        if not off < 1e-4:
+            raise InputError(f"matrix must have orthonormal rows; they are off by {off:.2g}")
+        self.transform_matrix.copy_(matrix)
+        self.version.renew_()
+
+    @torch.no_grad()
+    def update_(self, *results: Quantized) -> UpdateReport:
+        """Move the mean and the variances of the axes towards those of the results' joined batch, and design anew.
+
+        Raises:
+            InputError: before `init_`; for results of an eval forward, of another quantizer, from before the last
+                `update_`, or given twice.
+        """
+        self.check_results(results)
+        stats = sync.joined(CodeStats.merge(tuple(r.stats[0] for r in results)), self.ranks)
+        count = float(stats.hits.sum())
+        if count > 0 and self.decay < 1:
+            # The second moment about the mean as it moves.
+            first, second = (stats.sums.view(2, self.dim) / count).float()
+            shift = (1 - self.decay) * first
+            variances = self.decay * self.variances + (1 - self.decay) * second - shift.square()
+            self.variances.copy_(variances.clamp_min(0.0))
+            self.mean += self._from_axes(shift.unsqueeze(0)).squeeze(0)
+            self._design_()
+        self.version.advance_()
+        nothing = torch.empty(0, dtype=torch.int64, device=self.mean.device)
+        return UpdateReport(
+            tokens=int(count),
+            non_finite=int(stats.non_finite),
+            revived=(nothing,) * self.dim,
+            windows=(None,) * self.dim,
+        )
+
+    def check_results(self, results: tuple[Quantized, ...]) -> None:
+        """Refuse results that are not of this quantizer since its last `update_`."""
+        self.check_once(results)
+        self.check_numbers(self.mean, *(result.indices for result in results))
+        if not bool(self.initialised):
+            raise InputError("update_ before init_: call init_(z) with a batch of latents first")
+        super().check_results(results)
+        for result in results:
+            self.version.check(result.stats[0].version)
+
+    def declared_jacobian(self, z: Float[Tensor, "n D"]) -> Float[Tensor, "n D D"]:
+        if self.surrogate == "straight_through":
+            return torch.eye(self.dim, dtype=z.dtype).expand(len(z), -1, -1)
+        axes = self.transform_matrix
+        return (axes.t() @ (self._gains().unsqueeze(1) * axes)).to(z.dtype).expand(len(z), -1, -1)
+
+    def extra_repr(self) -> str:
+        aim = f"rate={self.rate}" if self.distortion is None else f"distortion={self.distortion}"
+        return f"dim={self.dim}, {aim}, states={self.states}, transform={self.transform!r}"
+
+    def _analysed(self, tokens: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
+        """Coefficients on the axes."""
+        centred = tokens.float() - self.mean
+        return centred if self.transform is None else linear(centred, self.transform_matrix, None)
+
+    def _from_axes(self, y: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
+        return y if self.transform is None else linear(y, self.transform_matrix.t(), None)
+
+    def _points(self, levels: Int64[Tensor, "n D"]) -> Float[Tensor, "n D"]:
+        return reproduced(levels, self.values, self.pitch)
+
+    def _synthesised(self, levels: Int64[Tensor, "n D"]) -> Float[Tensor, "n D"]:
+        """What levels stand for, as vectors."""
+        return self._from_axes(self._points(levels)) + self.mean
+
+    def _levels(
+        self, y: Float[Tensor, "n D"], valid: Bool[Tensor, " n"], shape: torch.Size
+    ) -> Int64[Tensor, "n D"]:
+        """The levels of tokens that were of that shape; one path through each sequence."""
+        length, sequences = shape[-2] if len(shape) > 1 else 1, math.prod(shape[:-2])
+        search = best_levels if not is_recorded() and has_numbers(y) else best_levels_op
+        found = search(
+            y.detach().view(sequences, length, self.dim),
+            valid.view(sequences, length),
+            self.step,
+            self.values,
+            self.bits,
+            self.slope,
+            self.states,
+        )
+        return found.view(-1, self.dim)
+
+    def _gains(self) -> Float[Tensor, " D"]:
+        """Wiener's gain on each axis, 0 where it is dropped."""
+        total = (self.variances + self.noise).clamp_min(torch.finfo(torch.float32).tiny)
+        return torch.where(self.step > 0, self.variances / total, 0.0)
+
+    def _dither(self, y: Float[Tensor, "n D"], generator: torch.Generator | None) -> Float[Tensor, "n D"]:
+        """Uniform over [−2Δ, 2Δ), none on axes with fitted levels."""
+        uniform = torch.rand(y.shape, generator=generator, device=y.device) * 4 - 2
+        return torch.where(self.slope > 0, 0.0, uniform * self.step)
+
+    def _dithered_error(
+        self,
+        y: Float[Tensor, "n D"],
+        levels: Int64[Tensor, "n D"],
+        dither: Float[Tensor, "n D"],
+        generator: torch.Generator | None,
+    ) -> Float[Tensor, "n D"]:
+        """What the dithered code adds to y: of variance s, and independent of it."""
+        gaussian = torch.randn(y.shape, generator=generator, device=y.device) * self.noise.sqrt()
+        coded = levels * self.step - dither - y.detach()
+        return torch.where(self.slope > 0, gaussian, torch.where(self.step > 0, coded, 0.0))
+
+    def _rate(self, received: Float[Tensor, "n D"], valid: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
+        """Bits per vector of y + e under N(0, σ² + s) in cells of 2Δ, what the levels of one parity have each."""
+        kept = self.step > 0
+        total = torch.where(kept, self.variances + self.noise, 1.0)
+        cells = torch.where(kept, 2 * self.step, 1.0)
+        bits = 0.5 * (2 * math.pi * total / cells.square()).log2()
+        bits = bits + received.square() / (2 * math.log(2) * total)
+        bits = torch.where(kept & valid.unsqueeze(-1), bits, 0.0)
+        return bits.sum() / valid.sum().clamp_min(1)
+
+    def _stats(
+        self, y: Tensor, valid: Bool[Tensor, " n"], squared_error: Tensor, non_finite: Tensor
+    ) -> tuple[CodeStats, ...]:
+        """Moments on the axes, in the first component's statistic: all components have the same tokens."""
+        wider = torch.where(valid.unsqueeze(-1), y, 0.0).to(wide(y.device))
+        hits = valid.sum().to(wider).view(1)
+        sums = torch.stack([wider.sum(0), wider.square().sum(0)]).view(1, -1)
+        sketch = Sketch(hits.new_zeros(0, self.dim), non_finite.new_zeros(0))
+        first = CodeStats(hits, sums, hits, squared_error, non_finite, sketch, self.version.stamp())
+        return (first, *[first._replace(counts=hits[:0], sums=sums[:0], hits=hits[:0])] * (self.dim - 1))
+
+    def _correct_(self, tokens: Float[Tensor, "n D"]) -> None:
+        """Move the aim until the code reaches on these tokens what was asked for; latents are not quite Gaussian."""
+        some = tokens[: max(1, MEASURED // self.dim)]
+        valid = torch.ones(len(some), dtype=torch.bool, device=some.device)
+        asked = float(self.distortion or self.rate or 0.0)
+        self.aim.fill_(asked)
+        self._design_()
+        # Entropies of many bits can't be seen on few samples: then the code's own account must do.
+        coded = max(int((self.step > 0).sum()), 1)
+        if self.distortion is None and len(some) < SEEN * 2 ** (asked / coded):
+            return
+        for _ in range(ROUNDS):
+            y = self._analysed(some)
+            levels = self._levels(y, valid, some.shape)
+            if self.distortion is None:
+                short = asked - entropy_bits(levels)
+                self.aim.copy_((self.aim + short).clamp(0.5 * asked, MOST_BITS * self.dim))
+            else:
+                reached = float((self._points(levels) - y).double().square().sum(-1).mean())
+                ratio = asked / reached if reached > 0 else 1.0
+                self.aim.copy_(self.aim * min(max(ratio, 0.5), 2.0))
+            self._design_()
+
+
+def entropy_bits(levels: Int64[Tensor, "n D"]) -> float:
+    """Bits per vector of levels given their parity, each component by itself: its entropy, without its bias.
+
+    A few samples show too small an entropy, by about (levels seen − 1)/(2n) nats (Miller 1955; Madow).
+    """
+    total = 0.0
+    for column in levels.t():
+        for parity in (0, 1):
+            own = column[column % 2 == parity]
+            if len(own):
+                _, counts = own.unique(return_counts=True)
+                shares = counts.double() / len(own)
+                nats = float(torch.special.entr(shares).sum()) + (len(counts) - 1) / (2 * len(own))
+                total += nats / math.log(2) * len(own) / len(column)
+    return total

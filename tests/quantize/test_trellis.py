@@ -1,0 +1,176 @@
+"""`Trellis`: what it reaches beside the bound, one path through long sequences, training, and what it refuses."""
+
+import math
+
+import pytest
+import torch
+
+from codebound.errors import InputError
+from codebound.quantize import Trellis
+from codebound.quantize.trellis import entropy_bits
+from codebound.quantize.trellis_search import HALF
+from codebound.quantize.viterbi import machine
+from codebound.theory.gaussian import gap_db, spectrum, water_filling
+
+
+def gaussian(count, dim, seed=0):
+    return torch.randn(count, dim, generator=torch.Generator().manual_seed(seed))
+
+
+def measured(quantizer, z):
+    """Squared error and entropy in bits, of a vector each."""
+    indices = quantizer.eval().encode(z)
+    error = (quantizer.decode(indices) - z).double().square().sum(-1).mean()
+    return float(error), entropy_bits(indices - HALF)
+
+
+def gap(z, error, bits):
+    """dB above the rate-distortion function of the Gaussian with z's covariance."""
+    spread = spectrum(torch.cov(z.double().t(), correction=0).reshape(z.shape[1], -1).numpy())
+    return gap_db(error, water_filling(spread, bits).distortion)
+
+
+@pytest.mark.parametrize(
+    ("states", "rate", "most"), [(8, 2.7, 0.47), (8, 1.0, 0.47), (8, 0.5, 0.46), (32, 1.6, 0.345)]
+)
+def test_near_the_bound_at_the_rate_asked_for(states, rate, most):
+    z = gaussian(1 << 16, 1)
+    quantizer = Trellis(1, rate=rate, states=states)
+    quantizer.init_(z)
+    error, bits = measured(quantizer, z)
+    assert bits == pytest.approx(rate, rel=0.005)
+    assert gap(z, error, bits) < most
+
+
+def test_the_distortion_asked_for_on_a_spectrum():
+    z = gaussian(1 << 13, 8) * torch.tensor([1 / (i + 1) for i in range(8)])
+    z = z @ torch.linalg.qr(gaussian(8, 8, 1))[0] + 3.0
+    quantizer = Trellis(8, distortion=0.05)
+    quantizer.init_(z)
+    error, bits = measured(quantizer, z)
+    assert error == pytest.approx(0.05, rel=0.005)
+    assert gap(z, error, bits) < 0.48
+    code = quantizer.code
+    assert code.rates.sum() == pytest.approx(bits, rel=0.02)
+    assert (code.rates[:-1] >= code.rates[1:]).all()
+
+
+def test_one_path_through_a_sequence_of_many_pieces():
+    z = gaussian(3000, 2)
+    quantizer = Trellis(2, rate=4.0, transform=None).eval()
+    levels = (quantizer.encode(z) - HALF).flatten().tolist()
+    following, state = machine(8, torch.device("cpu")).following.tolist(), 0
+    for level in levels:
+        assert level & 1 == state & 1
+        state = following[state][(level >> 1) & 1]
+
+
+def test_sequences_side_by_side_are_coded_as_each_alone():
+    z = gaussian(2 * 700, 3).view(2, 700, 3)
+    mask = torch.arange(700) < torch.tensor([[700], [431]])
+    quantizer = Trellis(3, distortion=0.2).eval()
+    both = quantizer.encode(z, mask=mask)
+    assert torch.equal(both[0], quantizer.encode(z[0]))
+    assert torch.equal(both[1, :431], quantizer.encode(z[1, :431]))
+
+
+def test_dither_makes_an_error_that_does_not_depend_on_the_latents():
+    z = gaussian(1 << 15, 1)
+    quantizer = Trellis(1, distortion=0.2, surrogate="dither", transform=None)
+    torch.manual_seed(0)
+    result = quantizer(z)
+    gain = 0.8
+    error = result.z_q / gain - z
+    assert float(error.square().mean()) == pytest.approx(float(quantizer.noise), rel=0.02)
+    assert abs(float(torch.corrcoef(torch.stack([error, z]).squeeze(-1))[0, 1])) < 0.02
+    assert float((result.z_q - z).square().mean()) == pytest.approx(0.2, rel=0.02)
+
+
+def test_the_rate_loss_is_the_rate_and_less_of_it_means_smaller_latents():
+    z = gaussian(1 << 14, 2).requires_grad_()
+    quantizer = Trellis(2, rate=5.0, transform=None, loss_weights={"rate": 1.0})
+    result = quantizer(z)
+    assert float(result.losses["rate"].detach()) == pytest.approx(5.0, rel=0.02)
+    assert torch.equal(result.loss, result.losses["rate"])
+    result.loss.backward()
+    assert float((z.grad * z.detach()).sum()) > 0
+
+
+def test_an_update_follows_latents_that_grow():
+    quantizer = Trellis(2, rate=5.0, decay=0.5)
+    quantizer.init_(gaussian(4096, 2))
+    for seed in range(12):
+        quantizer.update_(quantizer(3 * gaussian(4096, 2, seed) + 1))
+    error, bits = measured(quantizer, 3 * gaussian(4096, 2, 99) + 1)
+    assert bits == pytest.approx(5.0, rel=0.02)
+    assert error == pytest.approx(9 * 2 * 10 ** (0.0455) * 2.0**-5, rel=0.05)
+
+
+def test_axes_without_variance_and_constant_latents():
+    z = torch.cat([gaussian(4096, 2), torch.zeros(4096, 1), torch.full((4096, 1), 5.0)], 1)
+    z = torch.cat([z, z[:, :1]], 1)  # a singular covariance
+    quantizer = Trellis(5, rate=6.0)
+    quantizer.init_(z)
+    error, bits = measured(quantizer, z)
+    assert bits == pytest.approx(6.0, rel=0.01)
+    assert gap(z, error, bits) < 0.48
+
+    constant = Trellis(2, rate=3.0)
+    constant.init_(torch.full((100, 2), 7.0))
+    assert measured(constant, torch.full((100, 2), 7.0)) == (0.0, 0.0)
+
+
+def test_axes_of_ones_own():
+    axes = torch.linalg.qr(gaussian(3, 3))[0]
+    z = gaussian(4096, 3) * torch.tensor([3.0, 1.0, 0.2]) @ axes
+    own, found = Trellis(3, rate=6.0, transform="own"), Trellis(3, rate=6.0)
+    own.set_transform_(axes)
+    for quantizer in (own, found):
+        quantizer.init_(z)
+    assert measured(own, z)[0] == pytest.approx(measured(found, z)[0], rel=0.01)
+    with pytest.raises(InputError, match="orthonormal"):
+        own.set_transform_(2 * axes)
+    with pytest.raises(InputError, match="transform='klt'"):
+        found.set_transform_(axes)
+
+
+def test_outliers_have_levels():
+    z = gaussian(1000, 1)
+    z[7], z[8] = 40.0, -1e4
+    for aim in ({"rate": 0.4}, {"rate": 3.0}):
+        quantizer = Trellis(1, **aim).eval()
+        z_q = quantizer(z).z_q
+        # Beside the rounding no more than the gain, which is right for the others.
+        assert bool(((z_q - z).abs() < 6 + 0.02 * z.abs()).all())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({}, "one of distortion and rate"),
+        ({"rate": 1.0, "distortion": 1.0}, "one of distortion and rate"),
+        ({"rate": 0.0}, "rate is 0"),
+        ({"rate": 33.0}, "rate is 33"),
+        ({"distortion": 0.0}, "distortion is 0"),
+        ({"distortion": math.nan}, "distortion is nan"),
+        ({"rate": 1.0, "states": 12}, "states is 12"),
+        ({"rate": 1.0, "loss_weights": {"bits": 1.0}}, "'rate' is accepted"),
+        ({"distortion": 1e-12}, "at most 16"),
+    ],
+)
+def test_bad_arguments(arguments, match):
+    with pytest.raises(InputError, match=match):
+        Trellis(2, **arguments)
+
+
+@pytest.mark.untyped
+def test_names_that_there_are_not():
+    with pytest.raises(InputError, match="transform is 'dct'"):
+        Trellis(2, rate=1.0, transform="dct")
+    with pytest.raises(InputError, match="surrogate is 'noise'"):
+        Trellis(2, rate=1.0, surrogate="noise")
+
+
+def test_nothing_to_begin_from():
+    with pytest.raises(InputError, match="no finite token"):
+        Trellis(2, rate=3.0).init_(torch.full((4, 2), math.nan))
