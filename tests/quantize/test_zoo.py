@@ -15,7 +15,18 @@ from zoo import EVERY, INITS, RANDOM, Sign
 
 import codebound.quantize
 from codebound import VectorQuantizer, check_quantizer
-from codebound.quantize import Quantizer, Residual, Trellis, assign, estimator, form, init, revival, update
+from codebound.quantize import (
+    BitTrellis,
+    Quantizer,
+    Residual,
+    Trellis,
+    assign,
+    estimator,
+    form,
+    init,
+    revival,
+    update,
+)
 from codebound.quantize.contract import CHECKS, ContractError, check_two_ranks
 from codebound.quantize.contract.case import Case
 from codebound.quantize.contract.machinery import STEPS
@@ -43,7 +54,7 @@ def may_skip(name: str) -> set[str]:
     """What does not apply, so that a check that skips too much shows."""
     quantizer = EVERY[name]()
     skipped = set()
-    if not any(isinstance(module, VectorQuantizer | Trellis) for module in quantizer.modules()):
+    if not any(isinstance(module, VectorQuantizer | Trellis | BitTrellis) for module in quantizer.modules()):
         skipped.add("init_before_update")
     if type(quantizer).declared_jacobian is Quantizer.declared_jacobian or (
         isinstance(quantizer, Residual) and quantizer.estimator is None

@@ -16,6 +16,7 @@ from codebound.quantize import (
     BSQ,
     FSQ,
     LFQ,
+    BitTrellis,
     MultiScale,
     Pooled,
     Product,
@@ -146,6 +147,8 @@ MULTISCALE: dict[str, Make] = {
 }
 TRELLIS: dict[str, Make] = {
     "trellis": lambda: Trellis(3, distortion=0.6, states=4, loss_weights={"rate": 0.1}),
+    "bit trellis": lambda: BitTrellis(4, bits=2, state_bits=4, table="quantiles"),
+    "bit trellis, rotated": lambda: BitTrellis(8, bits=1, state_bits=4, rotation="hadamard"),
     "projected trellis": lambda: Projected(Trellis(2, rate=4.0, transform=None, decay=1.0), 5),
 }
 RANDOM["trellis, dither"] = lambda: Trellis(2, distortion=0.3, states=4, surrogate="dither")

@@ -14,6 +14,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from codebound.cli import vectors
 from codebound.cli.batch import (
     STREAM,
     Job,
@@ -211,10 +212,10 @@ def _grid_bytes(grids: list[np.ndarray], goal: Path) -> bytes:
 
 
 def info(
-    file: Annotated[Path, typer.Argument(help="A .cbd file; - for stdin.")],
+    file: Annotated[Path, typer.Argument(help="A .cbd or .cbv file; - for stdin.")],
     as_json: AsJson = False,
 ) -> None:
-    """What is in a .cbd file; its checksums of bytes are checked, its indices are not decoded.
+    """What is in a .cbd or .cbv file; its checksums of bytes are checked, its indices are not decoded.
 
     [bold]Example[/]
 
@@ -222,8 +223,13 @@ def info(
     """
     from codebound import codec
 
+    data = read(file)
+    if vectors.is_vectors(data):
+        with naming(file):
+            vectors.show(file, data, as_json)
+        return
     with naming(file):
-        report = codec.inspect(read(file))
+        report = codec.inspect(data)
     if as_json:
         described = report._asdict()
         described["picture"] = report.picture and report.picture._asdict()
@@ -256,7 +262,7 @@ def info(
 def verify(
     sources: Sources, model: ModelFolder = None, max_pixels: MaxPixels = 2**28, as_json: AsJson = False
 ) -> None:
-    """Check .cbd files to the last pixel or index; exit code 2 if one is damaged.
+    """Check .cbd and .cbv files to the last value; exit code 2 if one is damaged.
 
     [bold]Example[/]
 
@@ -265,10 +271,13 @@ def verify(
     from codebound import codec
 
     chosen = _model(model)
-    jobs = [Job(found.path) for found in inputs(sources, _compressed)]
+    jobs = [Job(found.path) for found in inputs(sources, _either)]
 
     def one(job: Job) -> Row:
-        counted = codec.verify(read(job.source), model=chosen, max_pixels=max_pixels)
+        data = read(job.source)
+        if vectors.is_vectors(data):
+            return {"file": str(job.source), "values": vectors.check(data, max_pixels), "verdict": "right"}
+        counted = codec.verify(data, model=chosen, max_pixels=max_pixels)
         return {"file": str(job.source), "values": counted, "verdict": "right"}
 
     each(jobs, one, "files", as_json)
@@ -306,6 +315,10 @@ def _model(folder: Path | None) -> Model | None:
 
 def _compressed(folder: Path) -> Listing:
     return files_below(folder, (SUFFIX,), f"{SUFFIX} file")
+
+
+def _either(folder: Path) -> Listing:
+    return files_below(folder, (SUFFIX, vectors.SUFFIX), "compressed file")
 
 
 def _per_pixel(report: Any) -> str:

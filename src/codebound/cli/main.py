@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from codebound import __version__
-from codebound.cli import files, studies, tokenise, training
+from codebound.cli import files, studies, tokenise, training, vectors
 from codebound.cli.terminal import AsJson, group, out, plain
 from codebound.errors import InputError
 
@@ -33,6 +33,8 @@ app.command("compress")(files.compress)
 app.command("decompress")(files.decompress)
 app.command("info")(files.info)
 app.command("verify")(files.verify)
+app.command("compress-vectors")(vectors.compress_vectors)
+app.command("decompress-vectors")(vectors.decompress_vectors)
 app.command("fit-prior")(files.fit_prior)
 app.command("tokenize")(tokenise.tokenize)
 

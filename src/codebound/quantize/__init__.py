@@ -12,6 +12,7 @@ from codebound.quantize.assign import Gumbel as GumbelAssign
 from codebound.quantize.auto import AutoUpdate, auto_update
 from codebound.quantize.base import CodeStats, Quantized, Quantizer, UpdateReport
 from codebound.quantize.binary import BSQ, LFQ
+from codebound.quantize.bit_trellis import BitTrellis
 from codebound.quantize.codebook import Codebook
 from codebound.quantize.compose import Product, codebook_parameters, quantizers
 from codebound.quantize.estimator import (
@@ -59,6 +60,7 @@ __all__ = [
     "NSVQ",
     "AutoUpdate",
     "Best",
+    "BitTrellis",
     "BlahutArimoto",
     "CodeStats",
     "Codebook",

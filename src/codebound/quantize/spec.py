@@ -22,6 +22,7 @@ from codebound.quantize import init as inits
 from codebound.quantize.assign import Assign
 from codebound.quantize.base import Quantizer
 from codebound.quantize.binary import BSQ, LFQ
+from codebound.quantize.bit_trellis import BitTrellis
 from codebound.quantize.compose import Product
 from codebound.quantize.estimator import Estimator
 from codebound.quantize.form import Form
@@ -42,6 +43,7 @@ LEAVES: dict[str, type[Quantizer]] = {
     "lfq": LFQ,
     "bsq": BSQ,
     "trellis": Trellis,
+    "bit_trellis": BitTrellis,
 }
 ELSEWHERE = {"sync", "process_group"}  # where a quantizer runs is no part of what it is
 _CONFIG = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
@@ -215,6 +217,7 @@ _LEAF_UNION = (
     | _LEAF_SPECS["lfq"]
     | _LEAF_SPECS["bsq"]
     | _LEAF_SPECS["trellis"]
+    | _LEAF_SPECS["bit_trellis"]
 )
 AnySpec = Annotated[
     _LEAF_UNION | _ResidualSpec | _ProductSpec | _ProjectedSpec | _ScaledSpec | _PooledSpec | _MultiScaleSpec,
