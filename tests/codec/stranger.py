@@ -260,11 +260,12 @@ def safetensors(data: bytes) -> dict[str, list]:
         if name == "__metadata__":
             continue
         first, last = entry["data_offsets"]
-        step = {"I8": 1, "I32": 4}[entry["dtype"]]
+        step, signed = {"I8": 1, "I16": 2, "U16": 2, "I32": 4}[entry["dtype"]], entry["dtype"] != "U16"
         raw = data[end + first : end + last]
-        values = [int.from_bytes(raw[n : n + step], "little", signed=True) for n in range(0, len(raw), step)]
-        if len(entry["shape"]) == 2:
-            width = entry["shape"][1]
+        values = [
+            int.from_bytes(raw[n : n + step], "little", signed=signed) for n in range(0, len(raw), step)
+        ]
+        for width in reversed(entry["shape"][1:]):
             values = [values[n : n + width] for n in range(0, len(values), width)]
         found[name] = values
     return found

@@ -136,6 +136,6 @@ class _EncoderAndMeter:
     def __init__(self, encoder: Encoder) -> None:
         self.encoder, self.meter = encoder, Meter()
 
-    def code(self, frequencies: Rows, symbols: Symbols) -> Symbols:
-        self.meter.code(frequencies, symbols)
-        return self.encoder.code(frequencies, symbols)
+    def code(self, frequencies: Rows, symbols: Symbols, rows: Symbols | None = None) -> Symbols:
+        self.meter.code(frequencies, symbols, rows)
+        return self.encoder.code(frequencies, symbols, rows)

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 import constriction
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 
 from codebound.coding.errors import DamagedFile
 from codebound.coding.integers import TOTAL, Rows
@@ -30,8 +30,13 @@ Symbols = Int64[np.ndarray, " m"]
 class Coder(Protocol):
     """One side of a stream. Both sides call `code` with the same frequencies in the same order."""
 
-    def code(self, frequencies: Rows, symbols: Symbols) -> Symbols:
-        """The symbols: an encoder's are those given; a decoder looks at how many they are, and returns its own."""
+    def code(self, frequencies: Rows, symbols: Symbols, rows: Symbols | None = None) -> Symbols:
+        """The symbols: an encoder's are those given; a decoder looks at how many they are, and returns its own.
+
+        Args:
+            frequencies: a row for each symbol, or one for all of them.
+            rows: which of the frequencies' rows each symbol has, if they are a table.
+        """
         ...
 
 
@@ -47,9 +52,9 @@ class Encoder:
         other._coder = self._coder.clone()
         return other
 
-    def code(self, frequencies: Rows, symbols: Symbols) -> Symbols:
-        numbers, probabilities = symbols.astype(np.int32), frequencies / TOTAL
-        if len(frequencies) == 1:
+    def code(self, frequencies: Rows, symbols: Symbols, rows: Symbols | None = None) -> Symbols:
+        numbers, probabilities = symbols.astype(np.int32), _probabilities(frequencies, rows)
+        if len(probabilities) == 1 and rows is None:
             self._coder.encode(numbers, _Categorical(probabilities[0], perfect=False))
         else:
             self._coder.encode(numbers, _EACH, probabilities)
@@ -71,10 +76,10 @@ class Decoder:
         whole = payload + bytes(-len(payload) % 4)
         self._coder = _queue.RangeDecoder(np.frombuffer(whole, dtype=">u4").astype(np.uint32))
 
-    def code(self, frequencies: Rows, symbols: Symbols) -> Symbols:
-        probabilities = frequencies / TOTAL
+    def code(self, frequencies: Rows, symbols: Symbols, rows: Symbols | None = None) -> Symbols:
+        probabilities = _probabilities(frequencies, rows)
         try:
-            if len(frequencies) == 1:
+            if len(probabilities) == 1 and rows is None:
                 numbers = self._coder.decode(_Categorical(probabilities[0], perfect=False), len(symbols))
             else:
                 numbers = self._coder.decode(_EACH, probabilities)
@@ -89,7 +94,14 @@ class Meter:
     def __init__(self) -> None:
         self.bits = 0.0
 
-    def code(self, frequencies: Rows, symbols: Symbols) -> Symbols:
-        rows = np.broadcast_to(frequencies, (len(symbols), frequencies.shape[1]))
-        self.bits -= float(np.log2(rows[np.arange(len(symbols)), symbols] / TOTAL).sum())
+    def code(self, frequencies: Rows, symbols: Symbols, rows: Symbols | None = None) -> Symbols:
+        if rows is None:
+            rows = np.zeros(1, dtype=np.int64) if len(frequencies) == 1 else np.arange(len(symbols))
+        self.bits -= float(np.log2(frequencies[rows, symbols] / TOTAL).sum())
         return symbols
+
+
+def _probabilities(frequencies: Rows, rows: Symbols | None) -> Float64[np.ndarray, "n a"]:
+    """What constriction is given: divided before rows are taken of a table, which is the smaller."""
+    probabilities = frequencies / TOTAL
+    return probabilities if rows is None else probabilities[rows]

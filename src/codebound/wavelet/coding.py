@@ -166,7 +166,7 @@ def _part(
     else:
         for start in range(0, len(rows), _BLOCK):
             block = slice(start, start + _BLOCK)
-            symbols[block] = coder.code(table[rows[block]], symbols[block])
+            symbols[block] = coder.code(table, symbols[block], rows[block])
     frequencies.learn(rows, symbols)
     beyond = np.flatnonzero(symbols == ESCAPE)
     if len(beyond):

@@ -56,20 +56,28 @@ class Network(NamedTuple):
 
     def rows(self, seen: UInt8[np.ndarray, "i n"], level: int, rows: int) -> Int64[np.ndarray, " n"]:
         """The row of each coefficient, 0 … `rows` − 1."""
-        first, second, third = (each.astype(np.float32).T for each in (self.first, self.second, self.third))
-        biases = self.first_bias[min(level, LEVELS - 1)], self.second_bias
-        first_bias, second_bias = (each.astype(np.float32)[:, None] for each in biases)
-        sums = first @ seen.astype(np.float32)
-        sums += first_bias
-        sums = second @ _act(sums)
-        sums += second_bias
-        total = third @ _act(sums) + np.float32(int(self.third_bias) + (1 << (LAST - 1)))
-        return np.clip(np.floor(total * np.float32(2.0**-LAST)), 0, rows - 1).astype(np.int64)
+        # The shifts are powers of two, so that weights can be divided by them before they are added up.
+        bias = self.first_bias[min(level, LEVELS - 1)]
+        hidden = _act(_sums(self.first.T, seen.astype(np.float32), bias[:, None], SHIFT))
+        hidden = _act(_sums(self.second.T, hidden, self.second_bias[:, None], SHIFT))
+        total = _sums(self.third, hidden, self.third_bias + (1 << (LAST - 1)), LAST)
+        return np.clip(np.floor(total), 0, rows - 1).astype(np.int64)
+
+
+def _sums(
+    weight: Int16[np.ndarray, "*o i"],
+    values: Float32[np.ndarray, "i n"],
+    bias: Int32[np.ndarray, "..."],
+    shift: int,
+) -> Float32[np.ndarray, "*o n"]:
+    """(weight · values + bias) / 2^shift, exactly."""
+    unit = np.float32(2.0**-shift)
+    sums = (weight.astype(np.float32) * unit) @ values
+    sums += bias.astype(np.float32) * unit
+    return sums
 
 
 def _act(sums: Float32[np.ndarray, "h n"]) -> Float32[np.ndarray, "h n"]:
     """What becomes of a layer's sums, in their place."""
-    sums *= np.float32(2.0**-SHIFT)
     np.floor(sums, out=sums)
-    np.maximum(sums, np.float32(0), out=sums)
-    return np.minimum(sums, np.float32(HIGHEST), out=sums)
+    return np.clip(sums, np.float32(0), np.float32(HIGHEST), out=sums)
