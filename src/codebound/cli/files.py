@@ -30,7 +30,7 @@ from codebound.cli.batch import (
     read,
     table,
 )
-from codebound.cli.terminal import AsJson, Cells, Force, out, plain
+from codebound.cli.terminal import AsJson, Cells, Force, err, out, plain
 from codebound.data.listing import Listing, files_below
 from codebound.errors import InputError
 
@@ -111,6 +111,12 @@ def compress(
             picture = codec.read_picture(stream, background=behind, max_pixels=max_pixels)
         data = codec.compress(picture, model=chosen, quality=quality, trade=trade, verify=not no_verify)
         outputs.write(job.goal, data)
+
+        # Text and flat drawings are another format's: said, not hidden.
+        exact = codec.exact_png(picture.pixels)
+        if exact is not None and len(exact) <= 2 * len(data):
+            said = f"{job.source} has few colours: a PNG keeps it exactly in {len(exact):,} bytes, here {len(data):,}"
+            err.print(escape(said), highlight=False, soft_wrap=True)
         height, width = picture.pixels.shape[:2]
         changed = [f"from {picture.profile}"] * bool(picture.profile) + [
             f"on {background}"

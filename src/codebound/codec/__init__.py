@@ -7,6 +7,7 @@ from codebound.coding.errors import CodecError, DamagedFile, UnsupportedFile, Wr
 from codebound.extras import on_demand
 
 if TYPE_CHECKING:
+    from codebound.codec.drawings import exact_png
     from codebound.codec.grids import compress_grids, compress_indices, decompress_grids, decompress_indices
     from codebound.codec.model import Model, default_model, load_model
     from codebound.codec.picture_input import SourcePicture, read_picture
@@ -32,6 +33,7 @@ __all__ = [
     "decompress_indices",
     "decompress_vectors",
     "default_model",
+    "exact_png",
     "inspect",
     "inspect_vectors",
     "load_model",
@@ -48,6 +50,7 @@ _HOMES = {
     "token_pictures": (),
     "wavelet_pictures": (),
     "vectors": ("VectorReport", "compress_vectors", "decompress_vectors", "inspect_vectors"),
+    "drawings": ("exact_png",),
 }
 __getattr__ = on_demand(
     __name__,

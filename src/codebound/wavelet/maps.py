@@ -155,7 +155,7 @@ class Maps:
                 total = np.zeros(len(rows), dtype=np.uint16)
                 for view in views:
                     total += view.take(corner)
-                out[number] = total // len(views)
+                out[number] = total >> (len(views).bit_length() - 1)
         return out
 
     def _mean(self, key: tuple[int, int, int], offsets: Offsets) -> UInt8[np.ndarray, "h w"]:

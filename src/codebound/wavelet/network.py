@@ -67,7 +67,7 @@ class Network(NamedTuple):
 def _sums(
     weight: Int16[np.ndarray, "*o i"],
     values: Float32[np.ndarray, "i n"],
-    bias: np.ndarray,
+    bias: np.ndarray | np.generic,
     shift: int,
 ) -> Float32[np.ndarray, "*o n"]:
     """(weight · values + bias) / 2^shift, exactly."""
