@@ -101,7 +101,7 @@ class Meter:
         return symbols
 
 
-def _probabilities(frequencies: Rows, rows: Symbols | None) -> Float64[np.ndarray, "n a"]:
+def _probabilities(frequencies: Rows, rows: Symbols | None) -> Float64[np.ndarray, "k a"]:
     """What constriction is given: divided before rows are taken of a table, which is the smaller."""
     probabilities = frequencies / TOTAL
     return probabilities if rows is None else probabilities[rows]
