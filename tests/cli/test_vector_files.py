@@ -84,6 +84,7 @@ def test_a_checkpoint_keeps_names_shapes_and_types(tmp_path):
     assert not (tmp_path / "n.cbv").exists()
 
 
+@pytest.mark.slow
 def test_the_axis_of_a_vector_and_other_files(tmp_path):
     z = gaussian(4, 3, 50)
     data, (report,) = compress_arrays([("maps", z)], Aim(snr=20.0), axis=1)

@@ -31,7 +31,8 @@ def gap(z, error, bits):
 
 
 @pytest.mark.parametrize(
-    ("states", "rate", "most"), [(8, 2.7, 0.47), (8, 1.0, 0.47), (8, 0.5, 0.46), (32, 1.6, 0.345)]
+    ("states", "rate", "most"),
+    [(8, 2.7, 0.47), (8, 1.0, 0.47), (8, 0.5, 0.46), pytest.param(32, 1.6, 0.345, marks=pytest.mark.slow)],
 )
 def test_near_the_bound_at_the_rate_asked_for(states, rate, most):
     z = gaussian(1 << 16, 1)
@@ -98,12 +99,12 @@ def test_the_rate_loss_is_the_rate_and_less_of_it_means_smaller_latents():
 
 def test_an_update_follows_latents_that_grow():
     quantizer = Trellis(2, rate=5.0, decay=0.5)
-    quantizer.init_(gaussian(4096, 2))
-    for seed in range(12):
-        quantizer.update_(quantizer(3 * gaussian(4096, 2, seed) + 1))
+    quantizer.init_(gaussian(1024, 2))
+    for seed in range(8):
+        quantizer.update_(quantizer(3 * gaussian(1024, 2, seed) + 1))
     error, bits = measured(quantizer, 3 * gaussian(4096, 2, 99) + 1)
-    assert bits == pytest.approx(5.0, rel=0.02)
-    assert error == pytest.approx(9 * 2 * 10 ** (0.0455) * 2.0**-5, rel=0.05)
+    assert bits == pytest.approx(5.0, rel=0.03)
+    assert error == pytest.approx(9 * 2 * 10 ** (0.0455) * 2.0**-5, rel=0.08)
 
 
 def test_axes_without_variance_and_constant_latents():
@@ -122,12 +123,12 @@ def test_axes_without_variance_and_constant_latents():
 
 def test_axes_of_ones_own():
     axes = torch.linalg.qr(gaussian(3, 3))[0]
-    z = gaussian(4096, 3) * torch.tensor([3.0, 1.0, 0.2]) @ axes
+    z = gaussian(1024, 3) * torch.tensor([3.0, 1.0, 0.2]) @ axes
     own, found = Trellis(3, rate=6.0, transform="own"), Trellis(3, rate=6.0)
     own.set_transform_(axes)
     for quantizer in (own, found):
         quantizer.init_(z)
-    assert measured(own, z)[0] == pytest.approx(measured(found, z)[0], rel=0.01)
+    assert measured(own, z)[0] == pytest.approx(measured(found, z)[0], rel=0.03)
     with pytest.raises(InputError, match="orthonormal"):
         own.set_transform_(2 * axes)
     with pytest.raises(InputError, match="transform='klt'"):

@@ -72,7 +72,11 @@ RANKS = [
 
 # Of the compositions one of each way to compose here; the others differ in their members.
 KINDS = {*COMPILED, *RANKS, "residual", "product", "scaled", "residual of kinds", "multiscale"}
-LONG = {"projected trellis", "trellis, dither"}  # a step of Python for each value, as "trellis" has
+LONG = {
+    "projected trellis",
+    "trellis, dither",
+    "bit trellis, rotated",
+}  # a step of Python for each value, as "trellis" has
 OFTEN = {name for name in EVERY if name in KINDS or not COMPOSED.search(name)} - LONG
 
 

@@ -27,6 +27,7 @@ from codebound.quantize.viterbi import machine
 
 EXACT = 52  # bits of a float64 sum that is exact
 MOST_VALUES = 1 << 28
+PART = 1 << 16  # vectors looked at at once
 FAR = 12  # root mean squares: levels beyond are listed beside the streams
 
 
@@ -96,14 +97,15 @@ def decompress_vectors(data: Data, *, max_values: int = MOST_VALUES) -> Tensor:
         raise CodecError(
             f"the file has {math.prod(header.shape)} numbers; at most max_values={max_values} are accepted"
         )
-    there, count = _there(header), _count(header)
-    rows = np.zeros((len(there), header.shape[-1]), dtype=np.float64)
-    places, done = np.flatnonzero(there), 0
+    # One block after the other in the type of the whole: beside that there is room for a block's float64 only.
+    places, done = torch.from_numpy(np.flatnonzero(_there(header))), 0
+    rows = torch.zeros(header.vectors, header.shape[-1], dtype=getattr(torch, header.dtype))
     for body in blocks:
-        tokens = min(header.block, count - done)
-        rows[places[done : done + tokens]] = _reproduced(_unpack_block(body, tokens, header), header)
-        done += tokens
-    return torch.from_numpy(rows).view(header.shape).to(getattr(torch, header.dtype))
+        at = places[done : done + header.block]
+        found = _reproduced(_unpack_block(body, len(at), header), header)
+        rows[at] = torch.from_numpy(found).to(rows.dtype)
+        done += len(at)
+    return rows.view(header.shape)
 
 
 def inspect_vectors(data: Data) -> VectorReport:
@@ -136,13 +138,14 @@ def _checked(z: Tensor, quantizer: Trellis, mask: Tensor | None) -> tuple[Tensor
     if name not in DTYPES:
         raise CodecError(f"z is of type {name}; accepted are {', '.join(DTYPES)}")
     rows = z.detach().reshape(-1, quantizer.dim)
-    there = torch.ones(len(rows), dtype=torch.bool) if mask is None else mask.reshape(-1).cpu()
-    rows = rows[there.to(rows.device)]
-    if bad := int((~rows.isfinite().all(-1)).sum()):
+    there = np.ones(0, dtype=bool) if mask is None else mask.reshape(-1).cpu().numpy()
+    if mask is not None:
+        rows = rows[mask.reshape(-1)]
+    if bad := sum(int((~part.isfinite().all(-1)).sum()) for part in rows.split(PART)):
         raise CodecError(
             f"z has {bad} vectors with NaN or Inf; finite ones are accepted, or a mask without them"
         )
-    return rows, there.numpy()
+    return rows, there
 
 
 def _levels(quantizer: Trellis, rows: Tensor) -> Int64[np.ndarray, "n D"]:

@@ -18,8 +18,8 @@ from codebound.quantize.viterbi import cheapest_paths
 from codebound.theory.trellis import granular_moment
 
 HALF = 1 << 19  # levels are −HALF … HALF − 1
-PIECE = 256  # steps of a piece, at least
-LOOK = 12  # steps on either side of a cut, for each bit of the state
+PIECE = 512  # steps of a piece, at least
+LOOK = 24  # steps on either side of a cut, for each bit of the state
 TOGETHER = 1 << 19  # steps searched at once
 
 
