@@ -41,6 +41,7 @@ bench: $(READY)  ## time the code against named baselines, into docs/benchmarks.
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training.py --write
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/tokenizer.py --write
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/imports.py --write
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/pictures.py --write
 
 choosing: $(READY)  ## measure which quantizer to choose, into docs/choosing.md (10 to 20 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/choosing.py
@@ -52,7 +53,7 @@ default-model: $(READY)  ## train the model that `codebound compress` ships with
 
 wavelet-model: $(READY)  ## fit the model of pictures' files from the recipe's pictures (a quarter of an hour), into the package
 	$(BIN)/python tools/fetch_pictures.py runs/wavelet-pictures
-	OMP_NUM_THREADS=1 $(BIN)/python tools/fit_wavelet.py runs/wavelet-pictures --steps 900
+	OMP_NUM_THREADS=1 $(BIN)/python tools/fit_wavelet.py runs/wavelet-pictures/fit --steps 900
 
 lint: $(READY)  ## ruff, pyright and import-linter
 	$(BIN)/ruff check .

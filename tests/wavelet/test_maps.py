@@ -36,9 +36,9 @@ def known_until(wanted: tuple[int, int, int], phase: int, size: tuple[int, int])
     raise AssertionError(wanted)
 
 
-@pytest.mark.parametrize("phase", range(4))
-@pytest.mark.parametrize("wanted", [(0, 1, 0), (1, 2, 1), (2, 1, 2), (2, 4, 2)])
-@pytest.mark.parametrize("size", [(19, 30), (1, 40)])
+@pytest.mark.parametrize("phase", [0, 1, 3])
+@pytest.mark.parametrize("wanted", [(0, 1, 0), (2, 1, 2)])
+@pytest.mark.parametrize("size", [(13, 22), (1, 40)])
 def test_what_is_seen_is_what_is_there(
     wanted: tuple[int, int, int], phase: int, size: tuple[int, int]
 ) -> None:
