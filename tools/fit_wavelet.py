@@ -2,8 +2,8 @@
 
     python tools/fit_wavelet.py PICTURES [--out FILE] [--steps N]
 
-PICTURES is the folder `fit` of what `tools/fetch_pictures.py` fetched. Samples are taken from pictures coded with a plain
-dead zone, then from pictures coded with what was fitted before, since an encoder chooses levels by their bits.
+PICTURES is the folder `fit` of what `tools/fetch_pictures.py` fetched. Samples are taken from pictures coded with a
+plain dead zone, then from pictures coded with what was fitted before, since an encoder chooses levels by their bits.
 """
 
 from __future__ import annotations

@@ -32,7 +32,8 @@ def known_until(wanted: tuple[int, int, int], phase: int, size: tuple[int, int])
                 return known, band, plain
             part = plain[band[:3]][row::2, column::2]
             part[:] = rng.integers(0, 40, part.shape) * (rng.random(part.shape) < 0.4)
-            known.put(band, number, part.copy())
+            rows, columns = np.nonzero(part)
+            known.put(band, number, rows, columns, part[rows, columns])
     raise AssertionError(wanted)
 
 
@@ -73,8 +74,6 @@ def test_where_nothing_is_near_the_network_has_nothing_to_see() -> None:
     # A single coefficient is near two rows and columns of its own band.
     alone, fine = Maps(), Band(0, 1, 0, 9, 9, 1)
     alone.begin(fine)
-    magnitudes = np.zeros((5, 5), dtype=np.int64)
-    magnitudes[2, 2] = 3
-    alone.put(fine, 0, magnitudes)
+    alone.put(fine, 0, np.array([2]), np.array([2]), np.array([3]))
     assert np.argwhere(alone.within(fine)).tolist() == [[y, x] for y in range(2, 7) for x in range(2, 7)]
     assert not alone.elsewhere(fine).any()

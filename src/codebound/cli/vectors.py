@@ -117,9 +117,9 @@ def decompress_vectors(
 
 def is_vectors(data: bytes) -> bool:
     """Whether a file's bytes are those of a `.cbv` file."""
-    from codebound.codec.arrays import SIGNATURE
+    from codebound.coding.vector_container import ARRAYS
 
-    return data.startswith(SIGNATURE)
+    return data.startswith(ARRAYS)
 
 
 def check(data: bytes, max_values: int) -> int:

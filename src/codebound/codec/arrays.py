@@ -19,11 +19,11 @@ from codebound.codec.sources import Data, read_bytes
 from codebound.codec.vectors import MOST_VALUES, compress_vectors, decompress_vectors, inspect_vectors
 from codebound.coding import varint
 from codebound.coding.errors import CodecError, DamagedFile, UnsupportedFile
+from codebound.coding.vector_container import ARRAYS as SIGNATURE
 from codebound.errors import InputError
 from codebound.quantize.trellis import Trellis
 from codebound.theory.gaussian import gap_db, water_filling
 
-SIGNATURE = b"\x89CBM"
 VERSION = 1
 NAME = 4096  # bytes
 SEEN = 1 << 16  # vectors that a code is fitted to
