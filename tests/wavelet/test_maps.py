@@ -52,7 +52,7 @@ def test_what_is_seen_is_what_is_there(
         y, x = (i >> source.coarser) + down, (j >> source.coarser) + right
         if found is None or not (0 <= y < found.shape[0] and 0 <= x < found.shape[1]):
             return 0
-        return int(sizes(found[y, x]))
+        return int(sizes(found[y, x : x + 1])[0])
 
     seen = known.seen(band, rows, columns)
     for got, i, j in zip(seen.T, rows, columns, strict=True):

@@ -42,7 +42,7 @@ def test_rows_are_those_of_whole_numbers() -> None:
     for level, stored in ((1, 1), (6, 6), (7, 7), (12, 7)):
         expected = [plain(column.tolist(), stored) for column in seen.T]
         assert given.rows(seen, level, 40).tolist() == expected
-        assert len(set(expected)) > 10
+        assert len(set(expected)) > 3
         assert given.rows(seen[:, 7:9], level, 40).tolist() == expected[7:9]
 
 
