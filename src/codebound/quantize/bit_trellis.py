@@ -16,17 +16,16 @@ from codebound.exact import wide
 from codebound.graphs import has_numbers, is_recorded, without_autocast
 from codebound.quantize import sync
 from codebound.quantize.base import CodeStats, Quantized, Quantizer, UpdateReport, token_rows
+from codebound.quantize.bit_trellis_search import best_symbols, best_symbols_op, reproduced
+from codebound.quantize.bit_trellis_table import gaussian_table, trained_table
 from codebound.quantize.codebook import same_dtype
 from codebound.quantize.sketch import Sketch
 from codebound.quantize.version import Version
 from codebound.quantize.wrap import linear
 
-ROUNDS, LANES = 8, 256  # of training the table, on so many vectors
-LARGEST = 1 << 24  # costs held at once
-
 
 class BitTrellis(Quantizer):
-    """Exactly `bits` bits for each component: 1.1 to 0.4 dB above Shannon's bound at 2 bits, where scalars stand 2.7.
+    """Exactly `bits` bits for each component: 0.9 to 0.4 dB above Shannon's bound at 2 bits, where scalars stand 2.7.
 
     ```
     z ── (z − mean)·scale, rotated ── x ── Viterbi around a circle ── symbols of `bits` bits ── z_q
@@ -35,14 +34,14 @@ class BitTrellis(Quantizer):
     A bit-shift trellis (Mao and Gray 2010; QTIP, Tseng et al. 2024): the state at a component is made of the last
     `state_bits` bits of the symbols up to there, around the circle of the vector's components (tail-biting), and the
     component is reproduced as the entry of a table at that state. So a component can be decoded from few bits, and a
-    vector from its own. The path is found in two rounds: free from the middle on, then through the state that the first
-    one passed at the beginning.
+    vector from its own. The path is found in two rounds (`bit_trellis_search`), the table is `bit_trellis_table`'s.
 
     Args:
         dim: D, at least state_bits / bits.
         bits: of a component, 1 to 4.
         state_bits: L, a multiple of `bits` up to 16; time and memory grow as 2^L.
-        table: "quantiles", those of a Gaussian in random order; "trained", their means over what `init_` sees.
+        table: "quantiles", those of a Gaussian; "trained", their means over what `init_` sees, in ten searches of
+            32·2^L values (at most all): seconds at 12 state bits, most of an hour at 16.
         rotation: "hadamard" mixes all components with random signs first (D a power of two), so that heavy tails and
             unequal variances become nearly Gaussian; None takes them as they are, each by its own variance.
         seed: of the table's order and the signs.
@@ -73,8 +72,7 @@ class BitTrellis(Quantizer):
             raise InputError(
                 f"state_bits is {state_bits}; a multiple of bits={bits}, twice that at least, is accepted"
             )
-        self.memory = state_bits // bits  # symbols that a state is made of
-        self.dim = arguments.whole("dim", dim, least=self.memory)
+        self.dim = arguments.whole("dim", dim, least=state_bits // bits)
         arguments.one_of("table", table, ("quantiles", "trained"))
         arguments.one_of("rotation", rotation, ("hadamard", None))
         if rotation and dim & (dim - 1):
@@ -83,12 +81,9 @@ class BitTrellis(Quantizer):
         self.codebook_sizes = (1 << bits,) * dim
         self.version = Version()
 
-        # The table: quantiles of N(0, 1 − D), as reproductions have less variance than what they stand for.
+        # Until `init_` the latents are taken for N(0, I).
         generator = torch.Generator("cpu").manual_seed(seed)
-        states = 1 << state_bits
-        quantiles = torch.special.ndtri((torch.arange(states, dtype=torch.float64) + 0.5) / states)
-        order = torch.randperm(states, generator=generator)
-        self.register_buffer("entries", (quantiles[order] * math.sqrt(1 - 4.0**-bits)).float())
+        self.register_buffer("entries", gaussian_table(bits, state_bits, seed))
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(dim))
         self.register_buffer("rotation_matrix", _hadamard(dim, generator) if rotation else torch.zeros(0, 0))
@@ -178,8 +173,10 @@ class BitTrellis(Quantizer):
         self.scale.fill_(1.0)
         spread = self._rotated(tokens).to(rows).square().mean(0).sqrt()
         self.scale.copy_(torch.where(spread > 0, spread, 1.0))
+        table = gaussian_table(self.bits, self.state_bits, self.seed).to(self.entries.device)
         if self.table == "trained":
-            self._train_(tokens[:: max(1, len(tokens) // LANES)][:LANES])
+            table = trained_table(self._rotated(tokens), table, self.bits)
+        self.entries.copy_(table)
         self.initialised.fill_(True)
         self.version.renew_()
 
@@ -221,28 +218,12 @@ class BitTrellis(Quantizer):
 
     def _symbols(self, tokens: Float[Tensor, "n D"]) -> Int64[Tensor, "n D"]:
         x = self._rotated(tokens).detach()
-        search = best_symbols if not is_recorded() and has_numbers(x) else _best_symbols_op
+        search = best_symbols if not is_recorded() and has_numbers(x) else best_symbols_op
         return search(x, self.entries, self.bits)
 
-    def _states(self, symbols: Int64[Tensor, "n D"]) -> Int64[Tensor, "n D"]:
-        """The state at each component: its own symbol and those before it around the circle, the own one lowest."""
-        states = symbols
-        for back in range(1, self.memory):
-            states = states + (symbols.roll(back, -1) << (self.bits * back))
-        return states
-
     def _reproduced(self, symbols: Int64[Tensor, "n D"]) -> Float[Tensor, "n D"]:
-        x = self.entries[self._states(symbols)] * self.scale
+        x = reproduced(symbols, self.entries, self.bits) * self.scale
         return (x if self.rotation is None else linear(x, self.rotation_matrix.t(), None)) + self.mean
-
-    def _train_(self, tokens: Float[Tensor, "n D"]) -> None:
-        """Each entry becomes the mean of what its state is chosen for, drawn to what it was by eight samples."""
-        x = self._rotated(tokens)
-        for _ in range(ROUNDS):
-            states = self._states(best_symbols(x, self.entries, self.bits)).flatten()
-            counts = torch.bincount(states, minlength=len(self.entries)).to(x)
-            sums = torch.zeros_like(self.entries).index_add_(0, states, x.flatten())
-            self.entries.copy_((sums + 8 * self.entries) / (counts + 8))
 
     def _stats(
         self, valid: Bool[Tensor, " n"], squared_error: Tensor, non_finite: Tensor
@@ -255,60 +236,6 @@ class BitTrellis(Quantizer):
         return (first, *[first._replace(counts=hits[:0], sums=sums[:0], hits=hits[:0])] * (self.dim - 1))
 
 
-def best_symbols(x: Float[Tensor, "n D"], entries: Float[Tensor, " S"], bits: int) -> Int64[Tensor, "n D"]:
-    """The symbols of a good closed path for each row: `bits` bits a component."""
-    rows = max(1, LARGEST // (len(entries) * 4))
-    parts = [_closed_paths(part, entries, bits) for part in x.split(rows)] if len(x) else []
-    return torch.cat(parts) if parts else x.to(torch.int64)
-
-
-def _closed_paths(x: Float[Tensor, "n D"], entries: Tensor, bits: int) -> Int64[Tensor, "n D"]:
-    """Two rounds: from the middle on without a condition; then around from the state in which that passed the start."""
-    dim = x.shape[1]
-    half, kept = dim // 2, len(entries).bit_length() - 1 - bits
-    free = _paths(x.roll(-half, 1), entries, bits, None)
-    # Before component 0 the state's lower bits are those that the next state keeps.
-    passed = free[:, dim - half - 1] & ((1 << kept) - 1)
-    return _paths(x, entries, bits, passed) & ((1 << bits) - 1)
-
-
-def _paths(
-    x: Float[Tensor, "n D"], entries: Float[Tensor, " S"], bits: int, overlap: Int64[Tensor, " n"] | None
-) -> Int64[Tensor, "n D"]:
-    """States of the cheapest paths; with `overlap` those that begin after it and end in it."""
-    (count, dim), states = x.shape, len(entries)
-    branches, groups = 1 << bits, states >> bits
-    group = torch.arange(groups, device=x.device)
-    before = x.new_zeros(groups, count)
-    if overlap is not None:
-        before = torch.where(group.unsqueeze(1) == overlap, 0.0, torch.inf)
-
-    # A state's lower bits are the upper ones of the next: the best of those that differ above goes on.
-    decisions = torch.empty(dim, groups, count, dtype=torch.uint8, device=x.device)
-    cost = x.new_zeros(states, count)
-    for step in range(dim):
-        error = (entries.unsqueeze(1) - x[:, step]).square()
-        cost = (error.view(groups, branches, count) + before.unsqueeze(1)).view(states, count)
-        if step + 1 < dim:
-            before, best = cost.view(branches, groups, count).min(0)
-            decisions[step] = best.to(torch.uint8)
-
-    # The last state, and back.
-    if overlap is not None:
-        cost = torch.where(
-            torch.arange(states, device=x.device).unsqueeze(1) % groups == overlap, cost, torch.inf
-        )
-    state = cost.argmin(0)
-    out = state.new_empty(dim, count)
-    for step in reversed(range(dim)):
-        out[step] = state
-        if step:
-            lower = state >> bits
-            upper = decisions[step - 1].gather(0, lower.unsqueeze(0)).squeeze(0).to(torch.int64)
-            state = upper * groups + lower
-    return out.t()
-
-
 def _hadamard(dim: int, generator: torch.Generator) -> Float[Tensor, "D D"]:
     """Sylvester's Hadamard matrix with random signs, orthonormal."""
     matrix = torch.ones(1, 1)
@@ -316,17 +243,3 @@ def _hadamard(dim: int, generator: torch.Generator) -> Float[Tensor, "D D"]:
         matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)])
     signs = torch.randint(2, (dim,), generator=generator) * 2.0 - 1
     return matrix * signs / math.sqrt(dim)
-
-
-def _abstract_symbols(x: Tensor, entries: Tensor, bits: int) -> Tensor:
-    return torch.empty(x.shape, dtype=torch.int64, device=x.device)
-
-
-# A loop over components can't be recorded: to torch.compile and torch.export the search is one opaque node.
-_best_symbols_op = torch.library.custom_op(
-    "codebound::bit_trellis",
-    best_symbols,
-    mutates_args=(),
-    schema="(Tensor x, Tensor entries, int bits) -> Tensor",
-)
-_best_symbols_op.register_fake(_abstract_symbols)
