@@ -117,7 +117,7 @@ def decompress_vectors(
 
 def is_vectors(data: bytes) -> bool:
     """Whether a file's bytes are those of a `.cbv` file."""
-    from codebound.coding.vector_container import ARRAYS
+    from codebound.coding.container import ARRAYS
 
     return data.startswith(ARRAYS)
 

@@ -18,8 +18,8 @@ from codebound import arguments
 from codebound.codec.sources import Data, read_bytes
 from codebound.codec.vectors import MOST_VALUES, compress_vectors, decompress_vectors, inspect_vectors
 from codebound.coding import varint
+from codebound.coding.container import ARRAYS as SIGNATURE
 from codebound.coding.errors import CodecError, DamagedFile, UnsupportedFile
-from codebound.coding.vector_container import ARRAYS as SIGNATURE
 from codebound.errors import InputError
 from codebound.quantize.trellis import Trellis
 from codebound.theory.gaussian import gap_db, water_filling

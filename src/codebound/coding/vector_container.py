@@ -16,7 +16,6 @@ from codebound.coding.errors import DamagedFile, UnsupportedFile
 from codebound.coding.level_streams import unzigzag, zigzag
 
 SIGNATURE = b"\x89CBV"  # not text
-ARRAYS = b"\x89CBM"  # the signature of a file of arrays with names (codec/arrays.py)
 VERSION = 1
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 VALUES = 8  # of a component that has some of its own, n = 1 … 8
