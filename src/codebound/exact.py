@@ -9,7 +9,7 @@ but its vector and its codeword, so neither does the choice: not on the batch, n
 from __future__ import annotations
 
 import math
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -41,7 +41,8 @@ def doubt(length: Length, longest: Length, dim: int, dtype: torch.dtype) -> Leng
     """
     numbers = torch.finfo(dtype)
     underflow = 2 * numbers.tiny / numbers.eps
-    return (length * longest**0.5 + (0.5 * longest + underflow)) * ((dim + 4) * numbers.eps)
+    magnitudes: Any = length * longest**0.5 + (0.5 * longest + underflow)
+    return magnitudes * ((dim + 4) * numbers.eps)
 
 
 def settle(

@@ -16,7 +16,13 @@ from torch import Tensor
 
 from codebound import arguments
 from codebound.codec.sources import Data, read_bytes
-from codebound.codec.vectors import MOST_VALUES, compress_vectors, decompress_vectors, inspect_vectors
+from codebound.codec.vectors import (
+    MOST_VALUES,
+    VectorReport,
+    compress_vectors,
+    decompress_vectors,
+    inspect_vectors,
+)
 from codebound.coding import varint
 from codebound.coding.container import ARRAYS as SIGNATURE
 from codebound.coding.errors import CodecError, DamagedFile, UnsupportedFile
@@ -166,7 +172,7 @@ def verify_arrays(data: Data, *, max_values: int = MOST_VALUES) -> int:
     return sum(array.numel() for array in decompress_arrays(data, max_values=max_values).values())
 
 
-def inspect_arrays(data: Data) -> Mapping[str, tuple[tuple[int, ...], object]]:
+def inspect_arrays(data: Data) -> Mapping[str, tuple[tuple[int, ...], VectorReport]]:
     """Shape and `inspect_vectors`' report of each array; nothing is decoded."""
     return {
         name: (shape, inspect_vectors(file)) for name, (shape, _, file) in opened(read_bytes(data)).items()
@@ -176,18 +182,17 @@ def inspect_arrays(data: Data) -> Mapping[str, tuple[tuple[int, ...], object]]:
 def fitted(vectors: Float[Tensor, "n D"], aim: Aim, whole: int) -> Trellis:
     """The code for some of the vectors, spread evenly over all; `whole` components make one of the user's vectors."""
     count, dim = vectors.shape
-    if aim.bits is not None:
-        arguments_ = {"rate": aim.bits * dim}
-    elif aim.distortion is not None:
-        arguments_ = {"distortion": aim.distortion * dim / whole}
-    else:
-        arguments_ = {"distortion": 1.0}
     some = vectors[:: max(1, count // SEEN)].float()
-    if aim.snr is not None:
+    rate, distortion = None, 1.0
+    if aim.bits is not None:
+        rate, distortion = aim.bits * dim, None
+    elif aim.distortion is not None:
+        distortion = aim.distortion * dim / whole
+    elif aim.snr is not None:
         spread = float(some.double().var(0, correction=0).sum()) if count else 0.0
-        arguments_ = {"distortion": spread * 10 ** (-aim.snr / 10) if spread > 0 else 1.0}
+        distortion = spread * 10 ** (-aim.snr / 10) if spread > 0 else 1.0
     # One value alone has no spread: then any code will do, as the mean is all.
-    quantizer = Trellis(dim, states=aim.states, transform="klt" if dim > 1 else None, **arguments_)
+    quantizer = Trellis(dim, distortion, rate, aim.states, transform="klt" if dim > 1 else None)
     if count:
         quantizer.init_(some)
     return quantizer.eval()

@@ -42,7 +42,14 @@ def compress(image: ImageLike, *, quality: int | None = None, verify: bool = Tru
         stream, expected = pictures.encode(picture.pixels, picture.grey, step, model)
         data = picture_container.pack(
             PictureFile(
-                model.digest, height, width, picture.grey, step, stream, zlib.crc32(expected), picture.profile
+                model.digest,
+                height,
+                width,
+                picture.grey,
+                step,
+                stream,
+                zlib.crc32(expected.data),
+                picture.profile,
             )
         )
         if verify and not np.array_equal(_pixels(picture_container.unpack(data)), expected):
@@ -74,6 +81,6 @@ def _pixels(contents: PictureFile) -> Pixels:
     components = 1 if contents.grey else COMPONENTS
     layout = Layout(contents.height, contents.width, components, contents.step)
     pixels = pictures.decode(contents.stream, layout, model)
-    if zlib.crc32(pixels) != contents.checksum:
+    if zlib.crc32(pixels.data) != contents.checksum:
         raise DamagedFile("the file is damaged: the checksum of its pixels is wrong")
     return pixels

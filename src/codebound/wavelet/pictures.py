@@ -31,7 +31,8 @@ def encode(
     components = 1 if grey else COMPONENTS
     planes = [analyse(plane) for plane in colours.planes(pixels, components)]
     coder = Encoder()
-    layout = Layout(*pixels.shape[:2], components, step)
+    height, width = pixels.shape[:2]
+    layout = Layout(height, width, components, step)
     found = code(layout, model, coder, Choice(planes, model, weight))
     return coder.payload(), _pixels(found)
 
