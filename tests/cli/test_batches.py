@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from calling import Call
 from PIL import Image
+from typer.testing import CliRunner
 
 from codebound import codec
-from codebound.cli import batch
+from codebound.cli import app, batch
 from codebound.cli.batch import Job, each
+from codebound.codec import CodecError
 from codebound.errors import InputError
 
 
@@ -62,6 +64,26 @@ def test_ctrl_c_says_what_was_done(as_json: bool, capsys: pytest.CaptureFixture[
         assert json.loads(out) == [{"file": "a"}, {"file": "b", "refused": "b: no"}]
     else:
         assert "a" in out
+
+
+def test_settings_are_refused_once_before_a_picture_is_read(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.png").write_bytes(b"no picture")
+    for option, value in (("--quality", "0"), ("--quality", "101"), ("--trade", "0.5")):
+        found = CliRunner().invoke(app, ["compress", str(tmp_path), option, value])
+        assert isinstance(found.exception, CodecError | SystemExit)
+        said = str(found.exception) + found.output
+        assert said.count(f"{option[2:]} is {value}") == 1
+        assert ".png" not in said
+
+
+def test_default_is_the_model_in_the_package(picture: Image.Image, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    picture.save(path)
+    found = CliRunner().invoke(app, ["compress", str(path), "--model", "default"])
+    assert found.exit_code == 0, found.output
+    data = (tmp_path / "a.cbd").read_bytes()
+    assert codec.inspect(data).model == codec.default_model().digest().hex()
 
 
 def test_bounds_and_background_on_the_command_line(call: Call, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Pictures of few colours: what a PNG would take to keep them exactly is known, and said on the command line."""
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from codebound.cli import app
-from codebound.codec import exact_png
+from codebound.codec import better_png, drawings, exact_png, read_picture
+from codebound.data.images import photographs
+
+HELD_OUT = photographs("held_out")[0].pixels[:200, :200]
 
 
 def drawing(colours: int) -> np.ndarray:
@@ -35,4 +39,42 @@ def test_compress_says_so(tmp_path: Path) -> None:
     Image.fromarray(drawing(3)).save(tmp_path / "text.png")
     found = CliRunner().invoke(app, ["compress", str(tmp_path / "text.png")])
     assert found.exit_code == 0
-    assert "few colours: a PNG keeps it exactly in" in found.stderr
+    assert "better off as PNG: exactly in" in found.stderr
+    found = CliRunner().invoke(app, ["compress", str(tmp_path / "text.png"), "--force", "--json"])
+    assert json.loads(found.stdout)[0]["exact_png_bytes"] == len(exact_png(drawing(3)) or b"")
+
+
+def test_it_is_said_of_drawings_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not of grey photographs, whose colours are few, nor where the PNG would not be the source."""
+    grey = HELD_OUT[..., 1:2].repeat(3, axis=2)
+    exact = exact_png(grey)
+    assert exact is not None
+    assert better_png(read_picture(grey), len(exact) - 1) is None
+    text = read_picture(drawing(3))
+    size = len(exact_png(text.pixels) or b"")
+    assert better_png(text, size // 2 + 1) is not None
+    for changed in ({"transparent": True}, {"deep": True}, {"profile": "Display P3"}):
+        assert better_png(text._replace(**changed), size) is None
+
+    # A file that is written is not refused for want of memory.
+    def exhausted(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(drawings, "exact_png", exhausted)
+    assert better_png(text, size) is None
+
+
+def test_drawings_of_many_colours_are_drawings_and_photographs_none() -> None:
+    picture = read_picture(drawing(257).repeat(4, axis=0).repeat(4, axis=1))
+    whole = io.BytesIO()
+    Image.fromarray(picture.pixels).save(whole, "PNG", optimize=True)
+    assert better_png(picture, len(whole.getvalue())) == whole.getvalue()
+    assert better_png(picture, len(whole.getvalue()) // 2) is None
+    assert better_png(read_picture(HELD_OUT), 1 << 30) is None
+
+
+def test_a_picture_of_sixteen_bits_is_known(tmp_path: Path) -> None:
+    Image.fromarray(np.full((4, 4), 300, dtype=np.uint16)).save(tmp_path / "deep.png")
+    Image.fromarray(drawing(3)).save(tmp_path / "text.png")
+    assert read_picture(tmp_path / "deep.png").deep
+    assert not read_picture(tmp_path / "text.png").deep

@@ -138,6 +138,14 @@ def test_wrong_contents_with_right_checksums_are_noticed(data: bytes) -> None:
         codec.decompress(bytes(later))
 
 
+def test_nothing_is_hidden_behind_a_stream(data: bytes) -> None:
+    """One byte, many, zeros beyond the least length: no two files of the same levels."""
+    stream = picture_container.unpack(data).stream
+    for more in (b"\1", b"SECRET", b"SECRET" * 1000, b"\0", bytes(1000)):
+        with pytest.raises(DamagedFile, match="goes on after its last"):
+            codec.verify(rebuilt(data, stream=stream + more))
+
+
 def test_a_bomb_is_refused_before_it_is_decoded(data: bytes) -> None:
     huge = rebuilt(data, height=2**24, width=2**10, stream=b"")
     assert len(huge) >= 2**34 // picture_container.PIXELS_PER_BYTE
@@ -180,7 +188,7 @@ def test_pictures_are_compressed_and_decompressed_without_pytorch(photo: np.ndar
     Image.fromarray(photo).save(tmp_path / "a.png")
     code = (
         "import sys; from codebound.cli import app\n"
-        "for command in (['compress', 'a.png'], ['verify', 'a.cbd'], ['decompress', 'a.cbd']):\n"
+        "for command in (['compress', 'a.png'], ['verify', 'a.cbd'], ['info', 'a.cbd'], ['decompress', 'a.cbd']):\n"
         "    app(command, standalone_mode=False)\n"
         "assert not {'torch', 'scipy', 'pandas', 'matplotlib'} & set(sys.modules), 'slow to start'"
     )

@@ -47,6 +47,26 @@ def test_round_trip_at_the_entropy(alphabet: int, peak: float) -> None:
     assert 8 * len(payload) <= 1.001 * meter.bits + 64
 
 
+def to_the_end(decoder: Decoder, count: int) -> np.ndarray:
+    symbols = decoder.code(ROWS[:count], np.zeros(count, dtype=np.int64))
+    decoder.check_end()
+    return symbols
+
+
+@pytest.mark.parametrize("count", range(1, 40, 3))
+def test_what_follows_the_last_symbol_is_noticed(count: int) -> None:
+    symbols = SYMBOLS[:count]
+    encoder = Encoder()
+    encoder.code(ROWS[:count], symbols)
+    payload = encoder.payload()
+    for behind, least in ((b"", 0), (bytes(20), len(payload) + 20)):
+        assert np.array_equal(to_the_end(Decoder(payload + behind, least), count), symbols)
+    for behind in (b"\1", b"\0", bytes(9), b"\0\0\0\0\1", b"SECRET" * 9):
+        decoder = Decoder(payload + behind)
+        with pytest.raises(DamagedFile):
+            to_the_end(decoder, count)
+
+
 def test_one_row_for_all_is_that_row_for_each() -> None:
     row = frequencies(np.array([[9, 1, 5, 30, 1]]))
     symbols = np.array([3, 3, 0, 2, 4, 1, 3] * 9)

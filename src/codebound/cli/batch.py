@@ -249,7 +249,8 @@ def table(rows: list[Row], title: str | None = None) -> Table:
     """Rows of equal keys."""
     shown = Table(*rows[0], title=title)
     for row in rows:
-        shown.add_row(*(f"{v:,}" if isinstance(v, int) else escape(str(v)) for v in row.values()))
+        cells = ("" if v is None else f"{v:,}" if isinstance(v, int) else str(v) for v in row.values())
+        shown.add_row(*map(escape, cells))
     return shown
 
 

@@ -7,11 +7,11 @@ from codebound.coding.errors import CodecError, DamagedFile, UnsupportedFile, Wr
 from codebound.extras import on_demand
 
 if TYPE_CHECKING:
-    from codebound.codec.drawings import exact_png
+    from codebound.codec.drawings import better_png, exact_png
     from codebound.codec.grids import compress_grids, compress_indices, decompress_grids, decompress_indices
     from codebound.codec.model import Model, default_model, load_model
     from codebound.codec.picture_input import SourcePicture, read_picture
-    from codebound.codec.pictures import compress, decompress, verify
+    from codebound.codec.pictures import check_settings, compress, decompress, verify
     from codebound.codec.vectors import VectorReport, compress_vectors, decompress_vectors, inspect_vectors
 
 __all__ = [
@@ -24,6 +24,8 @@ __all__ = [
     "UnsupportedFile",
     "VectorReport",
     "WrongModel",
+    "better_png",
+    "check_settings",
     "compress",
     "compress_grids",
     "compress_indices",
@@ -46,11 +48,11 @@ _HOMES = {
     "grids": ("compress_grids", "compress_indices", "decompress_grids", "decompress_indices"),
     "model": ("Model", "default_model", "load_model"),
     "picture_input": ("SourcePicture", "read_picture"),
-    "pictures": ("compress", "decompress", "verify"),
+    "pictures": ("check_settings", "compress", "decompress", "verify"),
     "token_pictures": (),
     "wavelet_pictures": (),
     "vectors": ("VectorReport", "compress_vectors", "decompress_vectors", "inspect_vectors"),
-    "drawings": ("exact_png",),
+    "drawings": ("better_png", "exact_png"),
 }
 __getattr__ = on_demand(
     __name__,

@@ -1,33 +1,84 @@
-"""Pictures of few colours, such as text and flat drawings: a PNG keeps them exactly, often in fewer bytes."""
+"""Text and flat drawings, which a PNG keeps exactly, often in fewer bytes."""
 
 from __future__ import annotations
 
 import io
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt8, UInt32
 from PIL import Image
 
+from codebound.codec.bounds import in_memory
+from codebound.codec.picture_input import SourcePicture
+from codebound.coding.errors import CodecError
+
 COLOURS = 256  # that a palette holds
-_LOOK = 1 << 14  # pixels that show most pictures to have more
+FLAT = 0.6  # of the pixels of a drawing have the colour of their left or upper neighbour, of a photograph's fewer
+FEW, MANY = (
+    2.0,
+    1.2,
+)  # how much larger a drawing's PNG may be and is still worth it: of few colours, and of more
+_LOOK = 1 << 14  # pixels, from all over a picture, that show most pictures to have more colours
+
+
+def better_png(picture: SourcePicture, size: int) -> bytes | None:
+    """An exact PNG of a picture that is better off as one than as a lossy file; None if it is not.
+
+    That is a drawing whose PNG is not much larger, or any picture of at most 256 colours whose PNG is not larger at
+    all. Of what is transparent, has 16 bits or was in other colours there is no exact PNG here, and where the memory
+    does not suffice for one, none is made.
+
+    Args:
+        size: bytes of the lossy file.
+    """
+    if picture.transparent or picture.deep or picture.profile:
+        return None
+    try:
+        with in_memory("the picture"):
+            # A photograph has neither few colours nor flat parts.
+            flat = _flat_share(_packed(picture.pixels)) >= FLAT
+            found = exact_png(picture.pixels)
+            most = size * (FEW if flat else 1)
+            if found is None and flat:
+                found, most = _saved(Image.fromarray(picture.pixels)), size * MANY
+            return found if found is not None and len(found) <= most else None
+    except CodecError:
+        return None
 
 
 def exact_png(pixels: UInt8[np.ndarray, "h w 3"]) -> bytes | None:
     """A picture of at most 256 colours as a PNG with a palette; None if it has more."""
-    # A photograph shows more in its first rows.
-    red, green, blue = (pixels[..., channel].reshape(-1).astype(np.uint32) for channel in range(3))
-    packed = red << 16 | green << 8 | blue
-    if len(np.unique(packed[:_LOOK])) > COLOURS:
+    # Most pictures show more in a few of their pixels, taken with an odd stride from all rows and columns.
+    packed = _packed(pixels)
+    if len(np.unique(packed.reshape(-1)[:: packed.size // _LOOK | 1])) > COLOURS:
         return None
     colours, places = np.unique(packed, return_inverse=True)
     if len(colours) > COLOURS:
         return None
 
     # Each pixel as the place of its colour.
-    image = Image.fromarray(places.reshape(pixels.shape[:2]).astype(np.uint8), "P")
+    image = Image.fromarray(places.reshape(packed.shape).astype(np.uint8), "P")
     image.putpalette(
         np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=1).astype(np.uint8).tobytes()
     )
+    return _saved(image)
+
+
+def _packed(pixels: UInt8[np.ndarray, "h w 3"]) -> UInt32[np.ndarray, "h w"]:
+    """Each pixel as one number."""
+    red, green, blue = (pixels[..., channel].astype(np.uint32) for channel in range(3))
+    return red << 16 | green << 8 | blue
+
+
+def _flat_share(packed: UInt32[np.ndarray, "h w"]) -> float:
+    """The share of pixels that are equal to their left or upper neighbour."""
+    same = np.zeros(packed.shape, dtype=bool)
+    same[:, 1:] = packed[:, 1:] == packed[:, :-1]
+    same[1:] |= packed[1:] == packed[:-1]
+    return float(same.mean())
+
+
+def _saved(image: Image.Image) -> bytes:
     stream = io.BytesIO()
     image.save(stream, "PNG", optimize=True)
     return stream.getvalue()

@@ -28,12 +28,14 @@ class SourcePicture(NamedTuple):
         grey: whether all three channels are equal everywhere.
         profile: the name of the colour profile that it was converted from; "" if there was nothing to convert.
         transparent: whether a background shows through.
+        deep: whether it has more than 8 bits for each channel, which are rounded.
     """
 
     pixels: UInt8[np.ndarray, "h w 3"]
     grey: bool
     profile: str = ""
     transparent: bool = False
+    deep: bool = False
 
 
 ImageLike = str | Path | bytes | Readable | Image.Image | np.ndarray | SourcePicture
@@ -65,12 +67,13 @@ def read_picture(
         name, opening = _opening(image, max_pixels)
         with opening as opened:
             _check_single(opened, name)
+            deep = opened.mode.startswith("I") or ";16" in str(getattr(opened, "tile", ""))
             found = upright(opened, name, background)
     except CodecError:
         raise
     except InputError as error:
         raise CodecError(str(error)) from None
-    return SourcePicture(found.pixels, _is_grey(found.pixels), found.profile, found.transparent)
+    return SourcePicture(found.pixels, _is_grey(found.pixels), found.profile, found.transparent, deep)
 
 
 def _opening(

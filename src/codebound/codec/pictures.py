@@ -44,13 +44,30 @@ def compress(
         CodecError: no picture, or one that is damaged, animated or too large; a quality that there is not; a trade
             without a model; as `choose_indices`.
     """
+    check_settings(model=model, quality=quality, trade=trade)
     if model is None:
-        if trade is not None:
-            raise CodecError(f"trade is {trade}; it is for files of indices: give a model, too")
         return wavelet_pictures.compress(image, quality=quality, verify=verify)
     from codebound.codec import token_pictures  # it needs PyTorch, which takes seconds
 
     return token_pictures.compress(image, model=model, quality=quality, trade=trade, verify=verify)
+
+
+def check_settings(
+    *, model: Model | None = None, quality: int | None = None, trade: float | None = None
+) -> None:
+    """Refuse what `compress` takes with no picture, before one is read.
+
+    Raises:
+        CodecError: a quality that there is not; a trade without a model, or one that the model can't weigh by.
+    """
+    if model is None:
+        if trade is not None:
+            raise CodecError(f"trade is {trade}; it is for files of indices: give a model, too")
+        wavelet_pictures.check_quality(quality)
+        return
+    from codebound.codec import token_pictures
+
+    token_pictures.check_settings(model, quality, trade)
 
 
 def decompress(

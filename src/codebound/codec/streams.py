@@ -64,9 +64,10 @@ def decode_levels(stream: bytes, modes: Sequence[Mode], field: Field, prior: Gri
         DamagedFile: the bytes are no encoder's.
         WrongModel: a level needs a prior, and there is none.
     """
-    decoder = Decoder(stream)
+    decoder = Decoder(stream, least_bytes(field.height, field.width, len(field.sizes)))
     for level, mode in enumerate(modes):
         _pass({mode: decoder}, field, level, prior)
+    decoder.check_end()
 
 
 def level_bits(field: Field, level: int, mode: Mode, prior: GridPrior | None) -> float:

@@ -71,6 +71,22 @@ def _compressed(
     return container.pack(Container(model.digest(), sizes, shown, (segment,), picture.profile, folded))
 
 
+def check_settings(model: Model, quality: int | None, trade: float | None) -> None:
+    """Refuse a quality that the model has not, and a trade that it can't weigh by. Raises `CodecError`."""
+    _levels(model, quality)
+    _check_trade(model, trade)
+
+
+def _check_trade(model: Model, trade: float | None) -> None:
+    if trade is not None and not 0 <= trade < math.inf:
+        raise CodecError(f"trade is {trade}; 0 or more is accepted")
+    if trade and model.tradeoff is None:
+        raise CodecError(
+            f"trade is {trade}; this model accepts 0 alone: it has no tradeoff (codebound fit-prior makes one where "
+            "the quantizer's levels take the nearest of up to 512 codewords, one after the other)"
+        )
+
+
 def choose_indices(
     pixels: UInt8[np.ndarray, "h w c"], model: Model, levels: int, trade: float | None = None
 ) -> Int64[np.ndarray, "H W q"]:
@@ -85,14 +101,7 @@ def choose_indices(
         CodecError: a trade that is negative or not finite, or above 0 for a model without a tradeoff; latents that
             are not finite.
     """
-    # Refuse what can't be weighed.
-    if trade is not None and not 0 <= trade < math.inf:
-        raise CodecError(f"trade is {trade}; 0 or more is accepted")
-    if trade and model.tradeoff is None:
-        raise CodecError(
-            f"trade is {trade}; this model accepts 0 alone: it has no tradeoff (codebound fit-prior makes one where "
-            "the quantizer's levels take the nearest of up to 512 codewords, one after the other)"
-        )
+    _check_trade(model, trade)
 
     # A tokenizer of grey pictures gets the luminance of colour ones.
     if pixels.shape[2] != model.tokenizer.channels:

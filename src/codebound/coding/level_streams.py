@@ -136,7 +136,7 @@ def decode(stream: bytes, count: int, parity: int, model: Model) -> Levels:
     """`count` levels of a parity.
 
     Raises:
-        DamagedFile: the stream can't hold them.
+        DamagedFile: the stream can't hold them, or holds more.
     """
     size = -(-count * model.shift // 8)
     if len(stream) < size:
@@ -147,7 +147,11 @@ def decode(stream: bytes, count: int, parity: int, model: Model) -> Levels:
     low = bits.reshape(count, model.shift).astype(np.int64) @ (1 << np.arange(model.shift, dtype=np.int64))
     high = np.zeros(count, dtype=np.int64)
     if count and model.counts[parity] > 1:
-        high = Decoder(stream[size:]).code(model.frequencies(parity), high)
+        coder = Decoder(stream[size:])
+        high = coder.code(model.frequencies(parity), high)
+        coder.check_end()
+    elif len(stream) > size:
+        raise DamagedFile(f"a stream goes on for {len(stream) - size} bytes after its last level")
     return 2 * (((high + model.lows[parity]) << model.shift) + low) + parity
 
 

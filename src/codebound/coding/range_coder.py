@@ -70,11 +70,17 @@ class Decoder:
 
     `code` raises `DamagedFile` for some bytes that no encoder wrote; most decode to wrong symbols unnoticed, so the
     container has checksums.
+
+    Args:
+        payload: an encoder's, filled up with zeros to `least` bytes.
     """
 
-    def __init__(self, payload: bytes) -> None:
-        whole = payload + bytes(-len(payload) % 4)
+    def __init__(self, payload: bytes, least: int = 0) -> None:
+        # A decoder is always a word ahead of an encoder, so that one of zeros behind the last is read, too.
+        bare = payload.rstrip(b"\0")
+        whole = bare + bytes(-len(bare) % 4 + 4)
         self._coder = _queue.RangeDecoder(np.frombuffer(whole, dtype=">u4").astype(np.uint32))
+        self._filled = len(payload) > max(len(bare), least)
 
     def code(self, frequencies: Rows, symbols: Symbols, rows: Symbols | None = None) -> Symbols:
         probabilities = _probabilities(frequencies, rows)
@@ -86,6 +92,15 @@ class Decoder:
         except AssertionError:  # how constriction reports bytes that no encoder wrote
             raise DamagedFile("a stream can't be decoded: its bytes are no range coder's") from None
         return numbers.astype(np.int64)
+
+    def check_end(self) -> None:
+        """Refuse bytes behind those that the symbols took.
+
+        Raises:
+            DamagedFile: there are such.
+        """
+        if self._filled or not self._coder.maybe_exhausted():
+            raise DamagedFile("a stream goes on after its last symbol")
 
 
 class Meter:

@@ -73,7 +73,7 @@ def load(
 
 def model_folder(source: str | Path) -> Path:
     """The folder of a model on this machine; `"default"` is the one in the package."""
-    return DEFAULT if source == DEFAULT_NAME else Path(source)
+    return DEFAULT if str(source) == DEFAULT_NAME else Path(source)
 
 
 def verify(folder: Path) -> None:

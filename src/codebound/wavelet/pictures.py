@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import UInt8
 from threadpoolctl import threadpool_limits
 
+from codebound.coding.picture_container import least_bytes
 from codebound.coding.range_coder import Decoder, Encoder
 from codebound.wavelet import colours
 from codebound.wavelet.choice import WEIGHT, Choice
@@ -42,9 +43,13 @@ def decode(stream: bytes, layout: Layout, model: WaveletModel) -> Pixels:
     """The picture in a stream: `[h, w]` of one component, else `[h, w, 3]`, the same on every machine.
 
     Raises:
-        DamagedFile: bytes that no encoder wrote; others decode to wrong pixels unnoticed.
+        DamagedFile: bytes behind the last symbol, or some that no encoder wrote; others decode to wrong pixels
+            unnoticed.
     """
-    return _pixels(code(layout, model, Decoder(stream), None))
+    coder = Decoder(stream, least_bytes(layout.height, layout.width))
+    found = code(layout, model, coder, None)
+    coder.check_end()
+    return _pixels(found)
 
 
 def _pixels(found: list[Pyramid]) -> Pixels:
