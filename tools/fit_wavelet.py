@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from safetensors.numpy import save
 
 from codebound import files
 from codebound.coding.range_coder import Meter
+from codebound.data.picture_reading import opened_image, whole_image
 from codebound.wavelet import colours, maps, model
 from codebound.wavelet.bands import POINT, Band
 from codebound.wavelet.choice import Choice
@@ -85,14 +85,8 @@ def pictures(folder: Path) -> list[Path]:
 
 def scaled(path: Path, side: int) -> np.ndarray:
     """The picture with this long side, averaged down from a larger one."""
-    with Image.open(path) as opened:
-        opened.draft("RGB", (2 * side, 2 * side))
-        image = opened.convert("RGB")
-    if (factor := side / max(image.size)) < 1:
-        image = image.resize(
-            tuple(max(round(length * factor), 1) for length in image.size), Image.Resampling.LANCZOS
-        )
-    return np.asarray(image)
+    with opened_image(path, path.name) as image:
+        return whole_image(image, path.name, side, 3)
 
 
 def collect(
@@ -263,8 +257,8 @@ def fit(samples: list[Samples], steps: int, start: Fit | None, batch: int = 1024
 
 def assembled(
     fitted: Fit, samples: list[Samples], quiet: np.ndarray, offsets: np.ndarray
-) -> model.WaveletModel:
-    """The integer model: networks, and tables and shifts counted under the rows that they give."""
+) -> dict[str, np.ndarray]:
+    """The arrays of the integer model: networks, and tables and shifts counted under the rows that they give."""
     arrays = fitted.integers()
     empty = {
         "table": frequencies(np.ones_like(quiet)),
@@ -291,11 +285,7 @@ def assembled(
     smooth[model.QUIET :, 0] = 20
     table = frequencies(counts + 50 * smooth)
     shift = np.rint(64 * sums[..., 0] / (sums[..., 1] + 50)).astype(np.int8)
-    return model.from_arrays({**arrays, "table": table, "shift": shift}), {
-        **arrays,
-        "table": table,
-        "shift": shift,
-    }
+    return {**arrays, "table": table, "shift": shift}
 
 
 def main() -> None:
@@ -317,7 +307,8 @@ def main() -> None:
             flush=True,
         )
         fitted = fit(samples, given.steps, fitted)
-        whole, arrays = assembled(fitted, samples, quiet, offsets)
+        arrays = assembled(fitted, samples, quiet, offsets)
+        whole = model.from_arrays(arrays)
         files.write_bytes(given.out, save(arrays))
 
 

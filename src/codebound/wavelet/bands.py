@@ -11,7 +11,6 @@ from codebound.coding.integers import exp2
 from codebound.wavelet.lifting import level_sizes
 
 ORIENTATIONS = 3  # high along the rows, along the columns, along both
-STEPS = 128  # step numbers: 2^(number / 16) levels of grey
 POINT = 16  # bits after the point of a step
 UNIT = 10  # and of the lengths below
 

@@ -12,6 +12,7 @@ from jaxtyping import Int8, UInt16
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
+from codebound.coding.container import HASH
 from codebound.errors import InputError
 from codebound.wavelet.bands import ORIENTATIONS, Band
 from codebound.wavelet.maps import INPUTS, LARGEST, PHASES
@@ -25,7 +26,6 @@ SYMBOLS = ESCAPE + 1
 QUIET = COMPONENTS * ROWS  # the first row for coefficients that see nothing
 ALL_ROWS = QUIET + COMPONENTS * QUIET_LEVELS * ORIENTATIONS * len(PHASES)
 SHIFTED = 3  # magnitudes with a shift of their own: 1, 2, and all larger ones
-HASH = 8  # bytes that name the model
 _FILE = Path(__file__).parent / "model.safetensors"
 _NAMES = (*Network._fields, "table", "shift")
 
