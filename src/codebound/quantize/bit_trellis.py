@@ -87,7 +87,7 @@ class BitTrellis(Quantizer):
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(dim))
         self.register_buffer("rotation_matrix", _hadamard(dim, generator) if rotation else torch.zeros(0, 0))
-        self.register_buffer("initialised", torch.tensor(False))
+        self.register_buffer("initialised", torch.zeros((), dtype=torch.uint8))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> BitTrellis:
         # Numbers of a code stay float32, as a codebook's do.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import scipy
 import torch
 from jaxtyping import Float
-from scipy.special import ndtri
 from torch import Tensor
 
 from codebound.exact import wide
@@ -31,7 +31,7 @@ def gaussian_table(bits: int, state_bits: int, seed: int) -> Float[Tensor, " S"]
     side would be a choice of nothing. (At 8 bits, 2 of them new, that is worth 0.5 dB over any order.)
     """
     size, fan = 1 << state_bits, 1 << bits
-    _, centroids, _ = normal_cells(ndtri(np.arange(1, size) / size))
+    _, centroids, _ = normal_cells(scipy.special.ndtri(np.arange(1, size) / size))
     values = torch.from_numpy(centroids * math.sqrt((1 - 4.0**-bits) / np.square(centroids).mean()))
 
     # The newest bits tell registers apart that leave a node, the oldest ones those that come into one.

@@ -112,7 +112,7 @@ class Trellis(Quantizer):
         self.register_buffer("transform_matrix", torch.eye(dim))
         self.register_buffer("variances", torch.ones(dim))
         self.register_buffer("aim", torch.tensor(float(self.distortion or self.rate or 0.0)))
-        self.register_buffer("initialised", torch.tensor(False))
+        self.register_buffer("initialised", torch.zeros((), dtype=torch.uint8))
         for name, shape in (("values", (dim, REACH + 1)), ("bits", (dim, REACH + 1))):
             self.register_buffer(name, torch.zeros(shape))
         for name in ("step", "pitch", "slope", "noise"):
