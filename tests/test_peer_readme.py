@@ -228,6 +228,7 @@ if rank == 0:
 """
 
 
+@pytest.mark.slow
 def test_built_before_the_process_group(tmp_path: Path) -> None:
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo"}
     command = [sys.executable, "-c", RANKS, str(tmp_path)]

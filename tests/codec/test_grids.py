@@ -70,6 +70,7 @@ def test_grids_of_any_shape(shape: tuple[int, int]) -> None:
         compress_indices(indices, sizes, prior=random_prior(sizes), modes=[mode])
 
 
+@pytest.mark.slow
 def test_several_grids_in_one_file_and_from_a_stream() -> None:
     sizes, rng = (9, 600), np.random.default_rng(0)
     grids = [grid(rng, height, width, sizes) for height, width in ((1, 1), (12, 5), (3, 40))]
@@ -275,6 +276,7 @@ def wrong_indices(folder: Path, threads: int, kernel: str) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("threads", "kernel"), [(2, "sse")])
 def test_files_are_the_same_on_another_machine(threads: int, kernel: str) -> None:
     assert wrong_indices(GOLDEN, threads, kernel) == 0

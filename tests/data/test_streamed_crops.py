@@ -343,6 +343,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_an_interrupt_does_not_end_the_processes_that_read(folder: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-c", READING, str(folder)],

@@ -84,6 +84,7 @@ def killed(folder: Path, at: int) -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
 
 
+@pytest.mark.slow
 def test_two_networks_killed_once_are_the_uninterrupted_run(tmp_path: Path) -> None:
     two_networks.run(tmp_path / "whole")
     killed(tmp_path / "broken", 15)

@@ -20,7 +20,9 @@ def begun(quantizer: Quantizer) -> Quantizer:
     return quantizer.eval()
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize(
+    "dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.slow), torch.float64]
+)
 @pytest.mark.parametrize("name", EVERY)
 def test_a_decoder_that_was_cast_along_takes_what_decode_gives(name: str, dtype: torch.dtype) -> None:
     quantizer = begun(EVERY[name]()).to(dtype)
@@ -55,7 +57,7 @@ def test_decode_refuses_other_types(wrong) -> None:
         begun(VectorQuantizer(4, 8)).decode(torch.zeros(3, 1, dtype=torch.int64), dtype=wrong)
 
 
-@pytest.mark.parametrize("average", [None, get_ema_multi_avg_fn(0.5)])
+@pytest.mark.parametrize("average", [None, pytest.param(get_ema_multi_avg_fn(0.5), marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", EVERY)
 def test_averaged_models_with_buffers(name: str, average) -> None:
     quantizer = EVERY[name]()

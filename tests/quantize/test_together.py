@@ -94,7 +94,17 @@ def made(names: Mapping[str, str]) -> VectorQuantizer:
     return VectorQuantizer(DIM, SIZE, **{slot: CHOICES[slot][name] for slot, name in names.items()})
 
 
-@pytest.mark.parametrize(("one", "a", "other", "b"), PAIRS, ids=lambda value: value)
+@pytest.mark.parametrize(
+    ("one", "a", "other", "b"),
+    # A start meets the other choices in `init_` alone: one of them here, all in `make test-slow`.
+    [
+        pytest.param(
+            *pair, marks=pytest.mark.slow if pair[2] == "init" and pair[3] != next(iter(INITS)) else []
+        )
+        for pair in PAIRS
+    ],
+    ids=lambda value: value,
+)
 def test_a_pair_works_or_is_refused(one: str, a: str, other: str, b: str) -> None:
     names = completed({one: a, other: b})
     if names is None:

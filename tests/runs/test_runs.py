@@ -72,6 +72,7 @@ def small(tmp_path_factory, pictures: str) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_folder_holds_what_a_run_is(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
     assert names >= {

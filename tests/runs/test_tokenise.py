@@ -178,6 +178,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_to_the_same_files(model: Path, pictures: Path, tmp_path: Path) -> None:
     arguments = [str(model), str(pictures), str(tmp_path / "killed")]
     process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", KILLED, *arguments])

@@ -65,6 +65,7 @@ def test_finer_steps_are_better_and_longer(photo: np.ndarray) -> None:
     assert psnr(found[-1][1], photo) > 54
 
 
+@pytest.mark.slow
 def test_weighing_bits_is_worth_what_it_costs(photo: np.ndarray) -> None:
     """Squared error plus the weighed bits, which is what levels are chosen by, becomes several percent smaller."""
     for step in (96, 64):
