@@ -86,7 +86,7 @@ def test_as_good_as_faiss_from_every_start(name: str) -> None:
     assert max(found) < BAR_DB, found
 
 
-@pytest.mark.parametrize("batch", [512, 2048, 8192])
+@pytest.mark.parametrize("batch", [pytest.param(512, marks=pytest.mark.slow), 2048, 8192])
 def test_no_churn(batch: int) -> None:
     train, _ = draw(0)
     layer = begun(KMeans(1, "sample"), 0, train[: 16 * SIZE])
@@ -107,6 +107,7 @@ def test_no_churn_from_any_start(name: str, batch: int) -> None:
     assert max(found, default=0) < 0.01 * SIZE, found
 
 
+@pytest.mark.slow
 def test_what_is_dead_does_not_depend_on_the_batch_size() -> None:
     """The same tokens in batches of 256 to 16,384: the same codewords die, at the same token."""
     window = 64.0  # times K tokens is a whole number of batches of each size

@@ -102,6 +102,7 @@ def test_what_is_the_nearest_outside_of_training_has_a_tradeoff() -> None:
     assert [book.shape for book in codebooks(stochastic) or []] == [(16, 4)]
 
 
+@pytest.mark.slow
 def test_more_weight_means_fewer_bits_and_more_error(quantizer: Residual, prior) -> None:
     books, found = codebooks(quantizer), []
     for trade in (0.0, 0.5, 2.0):

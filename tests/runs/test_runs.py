@@ -144,6 +144,7 @@ def test_psnr_ssim_and_ms_ssim_are_the_usual_ones(run: Path) -> None:
     assert evaluation.similarity(tokenizer, [p[..., :8, :8] for p in pictures])["ssim"] is None
 
 
+@pytest.mark.slow
 def test_a_run_is_not_overwritten_and_a_finished_one_resumes_to_itself(small: Path) -> None:
     code, _, err = train(small)
     assert code == 2

@@ -98,6 +98,7 @@ def test_codecs_are_compared_on_the_pictures_where_both_have_the_rate() -> None:
     assert ours.to_json()["our_gain_db"] is None
 
 
+@pytest.mark.slow
 def test_a_study_of_two_pictures(pictures: Path, model: Path, tmp_path: Path) -> None:
     settings = Settings(data=str(pictures), model=str(model), codecs=("jpeg",), rate=0.5)
     run(STUDY, tmp_path / "run", settings)

@@ -57,6 +57,7 @@ def test_the_decoder_s_bytes_are_the_encoder_s_bits(photo: np.ndarray) -> None:
     assert meter.bits / 8 == pytest.approx(len(stream), rel=0.005)
 
 
+@pytest.mark.slow
 def test_finer_steps_are_better_and_longer(photo: np.ndarray) -> None:
     found = [encode(photo, False, step, MODEL) for step in (110, 80, 50, 0)]
     sizes, errors = [len(data) for data, _ in found], [error(pixels, photo) for _, pixels in found]
