@@ -1,6 +1,7 @@
 """compress-vectors and decompress-vectors: arrays of every kind of file there and back, and what is refused."""
 
 import json
+import zlib
 
 import numpy as np
 import pandas as pd
@@ -9,9 +10,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from codebound import Trellis
 from codebound.cli.main import app
 from codebound.codec.arrays import Aim, compress_arrays, decompress_arrays, opened
-from codebound.coding.errors import CodecError
+from codebound.codec.vectors import compress_vectors, decompress_vectors
+from codebound.coding.errors import CodecError, DamagedFile
 from codebound.errors import InputError
 
 
@@ -141,3 +144,24 @@ def test_no_damage_passes():
         damaged[place] ^= 16
         with pytest.raises(CodecError):
             decompress_arrays(bytes(damaged))
+
+
+def test_vectors_by_themselves_are_a_file_too(tmp_path):
+    file, z, quantizer = tmp_path / "v.cbv", gaussian(500, 4), Trellis(4, rate=8.0)
+    quantizer.init_(z)
+    file.write_bytes(compress_vectors(z, quantizer))
+    (said,) = json.loads(run("info", file, "--json").stdout)
+    assert (said["array"], said["shape"]) == ("", "500×4")
+    assert run("verify", file).exit_code == 0
+    assert run("decompress-vectors", file).exit_code == 0
+    assert np.array_equal(np.load(tmp_path / "v.cbv.npy"), decompress_vectors(file.read_bytes()).numpy())
+
+
+def test_an_axis_that_an_array_has_not_is_damage():
+    data, _ = compress_arrays([("a", gaussian(40, 1))], Aim(bits=2.0))
+    # After signature, version and count: the name's length, the number of axes, and which of them is the vector's.
+    assert list(data[4:9]) == [1, 1, 1, 2, 1]
+    end = data.index(b"a", 9) + 1
+    head = data[:8] + bytes([2]) + data[9:end]
+    with pytest.raises(DamagedFile, match="vector's axis"):
+        opened(head + zlib.crc32(head).to_bytes(4, "little") + data[end + 4 :])

@@ -10,7 +10,7 @@ mkdir -p pictures
 for name in aitzgorri.jpg astronaut.jpg chelsea.png china.png coffee.jpg flower.jpg friends.png hubble.jpg life.jpg picosdeeuropa.jpg; do
   cp "$top/src/codebound/data/photos/$name" pictures/
 done
-codebound compress pictures --out compressed
+codebound compress pictures --model default --out compressed
 for study in init estimators population compression utilisation; do
   codebound study "$study" --quick --jobs 2 --out "$study"
 done

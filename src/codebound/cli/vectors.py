@@ -117,9 +117,9 @@ def decompress_vectors(
 
 def is_vectors(data: bytes) -> bool:
     """Whether a file's bytes are those of a `.cbv` file."""
-    from codebound.coding.container import ARRAYS
+    from codebound.coding import container
 
-    return data.startswith(ARRAYS)
+    return data.startswith((container.ARRAYS, container.VECTORS))
 
 
 def check(data: bytes, max_values: int) -> int:

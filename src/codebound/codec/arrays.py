@@ -25,6 +25,7 @@ from codebound.codec.vectors import (
 )
 from codebound.coding import varint
 from codebound.coding.container import ARRAYS as SIGNATURE
+from codebound.coding.container import VECTORS
 from codebound.coding.errors import CodecError, DamagedFile, UnsupportedFile
 from codebound.errors import InputError
 from codebound.quantize.trellis import Trellis
@@ -140,6 +141,9 @@ def opened(raw: bytes) -> dict[str, tuple[tuple[int, ...], int, bytes]]:
         DamagedFile: not such a file, cut off or changed.
         UnsupportedFile: of another version.
     """
+    if raw.startswith(VECTORS):  # vectors by themselves, as `compress_vectors` gives them
+        shape = inspect_vectors(raw).shape
+        return {"": (shape, len(shape) - 1, raw)}
     reader = varint.Reader(raw)
     start = reader.take(min(len(SIGNATURE), len(raw)), "signature")
     if start != SIGNATURE:
@@ -151,7 +155,7 @@ def opened(raw: bytes) -> dict[str, tuple[tuple[int, ...], int, bytes]]:
     for _ in range(reader.number("number of arrays", 1, max(len(raw), 1))):
         length = reader.number("length of a name", 0, NAME)
         ndim = reader.number("number of axes", 0, 16)
-        place = reader.number("vector's axis", 0, 16)
+        place = reader.number("vector's axis", 0, max(ndim - 1, 0))
         shape = tuple(reader.number("size", 0, 1 << 34) for _ in range(ndim))
         size = reader.number("length", 0, (1 << 35) - 1)
         heads.append((reader.take(length, "name").decode(errors="replace"), shape, place, size))

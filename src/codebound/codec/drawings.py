@@ -14,10 +14,7 @@ from codebound.coding.errors import CodecError
 
 COLOURS = 256  # that a palette holds
 FLAT = 0.6  # of the pixels of a drawing have the colour of their left or upper neighbour, of a photograph's fewer
-FEW, MANY = (
-    2.0,
-    1.2,
-)  # how much larger a drawing's PNG may be and is still worth it: of few colours, and of more
+FEW, MANY = 2.0, 1.2  # times the lossy file that a drawing's PNG may be, of few colours and of more
 _LOOK = 1 << 14  # pixels, from all over a picture, that show most pictures to have more colours
 
 

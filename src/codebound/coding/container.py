@@ -18,7 +18,8 @@ from codebound.coding import varint
 from codebound.coding.errors import DamagedFile, UnsupportedFile
 
 SIGNATURE = b"\x89CBD\r\n\x1a\n"  # as PNG's: not text, and changed by whatever converts line ends
-ARRAYS = b"\x89CBM"  # of a file of arrays with names (codec/arrays.py); here, as a look at it needs no NumPy
+# Those of arrays with names and of vectors (codec/arrays.py, codec/vectors.py); here, as a look needs no NumPy.
+ARRAYS, VECTORS = b"\x89CBM", b"\x89CBV"
 VERSION = 1
 VERSIONS = {1: "holds indices", 2: "holds a picture of wavelet coefficients"}
 HASH = 8  # bytes that name a model

@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from codebound.coding import varint
+from codebound.coding.container import VECTORS as SIGNATURE
 from codebound.coding.errors import DamagedFile, UnsupportedFile
 from codebound.coding.level_streams import unzigzag, zigzag
 
-SIGNATURE = b"\x89CBV"  # not text
 VERSION = 1
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 VALUES = 8  # of a component that has some of its own, n = 1 … 8

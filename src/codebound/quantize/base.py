@@ -70,9 +70,7 @@ class UpdateReport:
     tokens: int  # valid tokens in the batch
     non_finite: int  # tokens left out because they hold NaN or Inf
     revived: tuple[Int64[Tensor, " _"], ...]  # rows replaced, per codebook: zero an optimizer's moments there
-    windows: tuple[
-        Int64[Tensor, " _"] | None, ...
-    ]  # hits so far in the window, per codebook; None: not counted
+    windows: tuple[Int64[Tensor, " _"] | None, ...]  # hits in the window so far; None: not counted
     slope: float | None = None  # of a soft assignment that anneals: minimise rate + slope·distortion
     critical_slope: float | None = None  # under 1/(2λ_max) all codewords merge
 
@@ -276,7 +274,7 @@ class Quantizer(Surgery, ABC):
         check = not is_recorded() and has_numbers(indices) and indices.numel() > 0
         if check and not bool(((indices >= 0) & (indices < codebook_size)).all()):
             raise InputError(
-                f"indices must be in 0 … {codebook_size - 1} (−1 only where mask is False); "
+                f"indices must be in 0 … {codebook_size - 1} (−1 only where there is no token); "
                 f"got {int(indices.min())} … {int(indices.max())}"
             )
 

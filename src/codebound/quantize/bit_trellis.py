@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -14,17 +13,14 @@ from codebound import arguments
 from codebound.errors import InputError
 from codebound.exact import wide
 from codebound.graphs import has_numbers, is_recorded, without_autocast
-from codebound.quantize import sync
-from codebound.quantize.base import CodeStats, Quantized, Quantizer, UpdateReport, token_rows
+from codebound.quantize.base import CodeStats, Quantized, UpdateReport, token_rows
 from codebound.quantize.bit_trellis_search import best_symbols, best_symbols_op, reproduced
 from codebound.quantize.bit_trellis_table import gaussian_table, trained_table
-from codebound.quantize.codebook import same_dtype
-from codebound.quantize.sketch import Sketch
-from codebound.quantize.version import Version
+from codebound.quantize.trellis_code import TrellisCode
 from codebound.quantize.wrap import linear
 
 
-class BitTrellis(Quantizer):
+class BitTrellis(TrellisCode):
     """Exactly `bits` bits for each component: 0.9 to 0.4 dB above Shannon's bound at 2 bits, where scalars stand 2.7.
 
     ```
@@ -50,11 +46,9 @@ class BitTrellis(Quantizer):
         InputError: a value that is not accepted.
     """
 
-    mean: Tensor
     scale: Tensor
     entries: Tensor
     rotation_matrix: Tensor
-    initialised: Tensor
 
     def __init__(
         self,
@@ -65,39 +59,25 @@ class BitTrellis(Quantizer):
         rotation: Literal["hadamard"] | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        self.bits = arguments.whole("bits", bits, most=4)
-        self.state_bits = arguments.whole("state_bits", state_bits, most=16)
+        bits = arguments.whole("bits", bits, most=4)
+        state_bits = arguments.whole("state_bits", state_bits, most=16)
         if state_bits % bits or state_bits // bits < 2:
             raise InputError(
                 f"state_bits is {state_bits}; a multiple of bits={bits}, twice that at least, is accepted"
             )
-        self.dim = arguments.whole("dim", dim, least=state_bits // bits)
+        super().__init__(arguments.whole("dim", dim, least=state_bits // bits), 1 << bits)
         arguments.one_of("table", table, ("quantiles", "trained"))
         arguments.one_of("rotation", rotation, ("hadamard", None))
         if rotation and dim & (dim - 1):
             raise InputError(f"dim is {dim}; rotation='hadamard' accepts powers of two")
+        self.bits, self.state_bits = bits, state_bits
         self.table, self.rotation, self.seed = table, rotation, arguments.seed(seed)
-        self.codebook_sizes = (1 << bits,) * dim
-        self.version = Version()
 
         # Until `init_` the latents are taken for N(0, I).
         generator = torch.Generator("cpu").manual_seed(seed)
         self.register_buffer("entries", gaussian_table(bits, state_bits, seed))
-        self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(dim))
         self.register_buffer("rotation_matrix", _hadamard(dim, generator) if rotation else torch.zeros(0, 0))
-        self.register_buffer("initialised", torch.zeros((), dtype=torch.uint8))
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> BitTrellis:
-        # Numbers of a code stay float32, as a codebook's do.
-        super()._apply(lambda tensor: same_dtype(fn, tensor), recurse)
-        self.dtype = fn(torch.empty(0, dtype=self.dtype, device="cpu")).dtype
-        return self
-
-    def codebooks(self) -> tuple[None, ...]:
-        """None for each component: what a symbol stands for depends on those before it."""
-        return (None,) * self.dim
 
     def forward(
         self,
@@ -118,8 +98,7 @@ class BitTrellis(Quantizer):
         stats: tuple[CodeStats, ...] = ()
         if self.training:
             present = finite if mask is None else finite | ~mask.reshape(-1)
-            error = torch.where(valid.unsqueeze(-1), (tokens - chosen).detach(), 0.0).to(wide(z.device))
-            stats = self._stats(valid, error.square().sum(), (~present).sum())
+            stats = self._counted(tokens - chosen, valid, present)
         shaped = indices.view(*z.shape[:-1], self.dim)
         return Quantized(z_q.view(z.shape).to(z.dtype), shaped, z_q.new_zeros(()), {}, stats)
 
@@ -139,11 +118,7 @@ class BitTrellis(Quantizer):
         mask: Bool[Tensor, "*b"] | None = None,
         dtype: torch.dtype | None = None,
     ) -> Float[Tensor, "*b D"]:
-        self.check_indices(indices, mask)
-        flat = indices.to(torch.int64)
-        if mask is not None:
-            flat = torch.where(mask.unsqueeze(-1), flat, 0)
-        self.check_codes(flat, 1 << self.bits)
+        flat = self._codes(indices, mask, absent=0)
         with without_autocast(flat.device):
             z_q = self._reproduced(flat.reshape(-1, self.dim)).view(flat.shape)
         z_q = z_q.to(self.decoded_dtype(dtype))
@@ -162,12 +137,7 @@ class BitTrellis(Quantizer):
         Raises:
             InputError: no finite token.
         """
-        self.check_input(z, mask, generator)
-        self.check_numbers(self.mean, z)
-        tokens, valid, *_ = token_rows(z, mask)
-        tokens = sync.joined_rows(tokens[valid].float(), self.ranks)
-        if tokens.shape[0] == 0:
-            raise InputError("z holds no finite token to initialise a code from")
+        tokens = self._latents(z, mask, generator)
         rows = tokens.to(wide(tokens.device))
         self.mean.copy_(rows.mean(0))
         self.scale.fill_(1.0)
@@ -187,22 +157,10 @@ class BitTrellis(Quantizer):
         Raises:
             InputError: before `init_`; for results of an eval forward, of another quantizer, or given twice.
         """
-        self.check_once(results)
-        self.check_numbers(self.mean, *(result.indices for result in results))
-        if not bool(self.initialised):
-            raise InputError("update_ before init_: call init_(z) with a batch of latents first")
         self.check_results(results)
-        for result in results:
-            self.version.check(result.stats[0].version)
-        stats = sync.joined(CodeStats.merge(tuple(r.stats[0] for r in results)), self.ranks)
+        stats = self._joined(results)
         self.version.advance_()
-        nothing = torch.empty(0, dtype=torch.int64, device=self.mean.device)
-        return UpdateReport(
-            tokens=int(stats.hits.sum()),
-            non_finite=int(stats.non_finite),
-            revived=(nothing,) * self.dim,
-            windows=(None,) * self.dim,
-        )
+        return self._reported(stats)
 
     def declared_jacobian(self, z: Float[Tensor, "n D"]) -> Float[Tensor, "n D D"]:
         return torch.eye(self.dim, dtype=z.dtype).expand(len(z), -1, -1)
@@ -224,16 +182,6 @@ class BitTrellis(Quantizer):
     def _reproduced(self, symbols: Int64[Tensor, "n D"]) -> Float[Tensor, "n D"]:
         x = reproduced(symbols, self.entries, self.bits) * self.scale
         return (x if self.rotation is None else linear(x, self.rotation_matrix.t(), None)) + self.mean
-
-    def _stats(
-        self, valid: Bool[Tensor, " n"], squared_error: Tensor, non_finite: Tensor
-    ) -> tuple[CodeStats, ...]:
-        """Tokens counted in the first component's statistic: all components have the same."""
-        hits = valid.sum().to(squared_error).view(1)
-        sums = hits.new_zeros(1, 0)
-        sketch = Sketch(hits.new_zeros(0, self.dim), non_finite.new_zeros(0))
-        first = CodeStats(hits, sums, hits, squared_error, non_finite, sketch, self.version.stamp())
-        return (first, *[first._replace(counts=hits[:0], sums=sums[:0], hits=hits[:0])] * (self.dim - 1))
 
 
 def _hadamard(dim: int, generator: torch.Generator) -> Float[Tensor, "D D"]:

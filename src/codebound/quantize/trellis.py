@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -15,13 +14,10 @@ from codebound import arguments
 from codebound.errors import InputError
 from codebound.exact import wide
 from codebound.graphs import has_numbers, is_recorded, without_autocast
-from codebound.quantize import sync
-from codebound.quantize.base import CodeStats, Quantized, Quantizer, UpdateReport, token_rows
-from codebound.quantize.codebook import same_dtype
-from codebound.quantize.sketch import Sketch
+from codebound.quantize.base import CodeStats, Quantized, UpdateReport, token_rows
+from codebound.quantize.trellis_code import TrellisCode
 from codebound.quantize.trellis_design import MOST_BITS, REACH, Design, design, water_level
 from codebound.quantize.trellis_search import HALF, best_levels, best_levels_op, reproduced
-from codebound.quantize.version import Version
 from codebound.quantize.wrap import linear
 from codebound.theory.gaussian import eigensystem
 from codebound.theory.trellis import GRANULAR
@@ -32,7 +28,7 @@ SEEN = 64  # samples of a level on average, that an entropy is measured from
 ROUNDS = 4  # of a measurement and a correction
 
 
-class Trellis(Quantizer):
+class Trellis(TrellisCode):
     """Vectors as levels of a trellis code: 0.46 to 0.18 dB above the rate-distortion function of a Gaussian, in bytes.
 
     ```
@@ -66,11 +62,9 @@ class Trellis(Quantizer):
     """
 
     sequential = True  # pyright: ignore[reportAssignmentType]
-    mean: Tensor
     transform_matrix: Tensor
     variances: Tensor
     aim: Tensor
-    initialised: Tensor
     step: Tensor
     values: Tensor
     pitch: Tensor
@@ -89,8 +83,7 @@ class Trellis(Quantizer):
         decay: float = 0.99,
         loss_weights: dict[str, float] | None = None,
     ) -> None:
-        super().__init__()
-        self.dim = arguments.whole("dim", dim)
+        super().__init__(arguments.whole("dim", dim), LEVELS)
         if (distortion is None) == (rate is None):
             raise InputError(f"one of distortion and rate must be given; got {distortion!r} and {rate!r}")
         self.distortion = None if distortion is None else arguments.number("distortion", distortion, above=0)
@@ -104,30 +97,16 @@ class Trellis(Quantizer):
         self.loss_weights = {"rate": 0.0, **(loss_weights or {})}
         if set(self.loss_weights) != {"rate"}:
             raise InputError(f"loss_weights has {sorted(self.loss_weights)}; 'rate' is accepted")
-        self.codebook_sizes = (LEVELS,) * dim
-        self.version = Version()
 
         # Until `init_` the latents are taken for N(0, I), a code for which is refused where the aim is none for it.
-        self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("transform_matrix", torch.eye(dim))
         self.register_buffer("variances", torch.ones(dim))
         self.register_buffer("aim", torch.tensor(float(self.distortion or self.rate or 0.0)))
-        self.register_buffer("initialised", torch.zeros((), dtype=torch.uint8))
         for name, shape in (("values", (dim, REACH + 1)), ("bits", (dim, REACH + 1))):
             self.register_buffer(name, torch.zeros(shape))
         for name in ("step", "pitch", "slope", "noise"):
             self.register_buffer(name, torch.zeros(dim))
         self._design_()
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Trellis:
-        # Numbers of a code stay float32, as a codebook's do.
-        super()._apply(lambda tensor: same_dtype(fn, tensor), recurse)
-        self.dtype = fn(torch.empty(0, dtype=self.dtype, device="cpu")).dtype
-        return self
-
-    def codebooks(self) -> tuple[None, ...]:
-        """None for each component: levels are a formula."""
-        return (None,) * self.dim
 
     @property
     def code(self) -> Design:
@@ -178,10 +157,9 @@ class Trellis(Quantizer):
         stats: tuple[CodeStats, ...] = ()
         if self.training:
             present = finite if mask is None else finite | ~mask.reshape(-1)
-            squares = (
-                torch.where(valid.unsqueeze(-1), (soft - tokens).detach(), 0.0).to(wide(z.device)).square()
-            )
-            stats = self._stats(y.detach(), valid, squares.sum(), (~present).sum())
+            on_axes = torch.where(valid.unsqueeze(-1), y.detach(), 0.0).to(wide(z.device))
+            moments = torch.stack([on_axes.sum(0), on_axes.square().sum(0)]).view(1, -1)
+            stats = self._counted(soft - tokens, valid, present, moments)
         return Quantized(
             z_q.view(z.shape).to(z.dtype), indices.view(*z.shape[:-1], self.dim), loss, losses, stats
         )
@@ -202,11 +180,7 @@ class Trellis(Quantizer):
         mask: Bool[Tensor, "*b"] | None = None,
         dtype: torch.dtype | None = None,
     ) -> Float[Tensor, "*b D"]:
-        self.check_indices(indices, mask)
-        flat = indices.to(torch.int64)
-        if mask is not None:
-            flat = torch.where(mask.unsqueeze(-1), flat, HALF)
-        self.check_codes(flat, LEVELS)
+        flat = self._codes(indices, mask, absent=HALF)
         with without_autocast(flat.device):
             z_q = self._synthesised(flat.reshape(-1, self.dim) - HALF).view(flat.shape)
         z_q = z_q.to(self.decoded_dtype(dtype))
@@ -225,12 +199,7 @@ class Trellis(Quantizer):
         Raises:
             InputError: no finite token, or more than 16 bits would be needed for an axis.
         """
-        self.check_input(z, mask, generator)
-        self.check_numbers(self.mean, z)
-        tokens, valid, *_ = token_rows(z, mask)
-        tokens = sync.joined_rows(tokens[valid].float(), self.ranks)
-        if tokens.shape[0] == 0:
-            raise InputError("z holds no finite token to initialise a code from")
+        tokens = self._latents(z, mask, generator)
 
         # Principal axes, or the variances on the given ones.
         rows = tokens.to(wide(tokens.device))
@@ -276,7 +245,7 @@ class Trellis(Quantizer):
                 `update_`, or given twice.
         """
         self.check_results(results)
-        stats = sync.joined(CodeStats.merge(tuple(r.stats[0] for r in results)), self.ranks)
+        stats = self._joined(results)
         count = float(stats.hits.sum())
         if count > 0 and self.decay < 1:
             # The second moment about the mean as it moves.
@@ -287,23 +256,7 @@ class Trellis(Quantizer):
             self.mean += self._from_axes(shift.unsqueeze(0)).squeeze(0)
             self._design_()
         self.version.advance_()
-        nothing = torch.empty(0, dtype=torch.int64, device=self.mean.device)
-        return UpdateReport(
-            tokens=int(count),
-            non_finite=int(stats.non_finite),
-            revived=(nothing,) * self.dim,
-            windows=(None,) * self.dim,
-        )
-
-    def check_results(self, results: tuple[Quantized, ...]) -> None:
-        """Refuse results that are not of this quantizer since its last `update_`."""
-        self.check_once(results)
-        self.check_numbers(self.mean, *(result.indices for result in results))
-        if not bool(self.initialised):
-            raise InputError("update_ before init_: call init_(z) with a batch of latents first")
-        super().check_results(results)
-        for result in results:
-            self.version.check(result.stats[0].version)
+        return self._reported(stats)
 
     def declared_jacobian(self, z: Float[Tensor, "n D"]) -> Float[Tensor, "n D D"]:
         if self.surrogate == "straight_through":
@@ -378,17 +331,6 @@ class Trellis(Quantizer):
         bits = bits + received.square() / (2 * math.log(2) * total)
         bits = torch.where(kept & valid.unsqueeze(-1), bits, 0.0)
         return bits.sum() / valid.sum().clamp_min(1)
-
-    def _stats(
-        self, y: Tensor, valid: Bool[Tensor, " n"], squared_error: Tensor, non_finite: Tensor
-    ) -> tuple[CodeStats, ...]:
-        """Moments on the axes, in the first component's statistic: all components have the same tokens."""
-        wider = torch.where(valid.unsqueeze(-1), y, 0.0).to(wide(y.device))
-        hits = valid.sum().to(wider).view(1)
-        sums = torch.stack([wider.sum(0), wider.square().sum(0)]).view(1, -1)
-        sketch = Sketch(hits.new_zeros(0, self.dim), non_finite.new_zeros(0))
-        first = CodeStats(hits, sums, hits, squared_error, non_finite, sketch, self.version.stamp())
-        return (first, *[first._replace(counts=hits[:0], sums=sums[:0], hits=hits[:0])] * (self.dim - 1))
 
     def _correct_(self, tokens: Float[Tensor, "n D"]) -> None:
         """Move the aim until the code reaches on these tokens what was asked for; latents are not quite Gaussian."""

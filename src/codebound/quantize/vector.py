@@ -12,7 +12,7 @@ from torch import Tensor
 from codebound import arguments
 from codebound.errors import InputError
 from codebound.exact import wide
-from codebound.graphs import has_numbers, is_recorded, without_autocast
+from codebound.graphs import without_autocast
 from codebound.quantize import assign as assigns
 from codebound.quantize import habits, sync
 from codebound.quantize.assign import Assign, Nearest
@@ -233,13 +233,7 @@ class VectorQuantizer(Quantizer):
         """Refuse indices that are no codeword's, where there is a token."""
         flat = indices.squeeze(-1).long()
         flat = flat if valid is None else torch.where(valid, flat, 0)
-        # A recorded graph has no place for a data-dependent error.
-        check = not is_recorded() and has_numbers(flat) and flat.numel() > 0
-        if check and not bool(((flat >= 0) & (flat < self.codebook_size)).all()):
-            raise InputError(
-                f"indices must be in 0 … {self.codebook_size - 1} (−1 only where there is no token); "
-                f"got {int(flat.min())} … {int(flat.max())}"
-            )
+        self.check_codes(flat, self.codebook_size)
 
     @torch.no_grad()
     def init_(
