@@ -143,6 +143,7 @@ def main() -> None:
     parser.add_argument("--peak", type=int, nargs=3, metavar=("N", "D", "K"), help="print one peak, in bytes")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    timing.warm_up()
     if arguments.peak:
         print(peak(Shape(*arguments.peak)))
         return

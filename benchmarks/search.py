@@ -87,6 +87,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    timing.warm_up()
     import faiss
 
     faiss.omp_set_num_threads(1)

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from codebound.search import nearest
+
 
 class Shape(NamedTuple):
     """N vectors of d numbers, K codewords."""
@@ -43,6 +45,13 @@ def draw(shape: Shape, seed: int = 0) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     z = torch.randn(shape.n, shape.d, generator=generator)
     return z, torch.randn(shape.k, shape.d, generator=generator)
+
+
+def warm_up() -> None:
+    """Search for a second, as any training does: from then on the compiled search is used, where Numba is installed."""
+    z, codebook = draw(Shape(16384, 8, 1024))
+    for _ in range(40):
+        nearest(z, codebook)
 
 
 def peer(codebook: Tensor) -> Any:

@@ -5,7 +5,8 @@ gradient of the codebook loss all need) and `distortion`.
 
 The argument of the maximum of `z·c − |c|²/2` is the nearest codeword. On the CPU the scores are written tile
 by tile into one reused buffer that stays in the cache, and reduced there by NumPy, whose `argmax` is
-vectorised (`torch.argmax` is not: 10 to 30 times slower). Nothing of size N×K ever exists.
+vectorised (`torch.argmax` is not: 10 to 30 times slower). Nothing of size N×K ever exists. Of vectors of few
+dimensions even that is mostly writing and reading of scores; where Numba is installed, `fused` keeps them in registers.
 
 Float32 scores lose the answer when distances are small beside the vectors' lengths (latents with mean 1 and
 spread 1e-3; two far clusters). So both sides are centred on the mean codeword, and rows whose two best scores
@@ -18,6 +19,9 @@ import math
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -34,7 +38,11 @@ TILE_CODEWORDS = 512
 SMALL_SCORES = 2**16  # fewer than these: calls cost more than arithmetic
 SUM_NUMBERS = 2**18  # float64 numbers of a part of the sums: 2 MB
 CUDA_TILE_SCORES = 2**24
+FUSED_DIM = 32  # most dimensions for which scores in registers beat a product of matrices
+WORTH = 2**29  # scores, over all searches: half a second of them, as long as loading the compiled search
+CALL = 2**17  # scores in the time that any search takes
 _buffers = threading.local()
+_searched = 0
 
 
 def nearest(
@@ -47,7 +55,8 @@ def nearest(
             or `[*m, n, d]` (each has its own).
         codebook: `[k, d]`, or `[*m, k, d]` for many codebooks of one size.
         certify: look again, in float64 and more, at rows whose lead may be rounding. Without it, up to a third
-            faster where d is small, and an index may be another whose distance agrees to the rounding of scores.
+            faster where d is small and the compiled search is not installed, and an index may be another whose
+            distance agrees to the rounding of scores.
 
     Returns:
         int64 indices, `[*b]` for one codebook, `[*m, n]` for many.
@@ -95,6 +104,9 @@ def assignment_sums(
         counts `[*m, k]` and sums `[*m, k, d]`.
     """
     runs, n, dim = indices.shape[:-1], indices.shape[-1], z.shape[-1]
+    if _searched >= WORTH and indices.ndim == 1 and _plain(z, indices) and (fused := _loaded()) is not None:
+        found = fused.cell_sums(z.detach().contiguous().numpy(), indices.contiguous().numpy(), codebook_size)
+        return torch.from_numpy(found[0]), torch.from_numpy(found[1])
     m = math.prod(runs)
     bins = codebook_size + 1  # the extra bin swallows what is masked: −1 is the last of them
     target = indices.remainder(bins).reshape(m, n)  # −1 would be ambiguous for n = 0
@@ -180,6 +192,10 @@ def _nearest(z: Tensor, books: Tensor, certify: bool) -> Tensor:
     m, k, _ = books.shape
     if z.shape[0] == 0:
         return torch.empty(m, 0, dtype=torch.int64, device=z.device)
+    if certify and k > 1 and (fused := _fused(z, k)) is not None:
+        found = [part for book in books if (part := _nearest_fused(z, book, fused)) is not None]
+        if len(found) == m:
+            return torch.stack(found) if m > 1 else found[0].unsqueeze(0)
     centre = books.mean(dim=(0, 1))
     if not math.isfinite(float(centre.sum())):  # the sums of finite ones may overflow, too
         usable = books.isfinite().all(-1)
@@ -196,6 +212,57 @@ def _nearest(z: Tensor, books: Tensor, certify: bool) -> Tensor:
         indices, margins, lengths = _lead(z, books, centre, certify)
         if certify:
             _recheck(z, books, centre, indices, margins, lengths)
+    return indices
+
+
+def _fused(z: Tensor, k: int) -> ModuleType | None:
+    """The compiled search, where it can take these vectors, is installed, and there was so much to search that it pays.
+
+    Uncertified indices never come from it: they would be others once it is loaded.
+    """
+    global _searched
+    if z.device.type != "cpu" or z.dtype != torch.float32 or not 0 < z.shape[1] <= FUSED_DIM:
+        return None
+    if _searched < WORTH:
+        _searched += z.shape[0] * k + CALL
+        return None
+    return _loaded()
+
+
+def _plain(z: Tensor, indices: Tensor) -> bool:
+    """Whether these are float32 numbers on the CPU, and what is done with them is not recorded."""
+    here = z.device.type == indices.device.type == "cpu" and z.dtype == torch.float32
+    return here and not is_recorded() and has_numbers(z, indices)
+
+
+@cache
+def _loaded() -> ModuleType | None:
+    try:
+        return import_module("codebound.fused")
+    except ImportError:
+        return None
+
+
+def _nearest_fused(z: Tensor, book: Tensor, fused: ModuleType) -> Tensor | None:
+    """Indices `[n]`, by scores in registers: same bounds, same recheck. None where a codeword is not finite."""
+    found = fused.two_best(z.contiguous().numpy(), book.contiguous().numpy())
+    if not found.finite:
+        return None
+    indices, lengths, longest = (
+        torch.from_numpy(found.indices),
+        torch.from_numpy(found.lengths),
+        found.longest,
+    )
+    if z.shape[0] * book.shape[0] <= SMALL_SCORES:
+        # One bound for all rows: looser, in fewer calls.
+        doubtful = ~(found.margins > doubt(float(found.lengths.max()), longest, z.shape[1], z.dtype))
+        if not doubtful.any():
+            return indices
+        rows = torch.from_numpy(doubtful.nonzero()[0])
+    else:
+        lead = doubt(lengths, lengths.new_tensor(longest), z.shape[1], z.dtype)
+        rows = (~(torch.from_numpy(found.margins) > lead)).nonzero().squeeze(1)
+    indices[rows] = settle(z[rows], book)
     return indices
 
 
