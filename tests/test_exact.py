@@ -10,8 +10,8 @@ from codebound import Residual, VectorQuantizer, exact, search
 from codebound.quantize.assign import Cosine
 from codebound.search import nearest
 
-# How the search can be made to run: a small tile at once, tiles in the cache, and the one for accelerators.
-PATHS = ["small", "tiles", "device"]
+# How the search can be made to run: a small tile at once, tiles in the cache, the one for accelerators, and compiled.
+PATHS = ["small", "tiles", "device", "fused"]
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +22,10 @@ def _seed() -> None:
 @pytest.fixture(params=PATHS)
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(search, "SMALL_SCORES", 2**20 if request.param == "small" else 0)
+    if request.param == "fused":
+        monkeypatch.setattr(search, "WORTH", 0)
+    else:
+        monkeypatch.setattr(search, "_fused", lambda z, k: None)
     if request.param == "device":
         monkeypatch.setattr(search, "_tiles_cpu", search._tiles_device)
     return request.param
