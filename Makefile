@@ -53,7 +53,7 @@ default-model: $(READY)  ## train the model that `codebound compress` ships with
 
 wavelet-model: $(READY)  ## fit the model of pictures' files from the recipe's pictures (a quarter of an hour), into the package
 	$(BIN)/python tools/fetch_pictures.py runs/wavelet-pictures
-	OMP_NUM_THREADS=1 $(BIN)/python tools/fit_wavelet.py runs/wavelet-pictures/fit --steps 900
+	OMP_NUM_THREADS=1 $(BIN)/python tools/fit_wavelet.py runs/wavelet-pictures/fit
 
 lint: $(READY)  ## ruff, pyright and import-linter
 	$(BIN)/ruff check .

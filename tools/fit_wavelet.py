@@ -22,31 +22,32 @@ from codebound import files
 from codebound.coding.range_coder import Meter
 from codebound.data.picture_reading import opened_image, whole_image
 from codebound.wavelet import colours, maps, model
-from codebound.wavelet.bands import POINT, Band
 from codebound.wavelet.choice import Choice
-from codebound.wavelet.coding import Layout, code
-from codebound.wavelet.lifting import Pyramid, analyse
+from codebound.wavelet.coding import Layout, Strip, code, places_of
+from codebound.wavelet.lifting import analyse
 from codebound.wavelet.maps import INPUTS, PHASES
 from codebound.wavelet.network import HIGHEST, LAST, LEVELS, SHIFT
 
 SIDES = ((256, 1), (512, 1), (1024, 1))  # long sides in pixels, and how many step numbers of each
-STEPS = (20, 112)  # step numbers
-MOST = 1500  # samples of one phase of one band of a picture
-HIDDEN = (16, 16)
+STEPS = (16, 124)  # step numbers
+MOST = 700  # places of a strip that are sampled
+HIDDEN = 16  # units for each orientation
 UNIT = 32  # what a hidden unit's 1 is in the integer network
-GROUPS = [(c, o, p) for c in range(model.COMPONENTS) for o in range(3) for p in range(len(PHASES))]
-COMPONENT = torch.tensor([c for c, _, _ in GROUPS])
+GROUPS = [(c, p) for c in range(model.COMPONENTS) for p in range(len(PHASES))]
+COMPONENT = torch.tensor([c for c, _ in GROUPS])
 DEAD = 0.62  # magnitudes grow where u passes m + DEAD − 1/2 …
 
 
 class Samples(NamedTuple):
-    """Of one group: what was seen, magnitudes (as symbols), sizes in steps, levels, and how many each stands for."""
+    """Of one component's phase: what was seen, and of each orientation magnitudes (as symbols), sizes in steps, and how
+    many coefficients each stands for: none where a band has none; levels.
+    """
 
     seen: np.ndarray
     symbols: np.ndarray
     sizes: np.ndarray
-    levels: np.ndarray
     weights: np.ndarray
+    levels: np.ndarray
 
 
 class Deadzone(Choice):
@@ -59,23 +60,18 @@ class Deadzone(Choice):
 class Recorder:
     """A choice of levels that writes down, phase by phase, what was chosen for which sizes."""
 
-    def __init__(self, choice: Choice, planes: list[Pyramid]) -> None:
-        self._choice, self._planes = choice, planes
-        self.chosen: dict[tuple[Band, int], tuple[np.ndarray, np.ndarray]] = {}
+    def __init__(self, choice: Choice) -> None:
+        self._choice = choice
+        self.chosen: list[tuple[Strip, np.ndarray, np.ndarray]] = []
 
     def low(self, component: int, step: int) -> np.ndarray:
         return self._choice.low(component, step)
 
     def choose(
-        self, band: Band, phase: int, places: np.ndarray, rows: np.ndarray | int, frequencies: np.ndarray
+        self, strip: Strip, rows: np.ndarray, frequencies: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        magnitudes, negative = self._choice.choose(band, phase, places, rows, frequencies)
-        if (band, phase) not in self.chosen:
-            row, column = PHASES[phase]
-            plane = self._planes[band.component].details[band.level - 1][band.orientation]
-            sizes = np.abs(plane[row::2, column::2]) / (band.step / (1 << POINT))
-            self.chosen[band, phase] = np.zeros(sizes.shape, dtype=np.int64), sizes
-        self.chosen[band, phase][0].reshape(-1)[places] = magnitudes
+        magnitudes, negative = self._choice.choose(strip, rows, frequencies)
+        self.chosen.append((strip, magnitudes, self._choice.sizes(strip)))
         return magnitudes, negative
 
 
@@ -103,7 +99,7 @@ def collect(
             for number in rng.integers(*STEPS, count):
                 pixels = scaled(path, side)
                 planes = [analyse(plane) for plane in colours.planes(pixels, model.COMPONENTS)]
-                chosen = Recorder((Choice if fitted else Deadzone)(planes, used), planes)
+                chosen = Recorder((Choice if fitted else Deadzone)(planes, used))
                 layout = Layout(*pixels.shape[:2], model.COMPONENTS, int(number))
                 code(layout, used, Meter(), chosen)
                 replay(chosen, parts, quiet, offsets, rng)
@@ -115,42 +111,48 @@ def replay(
     recorder: Recorder, parts: list, quiet: np.ndarray, offsets: np.ndarray, rng: np.random.Generator
 ) -> None:
     """What each coefficient of a picture saw when it was coded."""
-    known = maps.Maps()
-    for (band, phase), (magnitudes, sizes) in recorder.chosen.items():
-        if phase == 0:
-            known.begin(band)
-            elsewhere = known.elsewhere(band)
-        row, column = PHASES[phase]
-        busy = (elsewhere | known.within(band))[row::2, column::2]
-        symbols = np.minimum(magnitudes, model.ESCAPE)
-        np.add.at(quiet, (model.quiet_row(band, phase), symbols[~busy]), 1)
-        for place in range(model.SHIFTED):
-            found = ~busy & (np.minimum(magnitudes, model.SHIFTED) == place + 1)
-            offsets[model.quiet_row(band, phase), place] += (sizes - magnitudes)[found].sum(), found.sum()
-        rows, columns = np.nonzero(busy)
-        kept = rng.permutation(len(rows))[:MOST]
-        if len(kept):
-            seen = known.seen(band, 2 * rows[kept] + row, 2 * columns[kept] + column)
-            values = (each[rows[kept], columns[kept]] for each in (symbols, sizes.astype(np.float32)))
-            same = (
-                np.full(len(kept), min(band.level, LEVELS - 1)),
-                np.full(len(kept), len(rows) / len(kept)),
+    known, begun = maps.Maps(model.COMPONENTS), 0
+    for strip, magnitudes, sizes in recorder.chosen:
+        group, phase, top, bottom, width = strip
+        if begun != group.level:
+            known.begin(group.height, group.width)
+            begun = group.level
+        there, places = np.ones(strip.shape, dtype=bool), places_of(strip)
+        if places is not None:
+            there[...] = False
+            there.reshape(-1)[places] = True
+        seen = known.seen(group, phase, top, bottom, width)
+        coded, size, valid = (each.reshape(3, -1) for each in (magnitudes, sizes, there))
+        symbols = np.minimum(coded, model.ESCAPE)
+        busy = np.zeros(coded.shape[1], dtype=bool) if seen is None else seen.any(0)
+        for orientation, row in enumerate(model.quiet_rows(group, phase)):
+            still = ~busy & valid[orientation]
+            np.add.at(quiet, (row, symbols[orientation, still]), 1)
+            for place in range(model.SHIFTED):
+                found = still & (np.minimum(coded[orientation], model.SHIFTED) == place + 1)
+                offsets[row, place] += (size - coded)[orientation, found].sum(), found.sum()
+        if seen is not None and busy.any():
+            kept = rng.permutation(np.flatnonzero(busy))[:MOST]
+            parts[group.component * len(PHASES) + phase].append(
+                Samples(
+                    seen[:, kept].astype(np.uint16),
+                    symbols[:, kept],
+                    size[:, kept].astype(np.float32),
+                    valid[:, kept] * np.float32(busy.sum() / len(kept)),
+                    np.full(len(kept), min(group.level, LEVELS - 1)),
+                )
             )
-            group = (band.component * 3 + band.orientation) * len(PHASES) + phase
-            parts[group].append(Samples(seen, *values, *same))
-        rows, columns = np.nonzero(magnitudes)
-        known.put(band, phase, rows, columns, magnitudes[rows, columns])
+        target = known.of_phase(group, phase)[..., top:bottom, :width]
+        target[...] = maps.sizes(magnitudes).reshape(target.shape)
 
 
 def blank() -> model.WaveletModel:
     """A model that tells nothing."""
     arrays = {
-        "first": np.zeros((len(GROUPS), INPUTS, 1), np.int16),
-        "first_bias": np.zeros((len(GROUPS), LEVELS, 1), np.int32),
-        "second": np.zeros((len(GROUPS), 1, 1), np.int16),
-        "second_bias": np.zeros((len(GROUPS), 1), np.int32),
-        "third": np.zeros((len(GROUPS), 1), np.int16),
-        "third_bias": np.zeros(len(GROUPS), np.int32),
+        "first": np.zeros((len(GROUPS), INPUTS, 3, 1), np.int16),
+        "first_bias": np.zeros((len(GROUPS), LEVELS, 3, 1), np.int32),
+        "second": np.zeros((len(GROUPS), 3, 1), np.int16),
+        "second_bias": np.zeros((len(GROUPS), 3), np.int32),
         "table": frequencies(np.ones((model.ALL_ROWS, model.SYMBOLS))),
         "shift": np.zeros((model.ALL_ROWS, model.SHIFTED), np.int8),
     }
@@ -172,45 +174,46 @@ class Fit(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        first, second = HIDDEN
-        self.w1 = torch.nn.Parameter(0.15 * torch.randn(len(GROUPS), INPUTS, first))
-        self.b1 = torch.nn.Parameter(torch.zeros(len(GROUPS), LEVELS, first))
-        self.w2 = torch.nn.Parameter(0.25 * torch.randn(len(GROUPS), first, second))
-        self.b2 = torch.nn.Parameter(torch.zeros(len(GROUPS), 1, second))
-        self.w3 = torch.nn.Parameter(0.5 * torch.randn(len(GROUPS), second, 1))
-        self.b3 = torch.nn.Parameter(torch.full((len(GROUPS), 1, 1), model.ROWS / 2))
+        groups = len(GROUPS)
+        self.w1 = torch.nn.Parameter(0.15 * torch.randn(groups, INPUTS, 3 * HIDDEN))
+        self.b1 = torch.nn.Parameter(torch.zeros(groups, LEVELS, 3 * HIDDEN))
+        self.w2 = torch.nn.Parameter(0.5 * torch.randn(groups, 3, HIDDEN, 1))
+        self.b2 = torch.nn.Parameter(torch.full((groups, 3, 1, 1), model.ROWS / 2))
         self.table = torch.nn.Parameter(start_table().log()[None].repeat(model.COMPONENTS, 1, 1))
 
     def forward(self, seen: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
-        """Scores, in rows of the table; units are bounded as the integers are."""
-        bias = torch.gather(self.b1, 1, levels[..., None].expand(-1, -1, HIDDEN[0]))
+        """Scores [group, orientation, sample], in rows of the table; units are bounded as the integers are."""
+        bias = torch.gather(self.b1, 1, levels[..., None].expand(-1, -1, 3 * HIDDEN))
         hidden = torch.bmm(seen / 32, self.w1).add(bias).clamp(0, HIGHEST / UNIT)
-        hidden = torch.bmm(hidden, self.w2).add(self.b2).clamp(0, HIGHEST / UNIT)
-        return (torch.bmm(hidden, self.w3) + self.b3)[..., 0]
+        hidden = hidden.unflatten(-1, (3, HIDDEN)).transpose(1, 2)
+        return (hidden @ self.w2 + self.b2)[..., 0]
 
     def bits(self, scores: torch.Tensor, symbols: torch.Tensor) -> torch.Tensor:
         """−log2 p of each symbol, the log-probabilities taken between the two rows beside the score."""
         scores = scores.clamp(0, model.ROWS - 1.001)
         lower = scores.floor().long()
-        part = (scores - lower)[..., None]
+        part = scores - lower
         table = self.table.log_softmax(-1).reshape(-1, model.SYMBOLS)
-        rows = COMPONENT[:, None] * model.ROWS + lower
-        logs = table[rows] * (1 - part) + table[rows + 1] * part
+        rows = COMPONENT[:, None, None] * model.ROWS + lower
+        logs = torch.lerp(table[rows], table[rows + 1], part[..., None])
         return (logs.logsumexp(-1) - torch.gather(logs, -1, symbols[..., None])[..., 0]) / math.log(2)
 
     def integers(self) -> dict[str, np.ndarray]:
         """The networks' arrays as they are stored: rounded, and small enough to be added exactly."""
         grain = UNIT << SHIFT
         arrays = {
-            "first": self.w1 / 32 * grain,
-            "first_bias": self.b1 * grain,
-            "second": self.w2 * (1 << SHIFT),
-            "second_bias": self.b2[:, 0] * grain,
-            "third": self.w3[..., 0] * ((1 << LAST) / UNIT),
-            "third_bias": self.b3[:, 0, 0] * (1 << LAST),
+            "first": (self.w1 / 32 * grain).unflatten(-1, (3, -1)),
+            "first_bias": (self.b1 * grain).unflatten(-1, (3, -1)),
+            "second": self.w2[..., 0] * ((1 << LAST) / UNIT),
+            "second_bias": self.b2[:, :, 0, 0] * (1 << LAST),
         }
         rounded = {name: value.detach().round().numpy() for name, value in arrays.items()}
         return {name: v.astype(np.int32 if "bias" in name else np.int16) for name, v in rounded.items()}
+
+
+def padded(seen: np.ndarray) -> np.ndarray:
+    """As many inputs as any network has."""
+    return np.pad(seen, ((0, INPUTS - len(seen)), (0, 0)))
 
 
 def start_table() -> torch.Tensor:
@@ -222,7 +225,7 @@ def start_table() -> torch.Tensor:
     return table + 1e-5
 
 
-def fit(samples: list[Samples], steps: int, start: Fit | None, batch: int = 1024) -> Fit:
+def fit(samples: list[Samples], steps: int, start: Fit | None, batch: int = 512) -> Fit:
     """Networks and table that take the fewest bits."""
     fitted = start or Fit()
     rates = (2e-3, 4e-3) if start else (4e-3, 1e-2)
@@ -231,7 +234,10 @@ def fit(samples: list[Samples], steps: int, start: Fit | None, batch: int = 1024
         [{"params": networks, "lr": rates[0]}, {"params": [fitted.table], "lr": rates[1]}]
     )
     tensors = [
-        [torch.from_numpy(np.ascontiguousarray(each)) for each in (s.seen.T, s.symbols, s.levels, s.weights)]
+        [
+            torch.from_numpy(np.ascontiguousarray(each))
+            for each in (padded(s.seen).T, s.symbols.T, s.weights.T, s.levels)
+        ]
         for s in samples
     ]
     rng, began, running = torch.Generator().manual_seed(0), time.time(), 0.0
@@ -240,9 +246,10 @@ def fit(samples: list[Samples], steps: int, start: Fit | None, batch: int = 1024
         for group in tensors:
             places = torch.randint(len(group[0]), (batch,), generator=rng)
             drawn.append([each[places] for each in group])
-        seen, symbols, levels, weights = (torch.stack(each) for each in zip(*drawn, strict=True))
+        seen, symbols, weights, levels = (torch.stack(each) for each in zip(*drawn, strict=True))
         scores = fitted(seen.float(), levels)
-        bits = (fitted.bits(scores, symbols) * weights).sum() / weights.sum()
+        weights = weights.transpose(1, 2)
+        bits = (fitted.bits(scores, symbols.transpose(1, 2)) * weights).sum() / weights.sum()
         outside = torch.relu(-scores) + torch.relu(scores - model.ROWS + 1)
         optimizer.zero_grad()
         (bits + 0.01 * outside.mean()).backward()
@@ -266,17 +273,17 @@ def assembled(
     }
     networks = model.from_arrays({**arrays, **empty}).networks
     counts, sums = quiet.copy(), offsets.copy()
-    for (component, _, _), network, each in zip(GROUPS, networks, samples, strict=True):
+    for (component, _), network, each in zip(GROUPS, networks, samples, strict=True):
         for level in range(1, LEVELS):
             here = each.levels == level
-            rows = network.rows(each.seen[:, here], level, model.ROWS) + component * model.ROWS
-            symbols, weights = each.symbols[here], each.weights[here]
+            rows = network.rows(each.seen[:, here].astype(np.float32), level, model.ROWS)
+            rows = rows + component * model.ROWS
+            symbols, weights = each.symbols[:, here], each.weights[:, here]
             np.add.at(counts, (rows, symbols), weights)
             inner = (symbols > 0) & (symbols < model.ESCAPE)
             place = np.minimum(symbols, model.SHIFTED) - 1
-            np.add.at(
-                sums[..., 0], (rows[inner], place[inner]), (weights * (each.sizes[here] - symbols))[inner]
-            )
+            differences = weights * (each.sizes[:, here] - symbols)
+            np.add.at(sums[..., 0], (rows[inner], place[inner]), differences[inner])
             np.add.at(sums[..., 1], (rows[inner], place[inner]), weights[inner])
 
     # A little of the fitted table, where there are few counts.
@@ -294,7 +301,7 @@ def main() -> None:
     )
     parser.add_argument("pictures", type=Path)
     parser.add_argument("--out", type=Path, default=Path(model.__file__).with_name("model.safetensors"))
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=3500)
     parser.add_argument("--rounds", type=int, default=2)
     given = parser.parse_args()
     torch.manual_seed(0)
@@ -303,7 +310,7 @@ def main() -> None:
         began = time.time()
         samples, quiet, offsets = collect(given.pictures, whole, number)
         print(
-            f"round {number}: {sum(len(s.symbols) for s in samples):,} samples, {time.time() - began:.0f} s",
+            f"round {number}: {sum(s.symbols.size for s in samples):,} samples, {time.time() - began:.0f} s",
             flush=True,
         )
         fitted = fit(samples, given.steps, fitted)

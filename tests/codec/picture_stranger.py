@@ -14,7 +14,6 @@ Plane = list[list[int]]
 PHASES = ((0, 0), (1, 1), (0, 1), (1, 0))
 SIDES = ((-1, 0), (1, 0), (0, -1), (0, 1))
 CORNERS = ((-1, -1), (-1, 1), (1, -1), (1, 1))
-AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 KNIGHTS = tuple((a, b) for a in range(-2, 3) for b in range(-2, 3) if abs(a * b) == 2)
 HERE = (0, 0)
 LOW = [1024, 1436, 2080, 2973, 4218, 5971, 8448, 11951]
@@ -28,7 +27,7 @@ def read(data: bytes, model: Path) -> list[list[list[int]]]:
     """The pixels of a file: rows of pixels of one or three channels. Sections 1, 2."""
     source = Bytes(data)
     assert source.take(8) == bytes.fromhex("894342440D0A1A0A")
-    version, flags, step = source.take(3)
+    version, flags, step, flat = source.take(4)
     assert version == 2
     source.take(8)
     height, width = source.varint(), source.varint()
@@ -42,7 +41,7 @@ def read(data: bytes, model: Path) -> list[list[list[int]]]:
     assert source.at == len(data)
     assert zlib.crc32(before + stream) == bytes_crc
 
-    planes = Walk(height, width, 1 if flags & 1 else 3, step, RangeDecoder(stream), model).planes()
+    planes = Walk((height, width), 1 if flags & 1 else 3, (step, flat), RangeDecoder(stream), model).planes()
     pixels = [[colour([plane[i][j] for plane in planes]) for j in range(width)] for i in range(height)]
     assert zlib.crc32(bytes(value for row in pixels for pixel in row for value in pixel)) == pixels_crc
     return pixels
@@ -94,10 +93,10 @@ class Walk:
     """Sections 4 to 7."""
 
     def __init__(
-        self, height: int, width: int, count: int, step: int, coder: RangeDecoder, model: Path
+        self, size: tuple[int, int], count: int, numbers: tuple[int, int], coder: RangeDecoder, model: Path
     ) -> None:
-        self.size, self.count, self.coder = (height, width), count, coder
-        self.base = exp2(256 * (8 - step // 16) - 16 * (step % 16))
+        self.size, self.count, self.coder = size, count, coder
+        self.base, self.flat = (exp2(2048 - 16 * (t % 16)) << (t // 16) for t in numbers)
         self.arrays = safetensors(model.read_bytes())
         self.counts = [[0] * 18 for _ in self.arrays["table"]]
         self.magnitudes: dict[tuple[int, int, int], Plane] = {}
@@ -110,8 +109,7 @@ class Walk:
         lows = [self.low() for _ in range(self.count)]
         for level in range(len(self.sizes) - 1, 0, -1):
             for component in range(self.count):
-                for band in range(3):
-                    self.detail(component, level, band)
+                self.details(component, level)
         return [self.joined(component, low) for component, low in enumerate(lows)]
 
     def joined(self, component: int, plane: Plane) -> Plane:
@@ -155,47 +153,56 @@ class Walk:
         values = [value(x, 0, step) * (1 - 2 * next(signs)) if x else 0 for x in found]
         return [values[i * width : (i + 1) * width] for i in range(height)]
 
-    def detail(self, component: int, level: int, band: int) -> None:
-        # Size and step.
+    def details(self, c: int, level: int) -> None:
+        """Sections 4, 5."""
+        # Sizes and steps.
         above, below = self.sizes[level - 1], self.sizes[level]
-        highs = ((0, 1), (1, 0), (1, 1))[band]
-        height, width = (a - b if high else b for a, b, high in zip(above, below, highs, strict=True))
-        factors = []
-        for high, side, k in zip(highs, above, self.divisions(level), strict=True):
-            factors.append(HIGH[k] if high else (LOW[k] << 10) // 1260 if side > 1 else LOW[k])
-        step = max((self.base << 20) // (factors[0] * factors[1]), 1)
-
-        # Phase by phase: quiet coefficients, then the others.
-        key = component, level, band
-        self.magnitudes[key] = [[0] * width for _ in range(height)]
-        self.values[key] = [[0] * width for _ in range(height)]
-        for phase, (row, column) in enumerate(PHASES):
-            places = [(i, j) for i in range(row, height, 2) for j in range(column, width, 2)]
-            quiet = [place for place in places if self.is_quiet(key, *place)]
-            busy = [place for place in places if place not in quiet]
-            group = (component * 3 + band) * 4 + phase
-            rows = [
-                40 * component + self.network(group, min(level, 7), self.inputs(key, i, j)) for i, j in busy
+        sides, steps = {}, {}
+        for o, highs in enumerate(((0, 1), (1, 0), (1, 1))):
+            key = c, level, o
+            height, width = sides[key] = [
+                a - b if high else b for a, b, high in zip(above, below, highs, strict=True)
             ]
-            still = 120 + ((6 * component + min(level, 6) - 1) * 3 + band) * 4 + phase
-            decoded = [self.part(quiet, [still] * len(quiet)), self.part(busy, rows)]
-            for (i, j), x, negative, row_number in (each for part in decoded for each in part):
-                self.magnitudes[key][i][j] = x
-                shift = self.arrays["shift"][row_number][min(x, 3) - 1] if x else 0
-                self.values[key][i][j] = (-1 if negative else 1) * value(x, shift, step) if x else 0
+            factors = []
+            for high, side, k in zip(highs, above, self.divisions(level), strict=True):
+                factors.append(HIGH[k] if high else (LOW[k] << 10) // 1260 if side > 1 else LOW[k])
+            base = self.base if level < 3 else min(self.base, self.flat << (level - 2))
+            steps[key] = max((base << 20) // (factors[0] * factors[1]), 1)
+            self.magnitudes[key] = [[0] * width for _ in range(height)]
+            self.values[key] = [[0] * width for _ in range(height)]
 
-    def part(self, places: list[tuple[int, int]], rows: list[int]) -> list:
-        table = {}
-        for row in set(rows):
-            weights = zip(self.arrays["table"][row], self.counts[row], strict=True)
-            table[row] = frequencies([weight + 1024 * count for weight, count in weights])
-        found = [self.symbol(table[row]) for row in rows]
-        for row, symbol in zip(rows, found, strict=True):
-            self.counts[row][symbol] += 1
-        beyond = iter(self.numbers(found.count(17)))
-        found = [17 + next(beyond) if symbol == 17 else symbol for symbol in found]
-        signs = iter(self.bits(sum(x > 0 for x in found)))
-        return [(at, x, next(signs) if x else 0, row) for at, x, row in zip(places, found, rows, strict=True)]
+        # Strips of each phase.
+        for phase, (row, column) in enumerate(PHASES):
+            across = len(range(column, below[1], 2))
+            rows = max((1 << 14) // across, 1) if across else 1
+            for top in range(row, below[0] if across else 0, 2 * rows):
+                places = [
+                    (key, i, j)
+                    for key, (height, width) in sides.items()
+                    for i in range(top, min(top + 2 * rows, height), 2)
+                    for j in range(column, width, 2)
+                ]
+                self.strip(phase, places, steps)
+
+    def strip(self, phase: int, places: list[tuple], steps: dict[tuple, int]) -> None:
+        numbered = [(self.row(key, i, j, phase), key, i, j) for key, i, j in places]
+        found: dict[tuple, int] = {}
+        table = {number: self.frequencies(number) for number in {each[0] for each in numbered}}
+        for number, *place in sorted(numbered, key=lambda each: each[0]):
+            symbol = found[tuple(place)] = self.symbol(table[number])
+            self.counts[number][symbol] += 1
+        beyond = iter(self.numbers(sum(symbol == 17 for symbol in found.values())))
+        found = {place: found[place] + (next(beyond) if found[place] == 17 else 0) for place in places}
+        signs = iter(self.bits(sum(x > 0 for x in found.values())))
+        for (number, key, i, j), x in zip(numbered, found.values(), strict=True):
+            if x:
+                size = value(x, self.arrays["shift"][number][min(x, 3) - 1], steps[key])
+                self.magnitudes[key][i][j] = x
+                self.values[key][i][j] = -size if next(signs) else size
+
+    def frequencies(self, row: int) -> list[int]:
+        weights = zip(self.arrays["table"][row], self.counts[row], strict=True)
+        return frequencies([weight + 2048 * count for weight, count in weights])
 
     def at(self, key: tuple[int, int, int], i: int, j: int) -> int:
         plane = self.magnitudes.get(key)
@@ -203,57 +210,55 @@ class Walk:
             return 0
         return plane[i][j]
 
-    def is_quiet(self, key: tuple[int, int, int], i: int, j: int) -> bool:
+    def row(self, key: tuple[int, int, int], i: int, j: int, phase: int) -> int:
+        """Sections 6, 7."""
         component, level, band = key
-        seen = {0: [(component, level, other) for other in range(band)]}
-        seen[0] += [(before, level, other) for before in range(component) for other in range(3)]
-        seen[1] = [(component, level + 1, other) for other in range(3)]
-        seen[2] = [(component, level + 2, band)]
-        for g, keys in seen.items():
-            y, x = i >> g, j >> g
-            if any(self.at(each, y + a, x + b) for each in keys for a, b in (*AROUND, HERE)):
-                return False
-        return not any(self.at(key, i + a, j + b) for a in range(-2, 3) for b in range(-2, 3))
+        x = self.inputs(component, level, i, j, phase)
+        if not any(x):
+            return 120 + ((6 * component + min(level, 6) - 1) * 3 + band) * 4 + phase
+        group, get = 4 * component + phase, self.arrays.__getitem__
+        weights = [each[band] for each in get("first")[group]]
+        bias = get("first_bias")[group][min(level, 7)][band]
+        sums = [sum(w * v for w, v in zip(column, x, strict=False)) for column in zip(*weights, strict=True)]
+        hidden = [cut((total + b) >> 8, 0, 255) for total, b in zip(sums, bias, strict=True)]
+        total = sum(w * v for w, v in zip(get("second")[group][band], hidden, strict=True))
+        return 40 * component + cut((total + get("second_bias")[group][band] + 1024) >> 11, 0, 39)
 
-    def inputs(self, key: tuple[int, int, int], i: int, j: int) -> list[int]:
+    def inputs(self, component: int, level: int, i: int, j: int, phase: int) -> list[int]:
         """Section 6."""
-        component, level, band = key
-        others = [(band + 1) % 3, (band + 2) % 3]
+        row, column = PHASES[phase]
 
-        def mean(c: int, g: int, o: int, *offsets: tuple[int, int]) -> int:
-            found = [self.at((c, level + g, o), (i >> g) + a, (j >> g) + b) for a, b in offsets]
-            return sum(map(size, found)) // len(offsets)
+        def total(c: int, g: int, *offsets: tuple[int, int]) -> list[int]:
+            places = [((i >> min(g, 1)) + a, (j >> min(g, 1)) + b) for a, b in offsets]
+            if g == 2:
+                height, width = self.sizes[min(level + 1, len(self.sizes) - 1)]
+                inside = [(y, x) for y, x in places if 0 <= y < height and 0 <= x < width]
+                places = [(y >> 1, x >> 1) for y, x in inside]
+            return [sum(size(self.at((c, level + g, o), *place)) for place in places) for o in range(3)]
 
-        x = [mean(component, 0, band, at) for at in (*AROUND, (-2, 0), (2, 0), (0, -2), (0, 2))]
-        x += [mean(component, 0, band, *KNIGHTS)]
-        x += [mean(component, 1, band, at) for at in (HERE, *SIDES)] + [mean(component, 1, band, *CORNERS)]
-        x += [mean(component, 2, band, HERE), mean(component, 2, band, *AROUND)]
-        for other in others:
-            x += [mean(component, 1, other, HERE), mean(component, 1, other, *AROUND)]
-        for other in range(band):
-            x += [mean(component, 0, other, *part) for part in ([HERE], SIDES[:2], SIDES[2:])]
-        for before in range(component):
-            x += [mean(before, 0, band, *part) for part in ([HERE], SIDES[:2], SIDES[2:], CORNERS)]
-            x += [mean(before, 0, other, HERE) for other in others]
-        return x + [0] * (43 - len(x))
+        def known(offsets: tuple) -> list:
+            return [(a, b) for a, b in offsets if ((row + a) % 2, (column + b) % 2) in PHASES[:phase]]
 
-    def network(self, group: int, level: int, x: list[int]) -> int:
-        """Section 7."""
-        get = self.arrays.__getitem__
-
-        def layer(weight: list[list[int]], bias: list[int], values: list[int]) -> list[int]:
-            sums = [
-                sum(w * v for w, v in zip(column, values, strict=True))
-                for column in zip(*weight, strict=True)
-            ]
-            return [cut((total + b) >> 8, 0, 255) for total, b in zip(sums, bias, strict=True)]
-
-        hidden = layer(get("first")[group], get("first_bias")[group][level], x)
-        hidden = layer(get("second")[group], get("second_bias")[group], hidden)
-        total = (
-            sum(w * v for w, v in zip(get("third")[group], hidden, strict=True)) + get("third_bias")[group]
-        )
-        return cut((total + 1024) >> 11, 0, 39)
+        v, h = 2 * row - 1, 2 * column - 1
+        far = (-v, 0), (0, -h), (v, -h), (-v, h), (-v, -h)
+        diagonals = [(CORNERS[0], CORNERS[3]), (CORNERS[1], CORNERS[2])]
+        if component:
+            pairs = [[], diagonals, [SIDES[:2], SIDES[2:]], [SIDES[:2], SIDES[2:], CORNERS]][phase]
+            parts = [(component, 0, part) for part in pairs]
+        else:
+            alone = [[], CORNERS, SIDES, SIDES][phase]
+            parts = [(0, 0, [place]) for place in alone] + [(0, 0, CORNERS)] * (phase == 3)
+            parts += [(0, 0, known(KNIGHTS))] * (phase > 1)
+        parts += [(component, 1, [place]) for place in (HERE, (v, 0), (0, h), (v, h))]
+        if component:
+            parts += (
+                [(component, 2, [HERE])]
+                + [(c, 0, [HERE]) for c in range(component)]
+                + [(component - 1, 0, SIDES)]
+            )
+        else:
+            parts += [(0, 1, far), (0, 2, [HERE]), (0, 2, SIDES)]
+        return [each for c, g, places in parts for each in total(c, g, *places)]
 
 
 def size(m: int) -> int:

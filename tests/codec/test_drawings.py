@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from codebound.cli import app
 from codebound.codec import better_png, drawings, exact_png, read_picture
+from codebound.codec.drawings import patch_share
 from codebound.data.images import photographs
 
 HELD_OUT = photographs("held_out")[0].pixels[:200, :200]
@@ -78,3 +79,12 @@ def test_a_picture_of_sixteen_bits_is_known(tmp_path: Path) -> None:
     Image.fromarray(drawing(3)).save(tmp_path / "text.png")
     assert read_picture(tmp_path / "deep.png").deep
     assert not read_picture(tmp_path / "text.png").deep
+
+
+def test_patches_are_blocks_of_one_colour() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (70, 50, 3)).astype(np.uint8)
+    assert patch_share(pixels) == 0
+    pixels[16:48, 32:48] = (3, 9, 200)
+    pixels[0:16, 0:16, 0] = 7  # one channel alone is none
+    assert patch_share(pixels) == 2 / 12
+    assert patch_share(np.zeros((15, 400, 3), dtype=np.uint8)) == 0

@@ -62,12 +62,12 @@ def test_better_than_webp_at_the_same_bytes() -> None:
             assert psnr(codec.decompress(ours), picture.pixels) > least + 0.5
 
 
-def test_flat_colours_and_greys_stay_what_they_are() -> None:
-    squares = np.random.default_rng(0).integers(0, 256, (2, 2, 3)).astype(np.uint8)
+def test_flat_colours_and_greys_stay_what_they_are_at_every_quality() -> None:
+    squares = np.random.default_rng(0).integers(0, 256, (3, 3, 3)).astype(np.uint8)
     squares[0, 0] = 140  # a grey one
     pixels = squares.repeat(48, axis=0).repeat(48, axis=1)
-    for quality in (50, 90):
-        found = codec.decompress(codec.compress(pixels, quality=quality)).astype(int)
+    for quality in (1, 5, 10, 20, 40, 90):
+        found = codec.decompress(codec.compress(pixels, quality=quality, verify=False)).astype(int)
         middles = found[24::48, 24::48]
         assert np.abs(middles - squares).max() <= 2
         assert np.ptp(found[20:28, 20:28], axis=-1).max() <= 2
@@ -75,6 +75,27 @@ def test_flat_colours_and_greys_stay_what_they_are() -> None:
     for quality in (1, 60):
         found = codec.decompress(codec.compress(one, quality=quality)).astype(int)
         assert np.abs(found - one).max() <= 2
+
+
+def test_patches_of_one_colour_are_what_a_finer_step_is_for(photo: np.ndarray, data: bytes) -> None:
+    assert picture_container.unpack(data).flat == picture_container.STEP
+    pixels = photo.copy()
+    pixels[:16, :32] = (90, 80, 200)
+    assert picture_container.unpack(codec.compress(pixels, verify=False)).flat == wavelet_pictures.FLAT
+
+
+def test_a_flat_picture_of_many_pixels_is_small_and_decodes() -> None:
+    """The least length of a stream bounds the work for each byte, and is next to nothing beside a picture."""
+    data = codec.compress(np.full((700, 900, 3), 255, dtype=np.uint8), quality=30)
+    assert 700 * 900 / picture_container.PIXELS_PER_BYTE <= len(data) < 400
+    assert (codec.decompress(data) == 255).all()
+
+
+def test_qualities_are_step_numbers_that_fall() -> None:
+    steps = [picture_container.step_of(quality) for quality in picture_container.QUALITIES]
+    assert (np.diff(steps) < 0).all()
+    assert (steps[0], steps[9], steps[49], steps[99]) == (picture_container.STEP, 114, 63, 0)
+    assert [picture_container.quality_of(step) for step in steps] == list(picture_container.QUALITIES)
 
 
 def test_a_grey_picture_is_grey_again_and_shorter(photo: np.ndarray) -> None:
@@ -157,7 +178,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(data: bytes) -> None:
     short = picture_container.pack(contents)
     assert len(short) < len(data)
     head = bytearray(short[:-10])
-    assert picture_container.least_bytes(2**16, 2**16) == 2**16
+    assert picture_container.least_bytes(2**16, 2**16) == 2**20
     with pytest.raises(DamagedFile):
         codec.decompress(bytes(head))
 

@@ -100,21 +100,25 @@ def test_codecs_are_compared_on_the_pictures_where_both_have_the_rate() -> None:
 
 @pytest.mark.slow
 def test_a_study_of_two_pictures(pictures: Path, model: Path, tmp_path: Path) -> None:
-    settings = Settings(data=str(pictures), model=str(model), codecs=("jpeg",), rate=0.5)
+    settings = Settings(data=str(pictures), model=str(model), codecs=("jpeg",), rate=1.0)
     run(STUDY, tmp_path / "run", settings)
     read = load(STUDY, tmp_path / "run")
     loaded = codec.load_model(model)
     for number in range(2):
         for quality in loaded.qualities:
             written = codec.compress(pictures / f"{number}.png", model=loaded, quality=quality)
-            sizes = read.table.values("bytes", codec="codebound", quality=quality)
+            sizes = read.table.values("bytes", codec="tokens", quality=quality)
             assert sizes[number] == len(written)  # what counts is the file's size
+        default = codec.compress(pictures / f"{number}.png", quality=36)
+        assert read.table.values("bytes", codec="codebound", quality=36)[number] == len(default)
     for row in read.cells["ladder"]["rows"]:
         assert row["raw"] == 4.0
         assert row["network"] <= row["raw"] + 0.6
     report.write(read)
     results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert [row["codec"] for row in results["comparison"]] == ["codebound", "jpeg"]
+    assert [row["codec"] for row in results["comparison"]] == [
+        "codebound", "tokens", "jpeg",
+    ]  # fmt: skip
     assert [picture["height"] for picture in results["pictures"]] == [SIZE[0]] * 2
     assert sorted(path.name for path in (tmp_path / "run" / "figures").iterdir()) == [
         "costs.png", "psnr.png", "ssim.png",

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from codebound.wavelet.bands import bands, base_step, low_step
+from codebound.coding.picture_container import STEP
+from codebound.wavelet.bands import base_step, groups, low_step
 from codebound.wavelet.lifting import FRACTION, Pyramid, analyse, level_sizes, synthesise
 
 SIZES = [(1, 1), (1, 7), (7, 1), (2, 2), (3, 1), (2, 9), (5, 9), (64, 64), (33, 70), (1, 1000)]
@@ -60,7 +61,7 @@ def test_an_error_of_a_step_weighs_the_same_in_every_band(size: tuple[int, int])
     """One step of any coefficient away from the borders is a pattern whose length is the base step."""
     number, one = 64, 1 << 16
     sizes = level_sizes(*size)
-    listed = list(bands(*size, 1, number))
+    listed = [band for group in groups(*size, 1, number) for band in group.bands]
     for band in (band for band in listed if band.level <= 4 and band.height * band.width):
         levels = [[each for each in listed if each.level == level] for level in range(1, len(sizes))]
         details = [tuple(np.zeros((b.height, b.width), np.int32) for b in level) for level in levels]
@@ -73,3 +74,17 @@ def test_an_error_of_a_step_weighs_the_same_in_every_band(size: tuple[int, int])
 def test_steps_double_every_sixteen_numbers() -> None:
     assert [base_step(number) for number in (0, 16, 32, 112)] == [1 << 16, 1 << 17, 1 << 18, 1 << 23]
     assert base_step(8) == pytest.approx(65_536 * 2**0.5, abs=1)
+
+
+def test_a_flat_step_bounds_the_waves_of_patches() -> None:
+    """From level 3 on, by twice as much on each level; where it is the coarser one it changes nothing."""
+    plain, bounded = (
+        [band for group in groups(300, 200, 3, 112, flat) for band in group.bands] for flat in (STEP, 40)
+    )
+    fine = [band for group in groups(300, 200, 3, 40) for band in group.bands]
+    for first, second, third in zip(plain, bounded, fine, strict=True):
+        most = third.step << max(first.level - 2, 0) if first.level > 2 else first.step
+        assert second.step == pytest.approx(min(first.step, most), rel=1e-3, abs=third.level**2 + 8)
+    assert [band.step for group in groups(300, 200, 3, 20, 20) for band in group.bands] == [
+        band.step for group in groups(300, 200, 3, 20) for band in group.bands
+    ]

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from codebound.wavelet import maps
-from codebound.wavelet.bands import Band, bands
-from codebound.wavelet.maps import INPUTS, PHASES, Maps, inputs, sizes
+from codebound.wavelet.bands import Group, groups
+from codebound.wavelet.maps import INPUTS, PHASES, Input, Maps, inputs, sizes
 
 
 def test_sizes_are_straight_between_powers_of_two() -> None:
@@ -16,64 +15,74 @@ def test_sizes_are_straight_between_powers_of_two() -> None:
 
 
 def test_there_are_as_many_inputs_as_the_page_says() -> None:
-    counts = [[len(inputs(component, orientation)) for orientation in range(3)] for component in range(3)]
-    assert counts == [[25, 28, 31], [31, 34, 37], [37, 40, 43]]
-    assert INPUTS == 43
+    counts = [[3 * len(inputs(component, phase)) for phase in range(4)] for component in range(3)]
+    assert counts == [[21, 33, 36, 39], [21, 27, 27, 30], [24, 30, 30, 33]]
+    assert INPUTS == 39
 
 
-def known_until(wanted: tuple[int, int, int], phase: int, size: tuple[int, int]) -> tuple[Maps, Band, dict]:
-    """Random magnitudes of all bands before a phase of one, in `Maps` and as plain arrays."""
-    rng, known, plain = np.random.default_rng(0), Maps(), {}
-    for band in bands(*size, 3, 60):
-        known.begin(band)
-        plain[band[:3]] = np.zeros((band.height, band.width), dtype=np.int64)
+def known_until(wanted: tuple[int, int], phase: int, size: tuple[int, int]) -> tuple[Maps, Group, dict]:
+    """Sizes of random magnitudes before a phase of one group, in `Maps` and as plain arrays."""
+    rng, known, plain = np.random.default_rng(0), Maps(3), {}
+    for group in groups(*size, 3, 60):
+        if group.component == 0:
+            known.begin(group.height, group.width)
+        for band in group.bands:
+            plain[band[:3]] = np.zeros((band.height, band.width), dtype=np.int64)
         for number, (row, column) in enumerate(PHASES):
-            if band[:3] == wanted and number == phase:
-                return known, band, plain
-            part = plain[band[:3]][row::2, column::2]
-            part[:] = rng.integers(0, 40, part.shape) * (rng.random(part.shape) < 0.4)
-            rows, columns = np.nonzero(part)
-            known.put(band, number, rows, columns, part[rows, columns])
+            if (group.component, group.level) == wanted and number == phase:
+                return known, group, plain
+            target = known.of_phase(group, number)
+            for band in group.bands:
+                part = plain[band[:3]][row::2, column::2]
+                part[:] = rng.integers(0, 40, part.shape) * (rng.random(part.shape) < 0.4)
+                part[:] = sizes(part)
+                place = target[band.orientation]
+                place[: part.shape[0], : part.shape[1]] = part
     raise AssertionError(wanted)
 
 
-@pytest.mark.parametrize("phase", [0, 1, 3])
-@pytest.mark.parametrize("wanted", [(0, 1, 0), (2, 1, 2)])
+@pytest.mark.parametrize("phase", [0, 1, 2, 3])
+@pytest.mark.parametrize("wanted", [(0, 1), (1, 1), (2, 1)])
 @pytest.mark.parametrize("size", [(13, 22), (1, 40)])
-def test_what_is_seen_is_what_is_there(
-    wanted: tuple[int, int, int], phase: int, size: tuple[int, int]
-) -> None:
-    known, band, plain = known_until(wanted, phase, size)
+def test_what_is_seen_is_what_is_there(wanted: tuple[int, int], phase: int, size: tuple[int, int]) -> None:
+    known, group, plain = known_until(wanted, phase, size)
     row, column = PHASES[phase]
-    rows, columns = (each.ravel() for each in np.mgrid[row : band.height : 2, column : band.width : 2])
+    if (group.height - row + 1) // 2 == 0:
+        return
+    rows, columns = (each.ravel() for each in np.mgrid[row : group.height : 2, column : group.width : 2])
+    coarser_shape = -(-group.height // 2), -(-group.width // 2)
 
-    def size_at(source: maps.Source, i: int, j: int, down: int, right: int) -> int:
-        found = plain.get((source.component, band.level + source.coarser, source.orientation))
-        y, x = (i >> source.coarser) + down, (j >> source.coarser) + right
-        if found is None or not (0 <= y < found.shape[0] and 0 <= x < found.shape[1]):
+    def size_at(key: tuple[int, int, int], place: tuple[int, int]) -> int:
+        found = plain.get(key)
+        if found is None or not (0 <= place[0] < found.shape[0] and 0 <= place[1] < found.shape[1]):
             return 0
-        return int(sizes(found[y, x : x + 1])[0])
+        return int(found[place])
 
-    seen = known.seen(band, rows, columns)
+    def total(orientation: int, each: Input, i: int, j: int) -> int:
+        key, found = (each.component, group.level + each.coarser, orientation), 0
+        for down, right in each.offsets:
+            place = (i >> min(each.coarser, 1)) + down, (j >> min(each.coarser, 1)) + right
+            if each.coarser == 2:
+                outside = not all(0 <= at < side for at, side in zip(place, coarser_shape, strict=True))
+                place = (-1, -1) if outside else (place[0] >> 1, place[1] >> 1)
+            found += size_at(key, place)
+        return found
+
+    width = (group.width - column + 1) // 2
+    seen = known.seen(group, phase, 0, (group.height - row + 1) // 2, width)
+    assert seen is not None
     for got, i, j in zip(seen.T, rows, columns, strict=True):
-        expected = [
-            sum(size_at(source, i, j, *offset) for offset in offsets) // len(offsets)
-            for source, offsets in inputs(band.component, band.orientation)
-        ]
-        assert got[: len(expected)].tolist() == expected
-        assert not got[len(expected) :].any()
+        listed = inputs(group.component, phase)
+        assert got.tolist() == [total(o, each, i, j) for each in listed for o in range(3)]
 
 
-def test_where_nothing_is_near_the_network_has_nothing_to_see() -> None:
-    known, band, _ = known_until((2, 1, 1), 2, (33, 41))
-    busy = known.elsewhere(band) | known.within(band)
-    rows, columns = np.mgrid[: band.height, : band.width].reshape(2, -1)
-    something = known.seen(band, rows, columns).any(0).reshape(busy.shape)
-    assert not (something & ~busy).any()
-
-    # A single coefficient is near two rows and columns of its own band.
-    alone, fine = Maps(), Band(0, 1, 0, 9, 9, 1)
-    alone.begin(fine)
-    alone.put(fine, 0, np.array([2]), np.array([2]), np.array([3]))
-    assert np.argwhere(alone.within(fine)).tolist() == [[y, x] for y in range(2, 7) for x in range(2, 7)]
-    assert not alone.elsewhere(fine).any()
+def test_a_part_of_the_rows_sees_the_same_and_nothing_is_said_to_be_nothing() -> None:
+    known, group, _ = known_until((1, 1), 2, (33, 41))
+    whole = known.seen(group, 2, 0, 9, 10)
+    part = known.seen(group, 2, 4, 7, 10)
+    assert whole is not None
+    assert part is not None
+    assert np.array_equal(whole.reshape(-1, 9, 10)[:, 4:7].reshape(part.shape), part)
+    nothing = Maps(3)
+    nothing.begin(17, 21)
+    assert nothing.seen(group, 0, 0, 9, 11) is None

@@ -8,47 +8,41 @@ from codebound.wavelet.model import from_arrays
 from codebound.wavelet.network import Network
 
 
-def network(rng: np.random.Generator, largest: int = 300) -> Network:
+def network(rng: np.random.Generator, largest: int = 60) -> Network:
     return Network(
-        rng.integers(-largest, largest + 1, (43, 32)).astype(np.int16),
-        rng.integers(-50_000, 50_001, (8, 32)).astype(np.int32),
-        rng.integers(-largest, largest + 1, (32, 16)).astype(np.int16),
-        rng.integers(-50_000, 50_001, 16).astype(np.int32),
-        rng.integers(-60, 61, 16).astype(np.int16),
-        np.int32(20_000),
+        rng.integers(-largest, largest + 1, (43, 3, 32)).astype(np.int16),
+        rng.integers(-50_000, 50_001, (8, 3, 32)).astype(np.int32),
+        rng.integers(-60, 61, (3, 32)).astype(np.int16),
+        np.array([20_000, 40_000, 0], dtype=np.int32),
     )
 
 
 def test_rows_are_those_of_whole_numbers() -> None:
     rng = np.random.default_rng(0)
     given = network(rng)
-    given.check(127)
-    seen = (rng.integers(0, 128, (43, 200)) * (rng.random((43, 200)) < 0.5)).astype(np.uint8)
+    given.check(1016)
+    seen = rng.integers(0, 1017, (40, 200)) * (rng.random((40, 200)) < 0.5)
 
-    def plain(x: list[int], level: int) -> int:
-        def act(sums: list[int]) -> list[int]:
-            return [min(max(each >> 8, 0), 255) for each in sums]
-
-        def layer(weight: np.ndarray, bias: np.ndarray, values: list[int]) -> list[int]:
-            return act([
-                sum(int(w) * v for w, v in zip(column, values, strict=True)) + int(b)
-                for column, b in zip(weight.T, bias, strict=True)
-            ])  # fmt: skip
-
-        hidden = layer(given.second, given.second_bias, layer(given.first, given.first_bias[level], x))
-        total = sum(int(w) * v for w, v in zip(given.third, hidden, strict=True)) + int(given.third_bias)
-        return min(max((total + 1024) >> 11, 0), 39)
+    def plain(x: list[int], level: int, band: int) -> int:
+        sums = [
+            sum(int(w) * v for w, v in zip(column, x, strict=True)) + int(b)
+            for column, b in zip(given.first[:40, band].T, given.first_bias[level, band], strict=True)
+        ]
+        hidden = [min(max(each >> 8, 0), 255) for each in sums]
+        total = sum(int(w) * v for w, v in zip(given.second[band], hidden, strict=True))
+        return min(max((total + int(given.second_bias[band]) + 1024) >> 11, 0), 39)
 
     for level, stored in ((1, 1), (6, 6), (7, 7), (12, 7)):
-        expected = [plain(column.tolist(), stored) for column in seen.T]
-        assert given.rows(seen, level, 40).tolist() == expected
-        assert len(set(expected)) > 3
-        assert given.rows(seen[:, 7:9], level, 40).tolist() == expected[7:9]
+        expected = [[plain(column.tolist(), stored, band) for column in seen.T] for band in range(3)]
+        found = given.rows(seen.astype(np.float32), level, 40)
+        assert found.tolist() == expected
+        assert all(len(set(each)) > 3 for each in expected)
+        assert np.array_equal(given.rows(seen[:, 7:9].astype(np.float32), level, 40), found[:, 7:9])
 
 
 def test_sums_that_would_be_rounded_are_refused() -> None:
     with pytest.raises(InputError, match="too large"):
-        network(np.random.default_rng(0), 30_000).check(127)
+        network(np.random.default_rng(0), 30_000).check(1016)
 
 
 def test_a_model_that_does_not_fit_is_refused() -> None:

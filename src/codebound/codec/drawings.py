@@ -15,6 +15,7 @@ from codebound.coding.errors import CodecError
 COLOURS = 256  # that a palette holds
 FLAT = 0.6  # of the pixels of a drawing have the colour of their left or upper neighbour, of a photograph's fewer
 FEW, MANY = 2.0, 1.2  # times the lossy file that a drawing's PNG may be, of few colours and of more
+BLOCK = 16  # pixels, of each side of the blocks that show patches of one colour
 _LOOK = 1 << 14  # pixels, from all over a picture, that show most pictures to have more colours
 
 
@@ -59,6 +60,19 @@ def exact_png(pixels: UInt8[np.ndarray, "h w 3"]) -> bytes | None:
         np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=1).astype(np.uint8).tobytes()
     )
     return _saved(image)
+
+
+def patch_share(pixels: UInt8[np.ndarray, "h w 3"]) -> float:
+    """The share of a picture's blocks of 16×16 pixels that are of one colour; 0 of a picture that has no block."""
+    rows, columns = pixels.shape[0] // BLOCK, pixels.shape[1] // BLOCK
+    if rows == 0 or columns == 0:
+        return 0.0
+    # One row of blocks after the other, so that a large picture is not held twice.
+    flat = 0
+    for top in range(0, rows * BLOCK, BLOCK):
+        blocks = pixels[top : top + BLOCK, : columns * BLOCK].reshape(BLOCK, columns, BLOCK, 3)
+        flat += int((blocks == blocks[:1, :, :1]).all(axis=(0, 2, 3)).sum())
+    return flat / (rows * columns)
 
 
 def _packed(pixels: UInt8[np.ndarray, "h w 3"]) -> UInt32[np.ndarray, "h w"]:

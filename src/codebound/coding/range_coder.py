@@ -8,6 +8,7 @@ depends on the machine. `perfect=False` is part of the format: the left end of s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 import constriction
@@ -21,6 +22,9 @@ _stream = constriction.stream  # pyright: ignore[reportAttributeAccessIssue]  a 
 _queue = _stream.queue
 _Categorical = _stream.model.Categorical
 _EACH = _Categorical(perfect=False)  # with a row of probabilities for each symbol
+_LIKELY = (
+    0.5  # a symbol 0 of at least this probability is found soonest by looking at one symbol after the other
+)
 
 # Frequencies are of sum 2^16 in each row, none below 1; one row serves all symbols.
 Symbols = Int64[np.ndarray, " m"]
@@ -35,7 +39,7 @@ class Coder(Protocol):
 
         Args:
             frequencies: a row for each symbol, or one for all of them.
-            rows: which of the frequencies' rows each symbol has, if they are a table.
+            rows: which of the frequencies' rows each symbol has, if they are a table; they must ascend.
         """
         ...
 
@@ -53,9 +57,12 @@ class Encoder:
         return other
 
     def code(self, frequencies: Rows, symbols: Symbols, rows: Symbols | None = None) -> Symbols:
-        numbers, probabilities = symbols.astype(np.int32), _probabilities(frequencies, rows)
-        if len(probabilities) == 1 and rows is None:
-            self._coder.encode(numbers, _Categorical(probabilities[0], perfect=False))
+        numbers, probabilities = symbols.astype(np.int32), frequencies / TOTAL
+        if rows is not None:
+            for row, part in _runs(rows):
+                self._coder.encode(numbers[part], _one(probabilities[row]))
+        elif len(probabilities) == 1:
+            self._coder.encode(numbers, _one(probabilities[0]))
         else:
             self._coder.encode(numbers, _EACH, probabilities)
         return symbols
@@ -83,10 +90,14 @@ class Decoder:
         self._filled = len(payload) > max(len(bare), least)
 
     def code(self, frequencies: Rows, symbols: Symbols, rows: Symbols | None = None) -> Symbols:
-        probabilities = _probabilities(frequencies, rows)
+        probabilities = frequencies / TOTAL
         try:
-            if len(probabilities) == 1 and rows is None:
-                numbers = self._coder.decode(_Categorical(probabilities[0], perfect=False), len(symbols))
+            if rows is not None:
+                numbers = np.empty(len(symbols), dtype=np.int32)
+                for row, part in _runs(rows):
+                    numbers[part] = self._coder.decode(_one(probabilities[row]), part.stop - part.start)
+            elif len(probabilities) == 1:
+                numbers = self._coder.decode(_one(probabilities[0]), len(symbols))
             else:
                 numbers = self._coder.decode(_EACH, probabilities)
         except AssertionError:  # how constriction reports bytes that no encoder wrote
@@ -116,7 +127,15 @@ class Meter:
         return symbols
 
 
-def _probabilities(frequencies: Rows, rows: Symbols | None) -> Float64[np.ndarray, "k a"]:
-    """What constriction is given: divided before rows are taken of a table, which is the smaller."""
-    probabilities = frequencies / TOTAL
-    return probabilities if rows is None else probabilities[rows]
+def _one(probabilities: Float64[np.ndarray, " a"]) -> object:
+    """constriction's model of one row, the same whichever way it is searched."""
+    return _Categorical(probabilities, lazy=bool(probabilities[0] >= _LIKELY), perfect=False)
+
+
+def _runs(rows: Symbols) -> Iterator[tuple[int, slice]]:
+    """Each row that there is, and which symbols have it."""
+    ends = [*(np.flatnonzero(rows[1:] != rows[:-1]) + 1).tolist(), len(rows)]
+    start = 0
+    for end in ends if len(rows) else ():
+        yield int(rows[start]), slice(start, end)
+        start = end

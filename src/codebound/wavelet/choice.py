@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64, UInt16
 
 from codebound.coding.integers import TOTAL
-from codebound.wavelet.bands import POINT, Band
-from codebound.wavelet.coding import LARGEST, Places, Rows
+from codebound.wavelet.bands import POINT
+from codebound.wavelet.coding import LARGEST, Strip
 from codebound.wavelet.lifting import Pyramid
-from codebound.wavelet.maps import PHASES
 from codebound.wavelet.model import ESCAPE, SHIFTED, WaveletModel
 
 WEIGHT = 0.1  # squared steps that a bit is worth; 2·ln 2 / 12 = 0.116 is what it buys at high rates
@@ -36,25 +35,37 @@ class Choice:
         return np.clip(levels, 1 - LARGEST, LARGEST - 1)
 
     def choose(
-        self, band: Band, phase: int, places: Places, rows: Rows, frequencies: Float64[np.ndarray, "r s"]
-    ) -> tuple[Int64[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-        """Magnitudes and signs of some of a phase's coefficients."""
-        row, column = PHASES[phase]
-        plane = self._planes[band.component].details[band.level - 1][band.orientation]
-        values = plane[row::2, column::2].reshape(-1)[places] / np.float32(band.step / (1 << POINT))
+        self, strip: Strip, rows: UInt16[np.ndarray, "k h w"], frequencies: Float64[np.ndarray, "r s"]
+    ) -> tuple[Int64[np.ndarray, "k h w"], Bool[np.ndarray, "k h w"]]:
+        """Magnitudes and signs of a strip's coefficients."""
+        values = self._values(strip)
 
         # Where 0 is the nearest level, it is the cheapest one, too.
-        magnitudes = np.zeros(len(values), dtype=np.int64)
-        there = np.flatnonzero(np.abs(values) >= 0.5)
-        which = rows[there] if isinstance(rows, np.ndarray) else np.full(len(there), rows)
+        magnitudes, sizes = np.zeros(strip.shape, dtype=np.int64), np.abs(values).reshape(-1)
+        there = np.flatnonzero(sizes >= 0.5)
         bits = -np.log2(frequencies / TOTAL)
-        magnitudes[there] = self._cheapest(np.abs(values[there]), which, bits)
+        magnitudes.reshape(-1)[there] = self._cheapest(sizes[there], rows.reshape(-1)[there], bits)
         return magnitudes, values < 0
+
+    def sizes(self, strip: Strip) -> Float32[np.ndarray, "k h w"]:
+        """How many steps large a strip's coefficients are."""
+        return np.abs(self._values(strip))
+
+    def _values(self, strip: Strip) -> Float32[np.ndarray, "k h w"]:
+        """A strip's coefficients in steps, 0 where a band has none."""
+        values = np.zeros(strip.shape, dtype=np.float32)
+        for number, band in enumerate(strip.group.bands):
+            plane = self._planes[band.component].details[band.level - 1][band.orientation]
+            height, width = strip.inside(number)
+            np.divide(
+                strip.of(plane), np.float32(band.step / (1 << POINT)), out=values[number, :height, :width]
+            )
+        return values
 
     def _cheapest(
         self,
         sizes: Float32[np.ndarray, " n"],
-        rows: Int64[np.ndarray, " n"],
+        rows: UInt16[np.ndarray, " n"],
         bits: Float64[np.ndarray, "r s"],
     ) -> Int64[np.ndarray, " n"]:
         """The best of three magnitudes for each coefficient."""

@@ -8,30 +8,25 @@ from jaxtyping import Float64, Int64
 from codebound.coding.integers import frequencies
 from codebound.wavelet.model import SYMBOLS, WaveletModel
 
-COUNT = 1024  # what one coefficient weighs beside a row of the model, which weighs 2^16
+COUNT = 2048  # what one coefficient weighs beside a row of the model, which weighs 2^16
 MOST = 1 << 24  # counts of a row: beyond it they are halved
 
 
 class Frequencies:
-    """Both sides hold one, and tell it of every phase after it was coded."""
+    """Both sides hold one, and tell it of every strip after it was coded."""
 
     def __init__(self, model: WaveletModel) -> None:
         self._model = model.table.astype(np.float64)
         self._counts = np.zeros(model.table.shape, dtype=np.int64)
         self.rows: Float64[np.ndarray, "r s"] = frequencies(self._model)
 
-    def learn(self, rows: Int64[np.ndarray, " n"] | int, symbols: Int64[np.ndarray, " n"]) -> None:
-        """These symbols were coded under these rows, or under this one."""
+    def learn(self, rows: Int64[np.ndarray, " n"], symbols: Int64[np.ndarray, " n"]) -> None:
+        """These symbols were coded under these rows."""
         # Counted all at once; rows that were not used stay as they are.
-        if isinstance(rows, int):
-            used = np.array([rows])
-            self._counts[rows] += np.bincount(symbols, minlength=SYMBOLS)
-        else:
-            found = np.bincount(rows * SYMBOLS + symbols, minlength=self._counts.size).reshape(
-                self._counts.shape
-            )
-            used = np.flatnonzero(found.any(1))
-            self._counts += found
+        found = np.bincount(rows * SYMBOLS + symbols, minlength=self._counts.size)
+        found = found.reshape(self._counts.shape)
+        used = np.flatnonzero(found.any(1))
+        self._counts += found
 
         # Old counts give way where there are too many to be added exactly.
         while (full := used[self._counts[used].sum(1) > MOST]).size:

@@ -2,75 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int64, UInt8
+from jaxtyping import Float32, Int64, UInt8
 
-from codebound.wavelet.bands import ORIENTATIONS, Band
+from codebound.wavelet.bands import ORIENTATIONS, Group
 
-MARGIN = 2  # rows and columns of zeros around a map
 LARGEST = 127  # size of a magnitude in a map
 PHASES = ((0, 0), (1, 1), (0, 1), (1, 0))  # rows and columns modulo 2, in the order in which they are coded
-Places = Int64[np.ndarray, " n"]
 Offsets = tuple[tuple[int, int], ...]
 _SIDES: Offsets = ((-1, 0), (1, 0), (0, -1), (0, 1))
 _CORNERS: Offsets = ((-1, -1), (-1, 1), (1, -1), (1, 1))
-_AROUND: Offsets = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
-_FAR: Offsets = ((-2, 0), (2, 0), (0, -2), (0, 2))
 _KNIGHTS: Offsets = ((-2, -1), (-2, 1), (2, -1), (2, 1), (-1, -2), (1, -2), (-1, 2), (1, 2))
 _HERE: Offsets = ((0, 0),)
 
 
-class Source(NamedTuple):
-    """A band that is looked at: component, how many levels coarser, orientation."""
+class Input(NamedTuple):
+    """What the networks are given of each orientation: the sum of sizes over places of a component's band.
+
+    Attributes:
+        component: the coefficient's own one, or one that is coded before it.
+        coarser: by how many levels the band is coarser.
+        offsets: rows down and columns right of the place.
+    """
 
     component: int
     coarser: int
-    orientation: int
-
-
-class Input(NamedTuple):
-    """One number that the network is given: the mean over 1, 2, 4 or 8 places of a band, rounded down."""
-
-    source: Source
     offsets: Offsets
 
 
 @cache
-def inputs(component: int, orientation: int) -> tuple[Input, ...]:
-    """What is seen from a coefficient of a band, in the order in which the network takes it; 25 to 43 numbers."""
-    own = Source(component, 0, orientation)
-    others = [(orientation + turn) % ORIENTATIONS for turn in (1, 2)]
-    found = [Input(own, (offset,)) for offset in _AROUND + _FAR] + [Input(own, _KNIGHTS)]
+def inputs(component: int, phase: int) -> tuple[Input, ...]:
+    """What is seen from a coefficient, in the order in which the networks take it; each of all three orientations."""
+    # What of the same level belongs to phases before this one.
+    row, column = PHASES[phase]
+    before = PHASES[:phase]
 
-    # The same place on coarser levels.
-    parent = Source(component, 1, orientation)
-    found += [Input(parent, (offset,)) for offset in _HERE + _SIDES] + [Input(parent, _CORNERS)]
-    found += [Input(Source(component, 2, orientation), offsets) for offsets in (_HERE, _AROUND)]
-    found += [Input(Source(component, 1, other), offsets) for other in others for offsets in (_HERE, _AROUND)]
+    def known(offsets: Offsets) -> Offsets:
+        return tuple(each for each in offsets if ((row + each[0]) % 2, (column + each[1]) % 2) in before)
 
-    # The bands of this level that are already coded: other orientations, and the components before.
-    for other in range(orientation):
-        found += [Input(Source(component, 0, other), part) for part in (_HERE, _SIDES[:2], _SIDES[2:])]
-    for before in range(component):
-        same = Source(before, 0, orientation)
-        found += [Input(same, part) for part in (_HERE, _SIDES[:2], _SIDES[2:], _CORNERS)]
-        found += [Input(Source(before, 0, other), _HERE) for other in others]
+    def each(offsets: Offsets) -> list[Offsets]:
+        return [(offset,) for offset in offsets]
+
+    # Brightness, which takes most bits, is told of its neighbours one by one, differences of colours by pairs.
+    sides, corners, knights = known(_SIDES), known(_CORNERS), known(_KNIGHTS)
+    if component == 0:
+        near = [*each(sides), *(each(corners) if phase == 1 else [corners]), knights]
+    else:
+        near = [sides[:2], sides[2:], *([corners[::3], corners[1:3]] if phase == 1 else [corners])]
+    found = [Input(component, 0, part) for part in near if part]
+
+    # Coarser levels: the parent, its neighbours on the coefficient's side, and the others.
+    down, right = 2 * row - 1, 2 * column - 1
+    found += [Input(component, 1, part) for part in each(((0, 0), (down, 0), (0, right), (down, right)))]
+    if component == 0:
+        far: Offsets = ((-down, 0), (0, -right), (down, -right), (-down, right), (-down, -right))
+        found += [Input(component, 1, far), Input(component, 2, _HERE), Input(component, 2, _SIDES)]
+    else:
+        found += [Input(component, 2, _HERE)]
+
+    # The same places of the components that are coded before, and beside them in the last of these.
+    found += [Input(before, 0, _HERE) for before in range(component)]
+    found += [Input(component - 1, 0, _SIDES)] if component else []
     return tuple(found)
 
 
-@cache
-def sources(component: int, orientation: int) -> tuple[Source, ...]:
-    """The bands that are seen from a coefficient of a band."""
-    return tuple(dict.fromkeys(each.source for each in inputs(component, orientation)))
-
-
-INPUTS = max(
-    len(inputs(component, orientation)) for component in range(3) for orientation in range(ORIENTATIONS)
-)
+INPUTS = ORIENTATIONS * max(len(inputs(component, phase)) for component in range(3) for phase in range(4))
+MOST = LARGEST * len(_KNIGHTS)
 
 
 def sizes(magnitudes: Int64[np.ndarray, "*n"]) -> UInt8[np.ndarray, "*n"]:
@@ -93,98 +93,70 @@ _SIZES = _table()
 
 
 class Maps:
-    """The sizes of all coefficients coded so far, a map for each band, with two rows and columns of zeros around it."""
+    """The sizes of all coefficients of the level that is coded and of the two before it.
 
-    def __init__(self) -> None:
-        self._maps: dict[tuple[int, int, int], UInt8[np.ndarray, "h+4 w+4"]] = {}
-        self._means: dict[tuple[int, int, int, Offsets], UInt8[np.ndarray, "h+4 w+4"]] = {}
+    A level is held as four maps, one of each phase, so that the neighbours of a phase's coefficients stand in one
+    piece, just as the level before does: coefficient (y, x) of a phase has parent (y, x). All have a border of zeros.
 
-    def begin(self, band: Band) -> None:
-        """A map of zeros for a band; what is more than two levels coarser is seen no longer."""
-        shape = band.height + 2 * MARGIN, band.width + 2 * MARGIN
-        self._maps[band[:3]] = np.zeros(shape, dtype=np.uint8)
-        self._maps = {key: found for key, found in self._maps.items() if key[1] <= band.level + 2}
-        self._means = {key: found for key, found in self._means.items() if key[1] <= band.level + 2}
+    Args:
+        components: 1 or 3.
+    """
 
-    def put(self, band: Band, phase: int, rows: Places, columns: Places, magnitudes: Places) -> None:
-        """Magnitudes of a phase are known: those that are not 0, by their rows and columns among the phase's."""
+    def __init__(self, components: int) -> None:
+        # Of the phases, (0, 0), (0, 1), …; one and two levels coarser.
+        self._maps = np.zeros((len(PHASES) + 2, components, ORIENTATIONS, 2, 2), dtype=np.uint8)
+
+    def begin(self, height: int, width: int) -> None:
+        """A level whose largest band has this size: what was coded becomes what is one level coarser."""
+        below = -(-height // 2), -(-width // 2)
+        *phases, parent, _ = self._maps
+        self._maps = np.zeros((*self._maps.shape[:3], below[0] + 2, below[1] + 2), dtype=np.uint8)
+
+        # What is one level coarser is made of four phases; of what is two levels coarser each value counts four times.
+        inner = self._maps[-2][..., 1:-1, 1:-1]
+        for number, phase in enumerate(phases):
+            target = inner[..., number // 2 :: 2, number % 2 :: 2]
+            target[...] = phase[..., 1 : target.shape[-2] + 1, 1 : target.shape[-1] + 1]
+        grand = parent[..., 1:-1, 1:-1].repeat(2, axis=-2).repeat(2, axis=-1)[..., : below[0], : below[1]]
+        self._maps[-1][..., 1 : grand.shape[-2] + 1, 1 : grand.shape[-1] + 1] = grand
+
+    def of_phase(self, group: Group, phase: int) -> UInt8[np.ndarray, "o h w"]:
+        """The map of a phase, without its border: what is found is written there."""
         row, column = PHASES[phase]
-        self._maps[band[:3]][2 * rows + (MARGIN + row), 2 * columns + (MARGIN + column)] = sizes(magnitudes)
+        return self._maps[2 * row + column, group.component, :, 1:-1, 1:-1]
 
-    def elsewhere(self, band: Band) -> Bool[np.ndarray, "h w"]:
-        """Where anything but 0 is seen in other bands: at the same place, or beside it."""
-        # From coarse to fine: what is seen on a coarser level is seen from two rows and columns of the next.
-        near = np.zeros((-(-band.height // 4), -(-band.width // 4)), dtype=bool)
-        for coarser in (2, 1, 0):
-            height, width = -(-band.height // (1 << coarser)), -(-band.width // (1 << coarser))
-            if coarser < 2:
-                near = near.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
-            for source, key in self._seen(band):
-                if source.coarser == coarser and key != band[:3]:
-                    near |= _grown(self._maps[key] > 0)[MARGIN : MARGIN + height, MARGIN : MARGIN + width]
-        return near
+    def seen(
+        self, group: Group, phase: int, top: int, bottom: int, columns: int
+    ) -> Float32[np.ndarray, "i n"] | None:
+        """What the networks are given for some rows of a phase and its first columns; None where all of it is 0."""
+        if not self._maps[..., top : bottom + 2, :].any():
+            return None
+        plan = _plan(group.component, phase)
+        out = np.empty((len(plan), ORIENTATIONS, bottom - top, columns), dtype=np.float32)
+        for number, (component, places) in enumerate(plan):
+            # Two sizes are added as bytes, which can hold them.
+            parts = [self._maps[k, component, :, top + y : bottom + y, x : x + columns] for k, y, x in places]
+            pairs = [np.add(*parts[at : at + 2]) for at in range(0, len(parts) - 1, 2)]
+            pairs += parts[-1:] if len(parts) % 2 else []
+            out[number] = pairs[0]
+            for pair in pairs[1:]:
+                out[number] += pair
+        return out.reshape(ORIENTATIONS * len(plan), -1)
 
-    def within(self, band: Band) -> Bool[np.ndarray, "h w"]:
-        """Where anything but 0 is seen in the band itself: within two rows and columns."""
-        near = _grown(_grown(self._maps[band[:3]] > 0))
-        return near[MARGIN:-MARGIN, MARGIN:-MARGIN]
 
-    def seen(self, band: Band, rows: Places, columns: Places) -> UInt8[np.ndarray, "i n"]:
-        """What the network is given for coefficients: a row for each of `inputs`, 0 where there is nothing."""
-        keys, corners = dict(self._seen(band)), {}
-        out = np.zeros((INPUTS, len(rows)), dtype=np.uint8)
-        for number, (source, offsets) in enumerate(inputs(band.component, band.orientation)):
-            if source not in keys:
-                continue
-            # Means are made once for a finished band, and for the band itself, which grows, place by place.
-            key = keys[source]
-            if len(offsets) > 1 and key != band[:3]:
-                found, offsets = self._mean(key, offsets), _HERE
+@cache
+def _plan(component: int, phase: int) -> list[tuple[int, list[tuple[int, int, int]]]]:
+    """Of each input the component, and for each place the number of its map and where the map's part begins."""
+    found = []
+    row, column = PHASES[phase]
+    for each in inputs(component, phase):
+        places = []
+        for down, right in each.offsets:
+            if each.coarser:
+                places.append((len(PHASES) - 1 + each.coarser, 1 + down, 1 + right))
             else:
-                found = self._maps[key]
-            width, flat = found.shape[1], found.reshape(-1)
-            if (source.coarser, width) not in corners:
-                corners[source.coarser, width] = (rows >> source.coarser) * width + (
-                    columns >> source.coarser
-                )
-            corner = corners[source.coarser, width]  # of the 5×5 places around
-            views = [flat[(MARGIN + down) * width + MARGIN + right :] for down, right in offsets]
-            if len(views) == 1:
-                views[0].take(corner, out=out[number], mode="clip")
-            else:
-                total = np.zeros(len(rows), dtype=np.uint16)
-                for view in views:
-                    total += view.take(corner)
-                out[number] = total >> (len(views).bit_length() - 1)
-        return out
-
-    def _mean(self, key: tuple[int, int, int], offsets: Offsets) -> UInt8[np.ndarray, "h w"]:
-        """A finished band's mean over places beside each place, rounded down."""
-        if (*key, offsets) not in self._means:
-            found = self._maps[key]
-            height, width = found.shape
-            total = np.zeros((height - 2, width - 2), dtype=np.uint16)
-            for down, right in offsets:
-                total += found[1 + down : height - 1 + down, 1 + right : width - 1 + right]
-            mean = np.zeros_like(found)
-            mean[1:-1, 1:-1] = total >> (len(offsets).bit_length() - 1)
-            self._means[*key, offsets] = mean
-        return self._means[*key, offsets]
-
-    def _seen(self, band: Band) -> Iterator[tuple[Source, tuple[int, int, int]]]:
-        """Which maps there are of those that a band's coefficients see."""
-        for source in sources(band.component, band.orientation):
-            key = source.component, band.level + source.coarser, source.orientation
-            if key in self._maps:
-                yield source, key
-
-
-def _grown(found: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """What is true, and all beside it, corners too."""
-    down = found.copy()
-    down[1:] |= found[:-1]
-    down[:-1] |= found[1:]
-    out = down.copy()
-    out[:, 1:] |= down[:, :-1]
-    out[:, :-1] |= down[:, 1:]
-    return out
+                # On a coefficient's own level it is another phase.
+                y, x = row + down, column + right
+                places.append((2 * (y & 1) + (x & 1), 1 + (y >> 1), 1 + (x >> 1)))
+        found.append((each.component, places))
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 
@@ -14,8 +14,9 @@ from safetensors.numpy import load
 
 from codebound.coding.container import HASH
 from codebound.errors import InputError
-from codebound.wavelet.bands import ORIENTATIONS, Band
-from codebound.wavelet.maps import INPUTS, LARGEST, PHASES
+from codebound.wavelet import maps
+from codebound.wavelet.bands import ORIENTATIONS, Group
+from codebound.wavelet.maps import INPUTS, PHASES
 from codebound.wavelet.network import Network
 
 COMPONENTS = 3
@@ -27,7 +28,8 @@ QUIET = COMPONENTS * ROWS  # the first row for coefficients that see nothing
 ALL_ROWS = QUIET + COMPONENTS * QUIET_LEVELS * ORIENTATIONS * len(PHASES)
 SHIFTED = 3  # magnitudes with a shift of their own: 1, 2, and all larger ones
 _FILE = Path(__file__).parent / "model.safetensors"
-_NAMES = (*Network._fields, "table", "shift")
+_OF_NETWORKS = tuple(field.name for field in fields(Network))
+_NAMES = (*_OF_NETWORKS, "table", "shift")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +37,7 @@ class WaveletModel:
     """Networks and tables, as `tools/fit_wavelet.py` fits them.
 
     Args:
-        networks: of each component, orientation and phase, the phase running fastest.
+        networks: of each component and phase, the phase running fastest.
         table: frequencies of the symbols in each row, of sum 2^16.
         shift: what is added to magnitudes 1, 2, and 3 and more before the step is applied, in 1/64.
         digest: the first bytes of the SHA-256 of all arrays.
@@ -46,21 +48,16 @@ class WaveletModel:
     shift: Int8[np.ndarray, "r 3"]
     digest: bytes
 
-    def network(self, band: Band, phase: int) -> Network:
-        """The network of a band's phase."""
-        return self.networks[(band.component * ORIENTATIONS + band.orientation) * len(PHASES) + phase]
+    def network(self, component: int, phase: int) -> Network:
+        """The networks of a component's phase."""
+        return self.networks[component * len(PHASES) + phase]
 
 
-def first_row(band: Band) -> int:
-    """The row of the table that a network's row 0 is."""
-    return band.component * ROWS
-
-
-def quiet_row(band: Band, phase: int) -> int:
-    """The row of a coefficient that sees nothing but zeros."""
-    level = min(band.level, QUIET_LEVELS) - 1
-    place = (band.component * QUIET_LEVELS + level) * ORIENTATIONS + band.orientation
-    return QUIET + place * len(PHASES) + phase
+def quiet_rows(group: Group, phase: int) -> UInt16[np.ndarray, " o"]:
+    """The rows of coefficients that see nothing but zeros, of each band of a group."""
+    level = min(group.level, QUIET_LEVELS) - 1
+    bands = (group.component * QUIET_LEVELS + level) * ORIENTATIONS + np.arange(ORIENTATIONS, dtype=np.uint16)
+    return QUIET + bands * np.uint16(len(PHASES)) + np.uint16(phase)
 
 
 def from_arrays(arrays: dict[str, np.ndarray]) -> WaveletModel:
@@ -72,8 +69,8 @@ def from_arrays(arrays: dict[str, np.ndarray]) -> WaveletModel:
     # What there must be, in this order, with these shapes.
     if set(arrays) != set(_NAMES):
         raise InputError(f"a wavelet model has arrays {sorted(_NAMES)}; got {sorted(arrays)}")
-    count = COMPONENTS * ORIENTATIONS * len(PHASES)
-    if any(len(arrays[name]) != count for name in Network._fields) or arrays["first"].shape[1] != INPUTS:
+    count = COMPONENTS * len(PHASES)
+    if any(len(arrays[name]) != count for name in _OF_NETWORKS) or arrays["first"].shape[1] != INPUTS:
         raise InputError(
             f"a wavelet model has {count} networks of {INPUTS} inputs; got {arrays['first'].shape}"
         )
@@ -83,14 +80,14 @@ def from_arrays(arrays: dict[str, np.ndarray]) -> WaveletModel:
     if (table == 0).any() or (table.sum(1, dtype=np.int64) != 1 << 16).any():
         raise InputError("a wavelet model's rows are of frequencies from 1, of sum 65,536")
 
-    # One network for each component, orientation and phase; what names them all.
-    networks = tuple(Network(*(arrays[name][number] for name in Network._fields)) for number in range(count))
+    # Networks for each component and phase; what names them all.
+    networks = tuple(Network(*(arrays[name][number] for name in _OF_NETWORKS)) for number in range(count))
     hashed = hashlib.sha256()
     for name in _NAMES:
         array = np.ascontiguousarray(arrays[name])
         hashed.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
     for network in networks:
-        network.check(LARGEST)
+        network.check(maps.MOST)
     return WaveletModel(networks, table, shift, hashed.digest()[:HASH])
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import UInt8
 from threadpoolctl import threadpool_limits
 
-from codebound.coding.picture_container import least_bytes
+from codebound.coding.picture_container import STEP, least_bytes
 from codebound.coding.range_coder import Decoder, Encoder
 from codebound.wavelet import colours
 from codebound.wavelet.choice import WEIGHT, Choice
@@ -20,20 +20,26 @@ Pixels = UInt8[np.ndarray, "h w *c"]
 # The matrices are small: threads would wait for each other longer than they work.
 @threadpool_limits.wrap(limits=1, user_api="blas")
 def encode(
-    pixels: UInt8[np.ndarray, "h w 3"], grey: bool, step: int, model: WaveletModel, weight: float = WEIGHT
+    pixels: UInt8[np.ndarray, "h w 3"],
+    grey: bool,
+    step: int,
+    model: WaveletModel,
+    weight: float = WEIGHT,
+    flat: int = STEP,
 ) -> tuple[bytes, Pixels]:
     """The stream of a picture, and the pixels that a decoder will make of it.
 
     Args:
         grey: the three channels are equal: only brightness is written.
-        step: step number, 0 … 127, for steps of 2^(number / 16) levels of grey.
+        step: step number, 0 … 143, for steps of 2^(number / 16) levels of grey.
         weight: squared steps that a bit is worth.
+        flat: step number of what patches of one colour are made of.
     """
     components = 1 if grey else COMPONENTS
     planes = [analyse(plane) for plane in colours.planes(pixels, components)]
     coder = Encoder()
     height, width = pixels.shape[:2]
-    layout = Layout(height, width, components, step)
+    layout = Layout(height, width, components, step, flat)
     found = code(layout, model, coder, Choice(planes, model, weight))
     return coder.payload(), _pixels(found)
 

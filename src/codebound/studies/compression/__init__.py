@@ -8,6 +8,8 @@ ENTRY = Entry(
     declaration="codebound.studies.compression.study:STUDY",
     help=r"""Our files beside JPEG, WebP and AVIF, and what an index costs. Bytes are those on disk.
 
+    Ours are of wavelets, which is what `codebound compress` writes; `--set ours=tokens` compares a tokenizer's.
+
     [bold]Examples[/]
 
       codebound study compression

@@ -18,6 +18,8 @@ from codebound.metrics.likeness import WINDOW, psnr, ssim
 
 Pixels = UInt8[np.ndarray, "h w 3"]
 OURS = "codebound"
+WAVELETS, TOKENS = "wavelets", "tokens"  # the two kinds of file that it writes
+QUALITIES = (3, 8, 14, 20, 28, 36, 45, 55, 65)  # of wavelets
 
 
 class Point(NamedTuple):
@@ -33,12 +35,23 @@ class Point(NamedTuple):
     decode_s: float
 
 
-def points(pixels: Pixels, names: tuple[str, ...], model: Model, trade: float | None) -> Iterator[Point]:
-    """Our files of the picture at each quality, then those of the other codecs."""
-    ours = partial(codec.compress, pixels, model=model, trade=trade, verify=False)
-    load = partial(codec.decompress, model=model)
+def points(
+    pixels: Pixels, names: tuple[str, ...], model: Model, trade: float | None, ours: str
+) -> Iterator[Point]:
+    """Files of the picture at each quality, of both our kinds and then of the other codecs.
+
+    Args:
+        ours: which kind stands for us; the other one has its own name.
+    """
+    tokens = partial(codec.compress, pixels, model=model, trade=trade, verify=False)
+    waves = partial(codec.compress, pixels, verify=False)
+    for quality in QUALITIES:
+        name = OURS if ours == WAVELETS else WAVELETS
+        yield _point(pixels, name, quality, partial(waves, quality=quality), codec.decompress)
     for quality in model.qualities:
-        yield _point(pixels, OURS, quality, partial(ours, quality=quality), load)
+        name = OURS if ours == TOKENS else TOKENS
+        load = partial(codec.decompress, model=model)
+        yield _point(pixels, name, quality, partial(tokens, quality=quality), load)
     for name in names:
         for quality in other_codecs.QUALITIES[name]:
             save = partial(other_codecs.save, pixels, name, quality)

@@ -19,14 +19,17 @@ from codebound.codec.token_pictures import choose_indices
 from codebound.data.images import Photograph, load_image_folder, photographs
 from codebound.reporting import stock_figures
 from codebound.studies.compression import ENTRY, codecs
-from codebound.studies.compression.codecs import OURS
+from codebound.studies.compression.codecs import OURS, TOKENS, WAVELETS
 from codebound.studies.compression.comparison import CodecResult, compare
 from codebound.studies.framework import declare as fw
+from codebound.wavelet.model import default_wavelet_model
 
 LADDER = "ladder"
 PICTURE_KEYS = ("name", "height", "width", "points")
 LOOKS = {
     OURS: fw.Look("codebound", "#0b63a5", emphasis=True),
+    WAVELETS: fw.Look("codebound’s wavelets", "#5b8fb9"),
+    TOKENS: fw.Look("codebound’s tokens", "#5b8fb9"),
     "jpeg": fw.Look("JPEG", "#c2410c"),
     "webp": fw.Look("WebP", "#117733"),
     "avif": fw.Look("AVIF", "#7a3fa0"),
@@ -47,6 +50,7 @@ class Settings(config.Settings):
 
     data: str = "photos"  # the embedded held-out photographs, or a folder
     model: str = ""  # a tokenizer's folder; by default the one in the package
+    ours: Literal["wavelets", "tokens"] = "wavelets"  # which of our kinds of file is compared with the others
     trade: float | None = Field(default=None, ge=0, allow_inf_nan=False)  # of codebound compress
     codecs: tuple[Literal["jpeg", "webp", "avif", "jxl"], ...] = ("jpeg", "webp", "avif")  # jxl: an extra
     most: int = Field(default=32, ge=1)  # pictures
@@ -71,7 +75,12 @@ class Compression(fw.Study[Settings]):
         other_codecs.check(settings.codecs)
         pictures, model = open_pictures(settings), open_model(settings)
         content = b"".join(f"{p.name} {p.pixels.shape}".encode() + p.pixels.tobytes() for p in pictures)
-        digests = {"model": model.digest().hex(), "pictures": hashlib.sha256(content).hexdigest()[:12]}
+        waves = default_wavelet_model().digest.hex()
+        digests = {
+            "model": model.digest().hex(),
+            "wavelets": waves,
+            "pictures": hashlib.sha256(content).hexdigest()[:12],
+        }
         return {**digests, "tradeoff": repr(model.tradeoff), "pillow": PIL.__version__}
 
     def cells(self, settings: Settings) -> list[fw.Cell]:
@@ -89,7 +98,10 @@ class Compression(fw.Study[Settings]):
             return {"rows": ladder(model, grids), "decoder_bytes": size}  # beside the program
         picture = pictures[cell["picture"]]
         height, width = picture.pixels.shape[:2]
-        rows = [p._asdict() for p in codecs.points(picture.pixels, settings.codecs, model, settings.trade)]
+        rows = [
+            p._asdict()
+            for p in codecs.points(picture.pixels, settings.codecs, model, settings.trade, settings.ours)
+        ]
         return {"name": picture.name, "height": height, "width": width, "points": rows}
 
     def records(self, run: fw.StudyRun[Settings]) -> Iterable[fw.Record]:
@@ -106,7 +118,10 @@ class Compression(fw.Study[Settings]):
         pictures = [{key: cell[key] for key in PICTURE_KEYS} for cell in finished]
         costs = run.cells.get(LADDER, {"rows": [], "decoder_bytes": None})
         rate, known = run.settings.rate, [costs["decoder_bytes"]] if costs["decoder_bytes"] else []
-        rows = compare(pictures, run.settings.codecs, rate)
+        second = TOKENS if run.settings.ours == WAVELETS else WAVELETS
+        written = {point["codec"] for picture in pictures for point in picture["points"]}
+        others = [name for name in (second, *run.settings.codecs) if name in written]
+        rows = compare(pictures, others, rate)
         names = {cell.cell["picture"]: cell["name"] for cell in finished}
         sections = [_comparison(rows, rate), _pictures(run.table, names)]
         return fw.Content(
@@ -116,7 +131,10 @@ class Compression(fw.Study[Settings]):
             sections=[*sections, _costs(costs["rows"])] if costs["rows"] else sections,
             method=[
                 f"{fw.count_text(len(pictures), 'picture')}, as whole files: header, checksums and all.",
-                *(f"A decoder needs our model of {size:,} bytes; the others need none." for size in known),
+                *(
+                    f"A decoder of tokens needs a model of {size:,} bytes beside the program."
+                    for size in known
+                ),
                 f"Pillow {run.record['identity']['pillow']}; model {run.record['identity']['model']}.",
             ],
             results={
@@ -208,7 +226,7 @@ def _pictures(table: fw.LongTable, names: Mapping[int, str]) -> fw.Section:
         fw.Illustration(m, partial(draw, quality=m), f"{m.upper()} against the rate, a panel per picture")
         for m in ("psnr", "ssim")
     ]
-    text = "Further up and to the left is better. Our points are one model's qualities: the levels written."
+    text = "Further up and to the left is better. A tokenizer's points are the levels written."
     return fw.Section("Each picture", text, figures)
 
 
