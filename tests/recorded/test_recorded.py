@@ -1,8 +1,13 @@
-"""The recorded numbers are still those of the code: quick runs of all studies, a training, ten files."""
+"""The recorded numbers are still those of the code: quick runs of all studies, a training, ten files.
+
+A training doubles a difference in the last bit many times over, and kinds of processors differ there. So all numbers
+are compared where closed forms come out as recorded to the last bit; elsewhere those forms are, to nine digits.
+"""
 
 import gzip
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -28,18 +33,33 @@ def present(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return record.numbers(folder)
 
 
+@pytest.fixture(scope="module")
+def alike(recorded: dict[str, Any], present: dict[str, Any]) -> None:
+    """Skips where the arithmetic is not that of the machine that the numbers were recorded on."""
+    known = re.compile("/limits/(isotropic|anisotropic|raw)/")  # of photographs they are estimates
+    forms = {name: value for name, value in recorded["studies"]["init"].items() if known.match(name)}
+    found = {name: present["studies"]["init"].get(name) for name in forms}
+    assert len(forms) > 50
+    assert found == pytest.approx(forms, rel=1e-9, nan_ok=True)
+    if record.differences(forms, found):
+        pytest.skip("another kind of processor than the numbers are of: it rounds otherwise")
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("alike")
 @pytest.mark.parametrize("study", record.STUDIES)
 def test_a_quick_run_of_a_study_has_the_recorded_numbers(study: str, recorded, present) -> None:
     assert record.differences(recorded["studies"][study], present["studies"][study]) == []
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("alike")
 def test_a_training_ends_in_the_recorded_tensors(recorded, present) -> None:
     assert record.differences(recorded["checkpoint"], present["checkpoint"]) == []
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("alike")
 def test_pictures_become_the_recorded_bytes(recorded, present) -> None:
     assert record.differences(recorded["compressed"], present["compressed"]) == []
 
