@@ -40,6 +40,7 @@ SUM_NUMBERS = 2**18  # float64 numbers of a part of the sums: 2 MB
 CUDA_TILE_SCORES = 2**24
 FUSED_DIM = 32  # most dimensions for which scores in registers beat a product of matrices
 WORTH = 2**29  # scores, over all searches: half a second of them, as long as loading the compiled search
+LONG = 2**26  # scores of a search
 CALL = 2**17  # scores in the time that any search takes
 _buffers = threading.local()
 _searched = 0
@@ -86,6 +87,14 @@ def nearest(
         return _nearest_each(own, books).view(*runs, z.shape[-2])
     indices = [_search(own[m], books[m : m + 1], certify) for m in range(books.shape[0])]
     return torch.cat(indices).view(*runs, z.shape[-2])
+
+
+def is_long(z: Float[Tensor, "*zm n d"], codebook: Float[Tensor, "*m k d"]) -> bool:
+    """Whether a search is better certified where nobody needs it: of so many scores it is compiled, where it can be.
+
+    Sizes alone decide, so that numbers are the same with Numba and without.
+    """
+    return codebook.ndim == 2 and z.shape[-2] * codebook.shape[-2] >= LONG
 
 
 def assignment_sums(

@@ -86,7 +86,7 @@ def _round(
 
     # One search among the new ones tells by how much the rows' distances fell.
     new = candidates[torch.tensor(kept, device=z.device)]
-    nearest = z[new][search.nearest(z, z[new], certify=False)]
+    nearest = z[new][search.nearest(z, z[new], certify=search.is_long(z, z[new]))]
     gap = torch.minimum(gap, (z - nearest).square().sum(-1, dtype=torch.float64))
     return torch.cat([chosen, new]), gap
 

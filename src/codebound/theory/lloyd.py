@@ -141,7 +141,7 @@ class _Cells(NamedTuple):
     @staticmethod
     def of(z: Tensor, codebook: Tensor, indices: Tensor | None = None) -> "_Cells":
         if indices is None:
-            indices = search.nearest(z, codebook, certify=False)  # a tie to rounding costs nothing
+            indices = search.nearest(z, codebook, certify=search.is_long(z, codebook))
         return _Cells(indices, *search.assignment_sums(z, indices, codebook.shape[-2]))
 
     def moved(self, z: Tensor, before: Tensor, after: Tensor) -> "_Cells":
@@ -171,13 +171,13 @@ def _reassigned(
     near, far = _squared_errors(z, after, indices), _squared_errors(z, before, indices)
     lost = near > far
     indices = indices.clone()
-    indices[lost] = search.nearest(z[lost], after, certify=False)
+    indices[lost] = search.nearest(z[lost], after, certify=search.is_long(z, after))
 
     # The others keep their codeword or go to one that moved; of two as near the lower index wins.
     kept, at = (~lost).nonzero().squeeze(1), moved.nonzero().squeeze(1)
     if at.numel() > 0:
         rows = z[kept]
-        rival = at[search.nearest(rows, after[at], certify=False)]
+        rival = at[search.nearest(rows, after[at], certify=search.is_long(z, after))]
         error, own = _squared_errors(rows, after, rival), near[kept]
         won = (error < own) | ((error == own) & (rival < indices[kept]))
         indices[kept[won]] = rival[won]
