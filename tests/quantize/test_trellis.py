@@ -97,6 +97,34 @@ def test_the_rate_loss_is_the_rate_and_less_of_it_means_smaller_latents():
     assert float((z.grad * z.detach()).sum()) > 0
 
 
+def sparse(count, seed):
+    """Components that are nearly 0 most of the time, as coefficients of pictures are."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = torch.where(torch.rand(count, 4, generator=generator) < 0.15, 2.5, 0.2)
+    return sizes * torch.randn(count, 4, generator=generator) * torch.tensor([3.0, 2, 1, 1])
+
+
+@pytest.mark.parametrize("aim", [{"rate": 2.0}, {"distortion": 3.0}])
+def test_levels_are_fitted_to_latents_that_are_not_gaussian(aim):
+    quantizer = Trellis(4, **aim, transform=None)
+    quantizer.init_(sparse(1 << 15, 0))
+    error, bits = measured(quantizer, sparse(1 << 15, 1))
+    assert (bits if "rate" in aim else error) == pytest.approx(next(iter(aim.values())), rel=0.025)
+
+    # Nearer by a decibel than the Gaussian code of the same bits is on these latents.
+    plain = Trellis(4, rate=bits, transform=None)
+    plain.variances.copy_(quantizer.variances)
+    plain._design_()
+    other, spent = measured(plain, sparse(1 << 15, 1))
+    assert 10 * math.log10(other / error) + 6.02 / 4 * (spent - bits) > 1.0
+
+
+def test_gaussian_latents_keep_the_levels_of_the_closed_form():
+    quantizer = Trellis(2, rate=4.0)
+    quantizer.init_(gaussian(1 << 14, 2))
+    assert not bool(quantizer.slope.any())
+
+
 def test_an_update_follows_latents_that_grow():
     quantizer = Trellis(2, rate=5.0, decay=0.5)
     quantizer.init_(gaussian(1024, 2))

@@ -16,7 +16,7 @@ def read_npy(file: Path) -> np.ndarray:
     try:
         array = np.load(file, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise _unreadable(file, error) from error
+        raise unreadable(file, error) from error
     if not isinstance(array, np.ndarray):
         raise InputError(f"{file.name}: holds an archive, not one array; name it .npz")
     return array
@@ -39,7 +39,7 @@ def read_npz(file: Path, key: str | None) -> tuple[np.ndarray, str]:
     except InputError:
         raise
     except (ValueError, OSError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        raise _unreadable(file, error) from error
+        raise unreadable(file, error) from error
 
 
 def read_csv(file: Path) -> tuple[np.ndarray, str]:
@@ -67,7 +67,7 @@ def read_csv(file: Path) -> tuple[np.ndarray, str]:
     except InputError:
         raise
     except (ValueError, OSError, csv.Error, pd.errors.ParserWarning) as error:  # ParserError is a ValueError
-        raise _unreadable(file, error) from error
+        raise unreadable(file, error) from error
     return _numeric(frame, file), "first row is a header" if header else "no header"
 
 
@@ -77,7 +77,7 @@ def read_parquet(file: Path) -> tuple[np.ndarray, str]:
     try:
         frame = pd.read_parquet(file)
     except (ValueError, OSError, TypeError) as error:  # pyarrow's errors derive from these
-        raise _unreadable(file, error) from error
+        raise unreadable(file, error) from error
 
     # Lists stand alone: beside other columns it is not clear what a vector is.
     columns = [frame.iloc[:, i] for i in range(len(frame.columns))]
@@ -129,7 +129,7 @@ def _stack_lists(cells: pd.Series, file: Path) -> np.ndarray:
     try:
         return np.stack([np.asarray(cell) for cell in cells])
     except ValueError as error:
-        raise _unreadable(file, error) from error
+        raise unreadable(file, error) from error
 
 
 def _holds_lists(cells: pd.Series) -> bool:
@@ -177,8 +177,14 @@ def _keys(keys: list[str]) -> str:
     return f"arrays in the file: {', '.join(keys) or 'none'}"
 
 
-def _unreadable(file: Path, error: Exception) -> InputError:
+def unreadable(file: Path, error: Exception) -> InputError:
+    """What to raise where a reader gave up on a file: its reason in our words."""
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if "allow_pickle" in reason:
+    if "allow_pickle" in reason or "Python objects" in reason:
+        # What NumPy says of objects, and of whatever is no array at all.
         reason = "it holds Python objects (dtype object), which are never unpickled; save numbers"
+        with file.open("rb") as stream:
+            start = stream.read(6)
+        if not start.startswith((b"\x93NUMPY", b"PK")):
+            reason = f"it is no array of NumPy: it starts with {start!r}"
     return InputError(f"{file.name} can't be read as {file.suffix.lower()}: {reason}")

@@ -50,10 +50,10 @@ class EffnetDistance(nn.Module):
                 f"pictures must have one shape and sides of at least {LEAST_SIDE}; got {list(x.shape)} and "
                 f"{list(y.shape)}"
             )
-        pairs = zip(self._features(x), self._features(y), strict=True)
+        pairs = zip(self.features(x), self.features(y), strict=True)
         return sum(((a - b).square().sum(1).mean((1, 2)) for a, b in pairs), x.new_zeros(len(x)))
 
-    def _features(self, pictures: Tensor) -> list[Tensor]:
+    def features(self, pictures: Float[Tensor, "b c h w"]) -> list[Tensor]:
         """Before each halving and at the end, of unit length along the channels."""
         network, features = self.network, []
         z = (pictures.expand(-1, 3, -1, -1) * 255 - 127) / 128  # as the network was trained

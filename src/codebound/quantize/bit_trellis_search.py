@@ -11,13 +11,16 @@ To Viterbi's algorithm a node is the L − K bits that two neighbouring register
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
+
+from codebound.quantize.viterbi import compiled_for
 
 LOOK = 16  # registers' lengths on either side, after which a path has forgotten where it began
 MOST_COSTS = 1 << 26  # costs of nodes kept at once
 MOST_BRANCHES = 1 << 18  # costs of branches at once, where a processor's cache should hold them
 LEAST_ROWS = 16
+COMPILED_ROWS = 512  # where the search is compiled, which keeps those of a few rows only
 BLOCK = 64  # steps after which costs are brought down again
 
 
@@ -34,7 +37,9 @@ def best_symbols(rows: Float[Tensor, "n T"], table: Float[Tensor, " S"], bits: i
 
     # As many rows at once as memory should hold, and on a processor its cache.
     together = MOST_COSTS // (nodes * (length + 1))
-    if rows.device.type == "cpu":
+    if compiled_for(rows, rows.numel() * len(table)) is not None:
+        together = COMPILED_ROWS
+    elif rows.device.type == "cpu":
         together = min(together, max(MOST_BRANCHES // len(table), LEAST_ROWS))
     symbols = torch.empty(rows.shape, dtype=torch.int64, device=rows.device)
     for begin in range(0, len(rows), max(together, 1)):
@@ -61,6 +66,10 @@ def cheapest_registers(
         node: where a path both begins and ends; without it both are free.
     """
     (length, batch), fan = x.shape, 1 << bits
+    if (fast := compiled_for(x, x.numel() * len(table))) is not None:
+        at = torch.full((batch,), -1) if node is None else node
+        found = fast.cheapest_registers(x.contiguous().numpy(), table.numpy(), bits, at.numpy(), down_to)
+        return torch.from_numpy(found[0]), torch.from_numpy(found[1])
     nodes = len(table) // fan
     values = table.view(nodes, fan, 1)
 
@@ -104,7 +113,9 @@ def _back(
     return registers, node
 
 
-def reproduced(symbols: Int64[Tensor, "n T"], table: Float[Tensor, " S"], bits: int) -> Float[Tensor, "n T"]:
+def reproduced(
+    symbols: Int64[Tensor, "n T"], table: Shaped[Tensor, " S"], bits: int
+) -> Shaped[Tensor, "n T"]:
     """What symbols stand for: the table's value for each register, which holds the last symbols, around the row."""
     size = len(table)
     register, shift = symbols, bits

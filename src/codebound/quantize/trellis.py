@@ -15,6 +15,7 @@ from codebound.errors import InputError
 from codebound.exact import wide
 from codebound.graphs import has_numbers, is_recorded, without_autocast
 from codebound.quantize.base import CodeStats, Quantized, UpdateReport, token_rows
+from codebound.quantize.trellis_adapt import Levels, adapted, level_bits, refitted
 from codebound.quantize.trellis_code import TrellisCode
 from codebound.quantize.trellis_design import MOST_BITS, REACH, Design, design, water_level
 from codebound.quantize.trellis_search import HALF, best_levels, best_levels_op, reproduced
@@ -55,7 +56,8 @@ class Trellis(TrellisCode):
         loss_weights: of "rate", bits per vector under the code's own density: differentiable in z, so that an encoder
             can be trained for fewer bits.
 
-    Memory O(N·D·(4 + states/8)) bytes in parts of 2¹⁹ values.
+    Memory O(N·D·(4 + states/8)) bytes in parts of 2²⁰ values. With Numba (extra
+    `fast`) the search is compiled: the same levels, many times as fast on a processor.
 
     Raises:
         InputError: not one of `distortion` and `rate`, or a value that is not accepted.
@@ -133,7 +135,7 @@ class Trellis(TrellisCode):
         self.check_mode()
         with without_autocast(z.device):
             # Levels, and what they stand for; with dither the error is another one than that of the levels.
-            tokens, valid, finite, _ = token_rows(z, mask)
+            tokens, valid, finite, every = token_rows(z, mask)
             y = self._analysed(tokens)
             dithers = self.training and self.surrogate == "dither"
             dither = self._dither(y, generator) if dithers else None
@@ -153,7 +155,7 @@ class Trellis(TrellisCode):
             loss = sum((self.loss_weights[name] * value for name, value in losses.items()), z_q.new_zeros(()))
 
         # In training also what an update needs: first and second moments on the axes.
-        indices = torch.where(valid.unsqueeze(-1), levels + HALF, -1)
+        indices = levels + HALF if every else torch.where(valid.unsqueeze(-1), levels + HALF, -1)
         stats: tuple[CodeStats, ...] = ()
         if self.training:
             present = finite if mask is None else finite | ~mask.reshape(-1)
@@ -169,9 +171,9 @@ class Trellis(TrellisCode):
     ) -> Int64[Tensor, "*b D"]:
         self.check_input(z, mask)
         with without_autocast(z.device):
-            tokens, valid, *_ = token_rows(z.detach(), mask)
-            levels = self._levels(self._analysed(tokens), valid, z.shape)
-        return torch.where(valid.unsqueeze(-1), levels + HALF, -1).view(*z.shape[:-1], self.dim)
+            tokens, valid, _, every = token_rows(z.detach(), mask)
+            indices = self._levels(self._analysed(tokens), valid, z.shape) + HALF
+        return (indices if every else torch.where(valid.unsqueeze(-1), indices, -1)).view(z.shape)
 
     def decode(
         self,
@@ -195,6 +197,9 @@ class Trellis(TrellisCode):
         generator: torch.Generator | None = None,
     ) -> None:
         """Mean, axes and variances from `z` (of all ranks), and the code for them, corrected by what it reaches on `z`.
+
+        From 2,048 tokens on, levels of components that are not Gaussian are fitted to `z` where that measures better;
+        an `update_` that moves the variances goes back to Gaussian ones.
 
         Raises:
             InputError: no finite token, or more than 16 bits would be needed for an axis.
@@ -333,9 +338,11 @@ class Trellis(TrellisCode):
         return bits.sum() / valid.sum().clamp_min(1)
 
     def _correct_(self, tokens: Float[Tensor, "n D"]) -> None:
-        """Move the aim until the code reaches on these tokens what was asked for; latents are not quite Gaussian."""
+        """Move the aim until the code reaches on these tokens what was asked for; latents are not quite Gaussian.
+
+        Then levels are fitted to them where that serves better (`trellis_adapt`), and the aim moves once more.
+        """
         some = tokens[: max(1, MEASURED // self.dim)]
-        valid = torch.ones(len(some), dtype=torch.bool, device=some.device)
         asked = float(self.distortion or self.rate or 0.0)
         self.aim.fill_(asked)
         self._design_()
@@ -343,31 +350,44 @@ class Trellis(TrellisCode):
         coded = max(int((self.step > 0).sum()), 1)
         if self.distortion is None and len(some) < SEEN * 2 ** (asked / coded):
             return
+        y = self._analysed(some)
         for _ in range(ROUNDS):
-            y = self._analysed(some)
-            levels = self._levels(y, valid, some.shape)
-            if self.distortion is None:
-                short = asked - entropy_bits(levels)
-                self.aim.copy_((self.aim + short).clamp(0.5 * asked, MOST_BITS * self.dim))
-            else:
-                reached = float((self._points(levels) - y).double().square().sum(-1).mean())
-                ratio = asked / reached if reached > 0 else 1.0
-                self.aim.copy_(self.aim * min(max(ratio, 0.5), 2.0))
+            self._move_aim_(y, asked)
             self._design_()
+
+        # The fitted levels follow the water level as the aim moves.
+        levels, own = adapted(y, self._table(), self.code.theta, self.states, len(tokens))
+        if not bool(own.any()):
+            return
+        self._put_(levels)
+        for number in range(2 * ROUNDS):
+            self._move_aim_(y, asked)
+            self._design_()
+            slope = torch.where(own, 2 * math.log(2) * self.code.theta, self.slope)
+            levels = self._table().with_own(levels, own)._replace(slope=slope)
+            if number < ROUNDS:
+                levels = refitted(y, levels, own & (levels.step > 0), self.states)
+            self._put_(levels)
+
+    def _move_aim_(self, y: Float[Tensor, "n D"], asked: float) -> None:
+        """The aim less what the code exceeds on these coefficients."""
+        levels = self._levels(y, torch.ones(len(y), dtype=torch.bool, device=y.device), y.shape)
+        if self.distortion is None:
+            short = asked - entropy_bits(levels)
+            self.aim.copy_((self.aim + short).clamp(0.5 * asked, MOST_BITS * self.dim))
+        else:
+            reached = float((self._points(levels) - y).double().square().sum(-1).mean())
+            ratio = asked / reached if reached > 0 else 1.0
+            self.aim.copy_(self.aim * min(max(ratio, 0.5), 2.0))
+
+    def _table(self) -> Levels:
+        return Levels(*(getattr(self, name).clone() for name in Levels._fields))
+
+    def _put_(self, levels: Levels) -> None:
+        for name, value in levels._asdict().items():
+            getattr(self, name).copy_(value)
 
 
 def entropy_bits(levels: Int64[Tensor, "n D"]) -> float:
-    """Bits per vector of levels given their parity, each component by itself: its entropy, without its bias.
-
-    A few samples show too small an entropy, by about (levels seen − 1)/(2n) nats (Miller 1955; Madow).
-    """
-    total = 0.0
-    for column in levels.t():
-        for parity in (0, 1):
-            own = column[column % 2 == parity]
-            if len(own):
-                _, counts = own.unique(return_counts=True)
-                shares = counts.double() / len(own)
-                nats = float(torch.special.entr(shares).sum()) + (len(counts) - 1) / (2 * len(own))
-                total += nats / math.log(2) * len(own) / len(column)
-    return total
+    """Bits per vector of levels given their parity, each component by itself (`level_bits`)."""
+    return float(sum((level_bits(column) for column in levels.t()), torch.zeros(())))

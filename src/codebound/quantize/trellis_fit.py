@@ -14,10 +14,11 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from codebound.quantize.trellis_adapt import counted
+from codebound.quantize.trellis_design import REACH
 from codebound.quantize.viterbi import POLYNOMIALS, cheapest_paths
 from codebound.theory.trellis import granular_moment
 
-REACH = 8  # levels −REACH … REACH are fitted
 RATIOS = (
     0.3,
     0.35,
@@ -108,11 +109,9 @@ def _paths(x: Tensor, values: Tensor, bits: Tensor, slope: float, states: int) -
 
 def _refitted(x: Tensor, levels: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """Values and bits from one round's paths; n and −n alike, as the source is."""
-    number, sample = (levels[EDGE:-EDGE] + REACH).flatten(), x[EDGE:-EDGE].flatten()
-    counts = torch.bincount(number, minlength=2 * REACH + 1).float()
-    sums = torch.zeros_like(counts).index_add(0, number, sample)
-    counts, sums = counts + counts.flip(0), sums - sums.flip(0)
-    return (sums + 8 * values) / (counts + 8), _bits(counts + 0.02)
+    sample, taken = x[EDGE:-EDGE].reshape(-1, 1), levels[EDGE:-EDGE].reshape(-1, 1)
+    own, bits = (table.squeeze(0) for table in counted(sample, taken, values[REACH:].unsqueeze(0)))
+    return torch.cat([-own[1:].flip(0), own]), torch.cat([bits[1:].flip(0), bits])
 
 
 def _continued(values: Tensor, bits: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,13 +14,13 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from codebound.quantize.trellis_design import REACH
-from codebound.quantize.viterbi import cheapest_paths
+from codebound.quantize.viterbi import cheapest_paths, compiled_for, machine
 from codebound.theory.trellis import granular_moment
 
 HALF = 1 << 19  # levels are −HALF … HALF − 1
 PIECE = 512  # steps of a piece, at least
 LOOK = 24  # steps on either side of a cut, for each bit of the state
-TOGETHER = 1 << 19  # steps searched at once
+TOGETHER = 1 << 20  # steps searched at once
 
 
 def best_levels(
@@ -36,20 +36,23 @@ def best_levels(
 
     Tokens that are not valid are no steps of the path: the others get what they would without them.
     """
-    levels = torch.zeros(coefficients.shape, dtype=torch.int64, device=coefficients.device)
     kept = (step > 0).nonzero().squeeze(1)
     if not len(kept) or not bool(valid.any()):
-        return levels
+        return torch.zeros(coefficients.shape, dtype=torch.int64, device=coefficients.device)
     code = _Branches(step[kept], values[kept], bits[kept], slope[kept], states)
 
     # Valid tokens come first, in their order, and go back to their places after.
     order = None if bool(valid.all()) else torch.argsort((~valid).to(torch.uint8), dim=-1, stable=True)
-    chosen = coefficients[..., kept].float()
+    every = len(kept) == len(step)
+    chosen = (coefficients if every else coefficients[..., kept]).float()
     if order is not None:
         chosen = chosen.gather(1, order.unsqueeze(-1).expand_as(chosen))
     found = _in_pieces(chosen, valid.sum(-1), code)
     if order is not None:
         found = torch.zeros_like(found).scatter(1, order.unsqueeze(-1).expand_as(found), found)
+    if every:
+        return found.contiguous()
+    levels = torch.zeros(coefficients.shape, dtype=torch.int64, device=coefficients.device)
     levels[..., kept] = found
     return levels
 
@@ -71,20 +74,27 @@ class _Branches:
         self.step, self.values, self.bits, self.slope, self.states = step, values, bits, slope, states
         self.dim = len(step)
         self.fitted = (slope > 0).nonzero().squeeze(1)
+        # Beyond the table levels are evenly spaced, each as much dearer as the last ones were.
+        self.pitch, self.growth = (values[:, -1] - values[:, -3]) / 2, (bits[:, -1] - bits[:, -3]) / 2
+        # What turns costs into the units of the closed form, whose mean cost is 4G where the squared error is θ.
+        theta = slope / (2 * torch.log(torch.tensor(2.0, device=slope.device)))
+        self.unit = torch.where(slope > 0, 4 * granular_moment(states) / theta, 1.0)
 
-    def levels(self, x: Float[Tensor, "t B d"]) -> tuple[Float[Tensor, "t 4 B d"], Float[Tensor, "t 4 B d"]]:
+    def levels(self, x: Float[Tensor, "t d B"]) -> tuple[Float[Tensor, "t d 4 B"], Float[Tensor, "t d 4 B"]]:
         """The cheapest level of each subset, and its cost in steps squared."""
-        u = (x / self.step).clamp(4 - HALF, HALF - 5).unsqueeze(1)
-        subset = torch.arange(4, dtype=x.dtype, device=x.device).view(1, 4, 1, 1)
-        levels = subset + 4 * ((u - subset) / 4).round()
-        costs = (u - levels).square()
+        u = (x / self.step.unsqueeze(1)).clamp_(4 - HALF, HALF - 5).unsqueeze(2)
+        subset = torch.arange(4, dtype=x.dtype, device=x.device).view(1, 1, 4, 1)
+        levels = (u - subset).div_(4).round_().mul_(4).add_(subset)
+        costs = (u - levels).square_()
         if len(self.fitted):
             own = self.fitted
-            levels[..., own], costs[..., own] = self._with_rate(x[..., own])
+            levels[:, own], costs[:, own] = (
+                some.permute(0, 3, 1, 2) for some in self._with_rate(x[:, own].transpose(1, 2))
+            )
         return levels, costs
 
     def _with_rate(self, x: Float[Tensor, "t B f"]) -> tuple[Tensor, Tensor]:
-        """The same where bits count: squared error plus what they are worth."""
+        """The same, [t, 4, B, f], where bits count: squared error plus what they are worth."""
         values, bits, slope = self.values[self.fitted], self.bits[self.fitted], self.slope[self.fitted]
         size, negative = x.abs(), x < 0
         # A level and its opposite cost the same bits, so a value is looked at as if it were positive.
@@ -92,8 +102,7 @@ class _Branches:
         signed = values[:, n.abs()] * n.sign()
         costs = (size.unsqueeze(-1) - signed).square() + slope.unsqueeze(-1) * bits[:, n.abs()]
 
-        # Beyond the table levels are evenly spaced, each as much dearer as the last ones were.
-        pitch, growth = (values[:, -1] - values[:, -3]) / 2, (bits[:, -1] - bits[:, -3]) / 2
+        pitch, growth = self.pitch[self.fitted], self.growth[self.fitted]
         further = (size - values[:, -1]) / pitch + REACH
 
         found, least = [], []
@@ -115,9 +124,7 @@ class _Branches:
         levels = torch.where(turned, -levels[:, other], levels)
         costs = torch.where(turned, costs[:, other], costs)
 
-        # In the units of the closed form, whose mean cost is 4G where the squared error is θ.
-        theta = slope / (2 * torch.log(torch.tensor(2.0, device=x.device)))
-        return levels, costs * (4 * granular_moment(self.states) / theta)
+        return levels, costs * self.unit[self.fitted]
 
     def paths(
         self,
@@ -125,19 +132,30 @@ class _Branches:
         tokens: Int64[Tensor, " B"],
         start: Int64[Tensor, " B"],
         end: Int64[Tensor, " B"],
-    ) -> tuple[Int64[Tensor, "B t d"], Int64[Tensor, "B t d"]]:
-        """The levels of the cheapest paths through the first `tokens` of each row, and the states before each step."""
-        levels, costs = self.levels(x.transpose(0, 1))
+        at: int = 0,
+    ) -> tuple[Int64[Tensor, "B t d"], Int64[Tensor, " B"]]:
+        """The levels of the cheapest paths through the first `tokens` of each row, and the states before token `at`."""
         batch, length, dim = x.shape
-        flat = costs.permute(0, 3, 1, 2).reshape(length * dim, 4, batch)
+        fast = compiled_for(x, x.numel() * self.states)
+        if fast is not None:
+            branches = machine(self.states, x.device)
+            steps = (self.values, self.bits, self.slope, self.pitch, self.growth, self.unit)
+            found, states = fast.level_paths(
+                x.reshape(batch, length * dim).contiguous().numpy(),
+                *(y.contiguous().numpy() for y in (self.step, *steps, dim * tokens, start, end)),
+                dim * at,
+                *(y.numpy() for y in (branches.previous, branches.subset)),
+            )
+            return torch.from_numpy(found).view(batch, length, dim), torch.from_numpy(states)
+
+        # Steps × subsets × sequences; values beyond a row's tokens are no steps.
+        levels, costs = self.levels(x.permute(1, 2, 0).contiguous())
         active = torch.arange(length, device=x.device).unsqueeze(1) < tokens
         active = active.repeat_interleave(dim, 0)
-        subsets, visited = cheapest_paths(flat, self.states, start, end, active)
-        chosen = levels.permute(0, 3, 1, 2).reshape(length * dim, 4, batch)
-        chosen = chosen.gather(1, subsets.unsqueeze(1)).squeeze(1)
-        chosen = torch.where(active, chosen, 0).to(torch.int64)
-        shaped = (y.view(length, dim, batch).permute(2, 0, 1) for y in (chosen, visited))
-        return next(shaped), next(shaped)
+        subsets, visited = cheapest_paths(costs.reshape(-1, 4, batch), self.states, start, end, active)
+        chosen = levels.reshape(-1, 4, batch).gather(1, subsets.unsqueeze(1)).squeeze(1)
+        chosen = chosen.masked_fill_(~active, 0).to(torch.int64)
+        return chosen.view(length, dim, batch).permute(2, 0, 1), visited[dim * at]
 
 
 def _in_pieces(
@@ -150,7 +168,8 @@ def _in_pieces(
     pieces = -(-length // size)
     if pieces == 1:
         size = length
-    x = torch.nn.functional.pad(x, (0, 0, 0, pieces * size - length))
+    if pieces * size > length:
+        x = torch.nn.functional.pad(x, (0, 0, 0, pieces * size - length))
 
     # The state in which the path crosses each cut, where it goes on beyond.
     start = x.new_zeros(sequences, pieces, dtype=torch.int64)
@@ -159,9 +178,7 @@ def _in_pieces(
     if pieces > 1:
         sides = x[:, size - look :].unfold(1, 2 * look, size).movedim(-1, 2).flatten(0, 1)
         tokens, anywhere = (left[:, 1:] + look).flatten(), start.new_full((len(sides),), -1)
-        crossing = _together(
-            lambda *some: code.paths(*some)[1][:, look, 0], sides, tokens, anywhere, anywhere
-        )
+        crossing = _together(lambda *some: code.paths(*some, at=look)[1], sides, tokens, anywhere, anywhere)
         start[:, 1:] = crossing.view(sequences, pieces - 1)
     goes_on = left[:, 1:] > 0
     end = torch.nn.functional.pad(torch.where(goes_on, start[:, 1:], -1), (0, 1), value=-1)
@@ -175,6 +192,8 @@ def _in_pieces(
 def _together(work: Callable[..., Tensor], *rows: Tensor) -> Tensor:
     """`work` on so many rows of each tensor at once as memory should hold."""
     count = max(1, TOGETHER // rows[0][0].numel())
+    if count >= len(rows[0]):
+        return work(*rows)
     return torch.cat([work(*(part[i : i + count] for part in rows)) for i in range(0, len(rows[0]), count)])
 
 

@@ -10,8 +10,12 @@ with the parity-check polynomials h1, h0 of his table I, longer ones found by a 
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
@@ -29,6 +33,8 @@ POLYNOMIALS = {  # (h1, h0) by the number of states
     1024: (0o1102, 0o2745),
 }
 BLOCK = 64  # steps after which costs are brought down again, and decisions packed
+COMPILED = "codebound.quantize.compiled"
+WORTH = 1 << 21  # states: a second or so in PyTorch, as much as it takes to load the compiled search
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +82,18 @@ def cheapest_paths(
         active: where there is a step at all; elsewhere a path stays in its state, and its subset is 0.
     """
     branches, (length, _, batch) = machine(states, metrics.device), metrics.shape
+    if (fast := compiled_for(metrics, length * batch * states)) is not None:
+        anywhere = torch.full((batch,), -1)
+        places = [anywhere if given is None else given for given in (start, end)]
+        stepped = None if active is None else active.numpy()
+        found = fast.cheapest_paths(
+            metrics.contiguous().numpy(),
+            *(place.numpy() for place in places),
+            stepped,
+            branches.previous.numpy(),
+            branches.subset.numpy(),
+        )
+        return torch.from_numpy(found[0]), torch.from_numpy(found[1])
     cost = _from_state(start, states, batch, metrics)
     # One look tells whether steps are left out at all.
     skipped = None if active is None or bool(active.all()) else active
@@ -91,6 +109,19 @@ def cheapest_paths(
     if end is not None:
         state = torch.where(end < 0, state, end)
     return _back(torch.cat(packed) if packed else None, state, length, branches, skipped)
+
+
+def compiled_for(tensor: Tensor, work: int) -> ModuleType | None:
+    """The search compiled by Numba, where that is installed, can take the tensor, and saves more than loading it takes.
+
+    Args:
+        work: how many states are looked at, in all steps.
+    """
+    if tensor.device.type != "cpu" or tensor.dtype != torch.float32 or tensor.requires_grad:
+        return None
+    if COMPILED not in sys.modules and (work < WORTH or find_spec("numba") is None):
+        return None
+    return import_module(COMPILED)
 
 
 def _from_state(start: Tensor | None, states: int, batch: int, like: Tensor) -> Float[Tensor, "S B"]:
