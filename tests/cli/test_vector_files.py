@@ -36,6 +36,7 @@ def test_embeddings_there_and_back(tmp_path):
     assert row["bytes"] == file.stat().st_size
     assert row["bits_per_value"] == pytest.approx(2.5, rel=0.02)
     assert 0.3 < row["above_gaussian_db"][0] < 0.6
+    assert row["above_shannon_db"][0] == pytest.approx(row["above_gaussian_db"][0], abs=0.2)
 
     # What it said of the error is so.
     assert run("decompress-vectors", file).exit_code == 0
@@ -52,6 +53,22 @@ def test_embeddings_there_and_back(tmp_path):
     assert (checked["values"], checked["verdict"]) == (160_000, "right")
     file.write_bytes(file.read_bytes()[:-3])
     assert run("verify", file).exit_code == 2
+
+
+def test_a_fixed_number_of_bits(tmp_path):
+    source, z = tmp_path / "e.npy", gaussian(600, 32).numpy() * np.arange(1, 33, dtype=np.float32)
+    np.save(source, z)
+    result = run("compress-vectors", source, "--bits", 1, "--fixed", "--json")
+    assert result.exit_code == 0, result.output
+    (said,) = json.loads(run("info", tmp_path / "e.cbv", "--json").stdout)
+    # Besides header, table and checksums a bit a value.
+    assert 600 * 32 // 8 < said["bytes"] - said["header_bytes"] < 600 * 32 // 8 + 40
+    assert run("decompress-vectors", tmp_path / "e.cbv").exit_code == 0
+    again = np.load(tmp_path / "e.cbv.npy")
+    assert 10 * np.log10(z.var(0).sum() * len(z) / ((again - z) ** 2).sum()) > 4.2
+    result = run("compress-vectors", source, "--bits", 2.5, "--fixed", "--force")
+    assert result.exit_code == 2
+    assert "1, 2, 3 or 4" in " ".join(result.output.split())
 
 
 def test_a_checkpoint_keeps_names_shapes_and_types(tmp_path):
@@ -111,6 +128,8 @@ def test_the_axis_of_a_vector_and_other_files(tmp_path):
         ({"bits": 1.0, "snr": 3.0}, "one of bits, distortion and snr"),
         ({"bits": 0.0}, "bits is 0"),
         ({"bits": 17.0}, "bits is 17"),
+        ({"bits": 2.5, "fixed": True}, "1, 2, 3 or 4; got 2.5"),
+        ({"snr": 2.0, "fixed": True}, "1, 2, 3 or 4; got None"),
         ({"snr": -1.0}, "snr is -1"),
     ],
 )
@@ -131,7 +150,13 @@ def test_arrays_that_are_refused(tmp_path):
     with pytest.raises(CodecError, match="got none"):
         compress_arrays([], Aim(bits=2.0))
     (tmp_path / "no.npy").write_bytes(b"no array")
-    assert run("compress-vectors", tmp_path / "no.npy").exit_code == 2
+    np.save(tmp_path / "objects.npy", np.array([1, None]), allow_pickle=True)
+    for name, reason in (("no.npy", "it starts with b'no arr'"), ("objects.npy", "never unpickled")):
+        refused = run("compress-vectors", tmp_path / name)
+        assert refused.exit_code == 2
+        said = " ".join(refused.output.split())
+        assert reason in said
+        assert "allow_pickle" not in said
 
 
 def test_no_damage_passes():

@@ -11,7 +11,7 @@ import vector_stranger
 from codebound.codec import compress_vectors, decompress_vectors, inspect_vectors
 from codebound.coding.errors import CodecError, DamagedFile, UnsupportedFile
 from codebound.errors import InputError
-from codebound.quantize import FSQ, Trellis
+from codebound.quantize import FSQ, BitTrellis, Trellis
 from codebound.theory.gaussian import gap_db
 
 GOLDEN = Path(__file__).parent / "golden_vectors"
@@ -22,7 +22,7 @@ def gaussian(count, dim, seed=0):
 
 
 def fitted(z, **arguments):
-    quantizer = Trellis(z.shape[-1], **arguments)
+    quantizer = (BitTrellis if "bits" in arguments else Trellis)(z.shape[-1], **arguments)
     quantizer.init_(z)
     return quantizer.eval()
 
@@ -56,6 +56,13 @@ SETTINGS = {
     "constant": (CONSTANT, CONSTANT, {"rate": 1.0}, {}),
     "one": (SPREAD[:1], SPREAD, {"rate": 9.0}, {}),
     "none": (SPREAD[:0], SPREAD, {"rate": 9.0}, {}),
+    "fixed": (MANY, MANY, {"bits": 3, "state_bits": 6}, {"block": 7}),
+    "fixed-axes": (
+        SPREAD.view(3, 20, 4),
+        SPREAD,
+        {"bits": 1, "state_bits": 4, "rotation": "hadamard"},
+        {"mask": MASK},
+    ),
 }
 
 
@@ -141,6 +148,29 @@ def test_any_setting_comes_back():
         assert bool((found[~mask] == 0).all())
 
 
+def test_vectors_of_a_fixed_number_of_bits_stand_at_their_places():
+    """A block's body is so many bits for each vector: one is read without those before it."""
+    z = gaussian(10, 8)
+    quantizer = fitted(z, bits=2, state_bits=4)
+    data = compress_vectors(z, quantizer)
+    body = data[-4 - 10 * 8 * 2 // 8 : -4]
+    symbols = quantizer.encode(z[6:7]).squeeze(0).tolist()
+    assert body[6 * 2 : 7 * 2] == bytes(sum(symbols[4 * i + j] << 2 * j for j in range(4)) for i in range(2))
+
+
+def test_damage_of_a_fixed_rate_does_not_pass():
+    z = gaussian(9, 3)
+    data = compress_vectors(z, fitted(z, bits=1, state_bits=3))
+    for length in range(len(data)):
+        with pytest.raises(CodecError):
+            decompress_vectors(data[:length])
+    for place in range(len(data)):
+        damaged = bytearray(data)
+        damaged[place] ^= 4
+        with pytest.raises(CodecError):
+            decompress_vectors(bytes(damaged))
+
+
 def test_what_is_refused():
     z = gaussian(20, 2)
     quantizer = fitted(z, rate=4.0)
@@ -156,7 +186,7 @@ def test_what_is_refused():
 
 @pytest.mark.untyped
 def test_another_kind_of_quantizer_is_refused():
-    with pytest.raises(CodecError, match="quantizer must be a Trellis; got FSQ"):
+    with pytest.raises(CodecError, match="quantizer must be a Trellis or a BitTrellis; got FSQ"):
         compress_vectors(gaussian(5, 2), FSQ([4, 4]))
     with pytest.raises(CodecError, match="block must be a whole number"):
         compress_vectors(gaussian(5, 2), fitted(gaussian(50, 2), rate=4.0), block=0)

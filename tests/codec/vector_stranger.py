@@ -42,6 +42,9 @@ def read(data: bytes) -> list[list[float]]:
     own = source.bits(len(coded))
     pitches = [source.varint() for _ in coded]
     values = [[0] + [source.varint() for _ in range(8)] if mine else [] for mine in own]
+    fixed, table = source.take(1)[0] if flags & 32 else 0, []
+    if fixed:
+        table = [int.from_bytes(source.take(2), "little", signed=True) for _ in range(states)]
     size, unit = (3, 22) if flags & 8 else (2, 15)
     axes = [
         [int.from_bytes(source.take(size), "little", signed=True) for _ in range(dim)]
@@ -58,7 +61,10 @@ def read(data: bytes) -> list[list[float]]:
         body = source.take(source.varint())
         covered += data[start : source.at]
         assert int.from_bytes(source.take(4), "little") == zlib.crc32(covered)
-        decoded += levels(Bytes(body), count, len(coded), states)
+        if fixed:
+            decoded += registers(Bytes(body), count, dim, fixed, table)
+        else:
+            decoded += levels(Bytes(body), count, len(coded), states)
     if not counts:
         assert int.from_bytes(source.take(4), "little") == zlib.crc32(covered)
     assert source.at == len(data)
@@ -91,6 +97,24 @@ def point(n: int, pitch: int, values: list[int]) -> int:
         start, size = values[min(size, 8)], max(size - 8, 0)
     v = start + (size * pitch + 2**15 >> 16)
     return v if n > 0 else -v
+
+
+def registers(body: Bytes, count: int, dim: int, bits: int, table: list[int]) -> list[list[int]]:
+    """The levels of a block of a fixed number of bits. Section 6."""
+    stream, out = body.bits(count * dim * bits), []
+    assert body.at == len(body.data)
+    for v in range(count):
+        own = stream[v * dim * bits : (v + 1) * dim * bits]
+        symbols = [sum(own[i * bits + j] << j for j in range(bits)) for i in range(dim)]
+        row = []
+        for i in range(dim):
+            register, place, shift = 0, i, 0
+            while 1 << shift < len(table):
+                register |= symbols[place % dim] << shift
+                place, shift = place - 1, shift + bits
+            row.append(table[register])
+        out.append(row)
+    return out
 
 
 def levels(body: Bytes, count: int, components: int, states: int) -> list[list[int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import io
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,6 +32,13 @@ def compress_vectors(
     states: Annotated[
         int, typer.Option(help="Of the trellis: 8, 32, 256 lose .45, .33, .21 dB to the bound.")
     ] = 8,
+    fixed: Annotated[
+        bool,
+        typer.Option(
+            "--fixed",
+            help="As many bits (1 to 4) for every value, so that each vector can be read by itself.",
+        ),
+    ] = False,
     axis: Annotated[int, typer.Option(help="The axis along which a vector lies.")] = -1,
     only: Annotated[
         list[str] | None,
@@ -51,7 +59,7 @@ def compress_vectors(
 
     if bits is None and distortion is None and snr is None:
         bits = 2.0
-    aim = Aim(bits, distortion, snr, states)
+    aim = Aim(bits, distortion, snr, states, fixed)
     jobs = plan(sources, _arrays, target, lambda name: name.with_suffix(SUFFIX))
     outputs = Outputs((job.source for job in jobs), force)
 
@@ -64,6 +72,8 @@ def compress_vectors(
             data, reports = compress_arrays(arrays, aim, axis=axis, progress=bar.show)
         outputs.write(job.goal, data)
         values = sum(array.numel() for _, array in arrays)
+        shannon = [report.above_shannon for report in reports]
+        known = [number for number in shannon if number is not None]
         return {
             "file": str(job.goal),
             "arrays": len(reports),
@@ -76,6 +86,9 @@ def compress_vectors(
             "above_gaussian_db": [round(r.above_gaussian, 3) for r in reports]
             if as_json
             else _span([report.above_gaussian for report in reports]),
+            "above_shannon_db": [None if number is None else round(number, 3) for number in shannon]
+            if as_json
+            else (_span(known) if known else "–"),
         }
 
     each(jobs, one, "files", as_json)
@@ -176,8 +189,8 @@ def named_arrays(path: Path) -> Iterator[tuple[str, Tensor]]:
                 stored = np.load(path, mmap_mode="c", allow_pickle=False)
                 arrays = {"": stored} if isinstance(stored, np.ndarray) else dict(stored)
                 yield from ((name, torch.from_numpy(array)) for name, array in arrays.items())
-            except (OSError, ValueError, TypeError, EOFError) as error:
-                raise InputError(f"it can't be read as arrays: {error}") from None
+            except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+                raise tables.unreadable(path, error) from None
 
 
 def _safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:

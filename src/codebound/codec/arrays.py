@@ -6,11 +6,13 @@ Each array is a file of vectors of its own, with its name and shape before it.
 from __future__ import annotations
 
 import math
+import sys
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -28,12 +30,20 @@ from codebound.coding.container import ARRAYS as SIGNATURE
 from codebound.coding.container import VECTORS
 from codebound.coding.errors import CodecError, DamagedFile, UnsupportedFile
 from codebound.errors import InputError
-from codebound.quantize.trellis import Trellis
-from codebound.theory.gaussian import gap_db, water_filling
+from codebound.quantize.bit_trellis import BitTrellis
+from codebound.quantize.trellis import Trellis, entropy_bits
+from codebound.quantize.trellis_search import HALF
+from codebound.theory.bounds import shannon_lower_bound
+from codebound.theory.entropy import differential_entropy
+from codebound.theory.gaussian import gap_db, spectrum, water_filling
 
 VERSION = 1
 NAME = 4096  # bytes
 SEEN = 1 << 16  # vectors that a code is fitted to
+ESTIMATED_DIM, ESTIMATED_ROWS = 16, 4096  # where an entropy is estimated, in a second at most
+STATE_BITS = 12  # of a code of fixed rate
+TRIED_VALUES = 1 << 17  # on which axes are compared
+TRIED = 256  # vectors on which its choices are compared
 LONG = 16  # vectors for each of their components: with fewer the axes would be too much of a file
 
 
@@ -45,6 +55,7 @@ class Aim:
     distortion: float | None = None
     snr: float | None = None
     states: int = 8
+    fixed: bool = False  # bits of every value alike, each vector decodable by itself
 
     def __post_init__(self) -> None:
         given = [name for name in ("bits", "distortion", "snr") if getattr(self, name) is not None]
@@ -56,6 +67,8 @@ class Aim:
             arguments.number("bits", self.bits, above=0, most=16)
         if self.distortion is not None:
             arguments.number("distortion", self.distortion, above=0)
+        if self.fixed and self.bits not in (1, 2, 3, 4):
+            raise InputError(f"a fixed rate needs bits of 1, 2, 3 or 4; got {self.bits}")
         if self.snr is not None:
             arguments.number("snr", self.snr, above=0, most=96)
 
@@ -72,6 +85,7 @@ class ArrayReport(NamedTuple):
     above_gaussian: (
         float  # dB above the bound for Gaussian vectors of this covariance: real data may be below
     )
+    above_shannon: float | None  # dB above Shannon's lower bound, estimated; None where it can't be
 
 
 def compress_arrays(
@@ -92,7 +106,7 @@ def compress_arrays(
     heads, reports = [], []
     for name, array in arrays:
         try:
-            vectors = _as_vectors(array, axis)
+            vectors = _as_vectors(array, axis, aim.fixed)
             quantizer = fitted(vectors, aim, array.shape[axis] if array.ndim else 1)
             data = compress_vectors(vectors, quantizer, progress=progress)
         except InputError as error:
@@ -183,10 +197,15 @@ def inspect_arrays(data: Data) -> Mapping[str, tuple[tuple[int, ...], VectorRepo
     }
 
 
-def fitted(vectors: Float[Tensor, "n D"], aim: Aim, whole: int) -> Trellis:
-    """The code for some of the vectors, spread evenly over all; `whole` components make one of the user's vectors."""
+def fitted(vectors: Float[Tensor, "n D"], aim: Aim, whole: int) -> Trellis | BitTrellis:
+    """The code for some of the vectors, spread evenly over all; `whole` components make one of the user's vectors.
+
+    On principal axes, or the components as they are: what measures better.
+    """
     count, dim = vectors.shape
     some = vectors[:: max(1, count // SEEN)].float()
+    if aim.fixed:
+        return _fixed(some, int(aim.bits or 0))
     rate, distortion = None, 1.0
     if aim.bits is not None:
         rate, distortion = aim.bits * dim, None
@@ -196,13 +215,46 @@ def fitted(vectors: Float[Tensor, "n D"], aim: Aim, whole: int) -> Trellis:
         spread = float(some.double().var(0, correction=0).sum()) if count else 0.0
         distortion = spread * 10 ** (-aim.snr / 10) if spread > 0 else 1.0
     # One value alone has no spread: then any code will do, as the mean is all.
-    quantizer = Trellis(dim, distortion, rate, aim.states, transform="klt" if dim > 1 else None)
-    if count:
+    found = [Trellis(dim, distortion, rate, aim.states, transform=None).eval()]
+    if dim > 1:
+        found.append(Trellis(dim, distortion, rate, aim.states).eval())
+    costs = []
+    for quantizer in found if count else ():
         quantizer.init_(some)
-    return quantizer.eval()
+        costs.append(_cost(quantizer, some, count))
+    return found[costs.index(min(costs))] if costs else found[-1]
 
 
-def _as_vectors(array: Tensor, axis: int) -> Float[Tensor, "n D"]:
+def _cost(quantizer: Trellis, some: Float[Tensor, "n D"], count: int) -> float:
+    """dB of squared error, and of bits what they are worth: 6.02 dB for each bit a value.
+
+    Principal axes are the best for Gaussian vectors, and take bits themselves. Independent components that are not
+    Gaussian, and of equal variances, are better coded as they are: their principal axes are of chance.
+    """
+    dim = some.shape[1]
+    tried = some[some.isfinite().all(1)][: max(1, TRIED_VALUES // dim)]
+    indices = quantizer.encode(tried)
+    error = float((quantizer.decode(indices) - tried).double().square().sum(1).mean())
+    bits = entropy_bits(indices - HALF) + (16 * dim**2 / count if quantizer.transform else 0)
+    return 10 * math.log10(max(error, sys.float_info.min)) + 20 * math.log10(2) * bits / dim
+
+
+def _fixed(some: Float[Tensor, "n D"], bits: int) -> BitTrellis:
+    """The code of so many bits a component; mixed first if that can be and measures better."""
+    dim = some.shape[1]
+    found = [BitTrellis(dim, bits, STATE_BITS).eval()]
+    if len(some) and dim & (dim - 1) == 0:
+        found.append(BitTrellis(dim, bits, STATE_BITS, rotation="hadamard").eval())
+    errors = []
+    for quantizer in found if len(some) else ():
+        quantizer.init_(some)
+        tried = some[:: max(1, len(some) // TRIED)]
+        errors.append(float((quantizer(tried).z_q - tried).square().sum()))
+    return found[errors.index(min(errors))] if errors else found[0]
+
+
+def _as_vectors(array: Tensor, axis: int, whole: bool) -> Float[Tensor, "n D"]:
+    """Rows of vectors along the axis, or of single values where there are few vectors and they need not be whole."""
     if not array.is_floating_point():
         raise CodecError(
             f"an array of {array.dtype} can't be compressed; floating-point numbers are accepted"
@@ -211,10 +263,12 @@ def _as_vectors(array: Tensor, axis: int) -> Float[Tensor, "n D"]:
         raise CodecError(f"axis={axis} is none of an array of shape {list(array.shape)}")
     moved = array.movedim(axis, -1) if array.ndim else array.view(1)
     dim = moved.shape[-1] if moved.ndim > 1 else 1
-    return moved.reshape(-1, dim if moved.numel() >= LONG * dim * dim else 1)
+    return moved.reshape(-1, dim if whole or moved.numel() >= LONG * dim * dim else 1)
 
 
-def _reported(name: str, array: Tensor, vectors: Tensor, quantizer: Trellis, data: bytes) -> ArrayReport:
+def _reported(
+    name: str, array: Tensor, vectors: Tensor, quantizer: Trellis | BitTrellis, data: bytes
+) -> ArrayReport:
     """What is left of an array, measured on the file."""
     again, count = decompress_vectors(data, max_values=max(vectors.numel(), 1)), max(len(vectors), 1)
     lost = variance = 0.0
@@ -223,7 +277,12 @@ def _reported(name: str, array: Tensor, vectors: Tensor, quantizer: Trellis, dat
         lost += float((one.double() - other.double()).square().sum())
         variance += float((one.double() - mean).square().sum())
     bits = 8 * len(data) / count
-    bound = water_filling(quantizer.variances.double().numpy(), bits).distortion
+    if isinstance(quantizer, Trellis):
+        variances = quantizer.variances.double().numpy()
+    else:
+        some = vectors[:: max(1, len(vectors) // SEEN)].double()
+        variances = spectrum(torch.cov(some.t(), correction=0).reshape(vectors.shape[1], -1).numpy())
+    bound = water_filling(variances, bits).distortion
     return ArrayReport(
         name=name,
         shape=tuple(array.shape),
@@ -232,4 +291,21 @@ def _reported(name: str, array: Tensor, vectors: Tensor, quantizer: Trellis, dat
         bits_per_value=8 * len(data) / max(array.numel(), 1),
         snr=10 * math.log10(variance / lost) if lost > 0 and variance > 0 else math.inf,
         above_gaussian=gap_db(lost / count, bound) if lost > 0 and bound > 0 else 0.0,
+        above_shannon=_above_shannon(vectors, lost / count, bits),
     )
+
+
+def _above_shannon(vectors: Tensor, error: float, bits: float) -> float | None:
+    """dB above Shannon's lower bound by an estimate of the entropy, of so few dimensions that it means something.
+
+    None also for numbers that repeat (of few bits, say) or lie in a plane: they have no density.
+    """
+    count, dim = vectors.shape
+    if dim > ESTIMATED_DIM or count < ESTIMATED_ROWS or error <= 0:
+        return None
+    some = vectors[:: max(1, count // ESTIMATED_ROWS)].double().cpu().numpy()
+    try:
+        entropy = differential_entropy(some, max_samples=ESTIMATED_ROWS)
+    except InputError:
+        return None
+    return gap_db(error, shannon_lower_bound(entropy.bits, dim, bits))

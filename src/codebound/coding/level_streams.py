@@ -141,10 +141,6 @@ def decode(stream: bytes, count: int, parity: int, model: Model) -> Levels:
     size = -(-count * model.shift // 8)
     if len(stream) < size:
         raise DamagedFile(f"a stream of {len(stream)} bytes can't hold {count} levels: {size} bytes at least")
-    bits = np.unpackbits(np.frombuffer(stream[:size], dtype=np.uint8), bitorder="little")[
-        : count * model.shift
-    ]
-    low = bits.reshape(count, model.shift).astype(np.int64) @ (1 << np.arange(model.shift, dtype=np.int64))
     high = np.zeros(count, dtype=np.int64)
     if count and model.counts[parity] > 1:
         coder = Decoder(stream[size:])
@@ -152,7 +148,16 @@ def decode(stream: bytes, count: int, parity: int, model: Model) -> Levels:
         coder.check_end()
     elif len(stream) > size:
         raise DamagedFile(f"a stream goes on for {len(stream) - size} bytes after its last level")
-    return 2 * (((high + model.lows[parity]) << model.shift) + low) + parity
+
+    # Level = 2·(high·2^shift + low bits) + parity.
+    levels = high + model.lows[parity]
+    levels <<= model.shift + 1
+    if model.shift:
+        bits = np.unpackbits(np.frombuffer(stream[:size], dtype=np.uint8), bitorder="little")
+        shaped = bits[: count * model.shift].reshape(count, model.shift).astype(np.int64)
+        levels += shaped @ (2 << np.arange(model.shift, dtype=np.int64))
+    levels += parity
+    return levels
 
 
 def low_bits(symbols: Levels, shift: int) -> bytes:

@@ -22,7 +22,7 @@ VALUES = 8  # of a component that has some of its own, n = 1 … 8
 BINS = 32  # of components that share their frequencies, at most
 BLOCK = 1 << 20  # values of a block where the file names no size
 DIM = 1 << 16
-_AXES, _WIDE, _MASK = 4, 8, 16  # flags, beside two bits of type
+_AXES, _WIDE, _MASK, _FIXED = 4, 8, 16, 32  # flags, beside two bits of type
 _NUMBER = 1 << 34
 
 
@@ -46,6 +46,8 @@ class Header:
     axes: Int64[np.ndarray, "K D"] | None  # in units of 2^−axis_bits; without them each component is its own
     axis_bits: int
     mask: bytes | None  # a bit for each vector, the first lowest: whether there is one
+    bits: int = 0  # of each component where there is a fixed number: then levels are those of `table`,
+    table: Int64[np.ndarray, " S"] | None = None  # by the register of a bit-shift trellis
 
     @property
     def vectors(self) -> int:
@@ -60,7 +62,7 @@ class Header:
     def pack(self) -> bytes:
         """The bytes of the header."""
         flags = DTYPES.index(self.dtype) | _AXES * (self.axes is not None) | _MASK * (self.mask is not None)
-        flags |= _WIDE * (self.axes is not None and self.axis_bits > 15)
+        flags |= _WIDE * (self.axes is not None and self.axis_bits > 15) | _FIXED * (self.table is not None)
         default = max(1, BLOCK // max(self.shape[-1], 1))
         numbers = [
             self.states.bit_length() - 1,
@@ -77,6 +79,8 @@ class Header:
         out += np.packbits(own, bitorder="little").tobytes()
         out += b"".join(varint.write(int(x)) for x in self.pitch)
         out += b"".join(varint.write(int(x)) for i in sorted(self.values) for x in self.values[i])
+        if self.table is not None:
+            out += bytes([self.bits]) + self.table.astype("<i2").tobytes()
         if self.axes is not None:
             size = 3 if self.axis_bits > 15 else 2
             octets = self.axes.astype("<i8").reshape(-1, 1).view(np.uint8)
@@ -99,9 +103,9 @@ class Header:
             raise UnsupportedFile(
                 f"the file has format version {version}; this package reads version {VERSION}"
             )
-        if flags >> 5:
-            raise UnsupportedFile(f"the file has flags {flags:#04x}; this package knows 0x1f")
-        states = 1 << reader.number("states", 2, 10)
+        if flags >> 6:
+            raise UnsupportedFile(f"the file has flags {flags:#04x}; this package knows 0x3f")
+        states = 1 << reader.number("states", 2, 16 if flags & _FIXED else 10)
         ndim = reader.number("number of axes", 1, 16)
         shape = [reader.number("size", 0, _NUMBER) for _ in range(ndim - 1)]
         dim = reader.number("dimension", 1, DIM)
@@ -121,6 +125,7 @@ class Header:
             int(i): np.array([reader.number("value", 0, _NUMBER) for _ in range(VALUES)], dtype=np.int64)
             for i in own
         }
+        bits, table = _table(reader, states, kept, own) if flags & _FIXED else (0, None)
         axes, axis_bits = None, 22 if flags & _WIDE else 15
         if flags & _AXES:
             size = 3 if flags & _WIDE else 2
@@ -129,8 +134,23 @@ class Header:
             axes = np.where(number >> (8 * size - 1), number - (1 << 8 * size), number).reshape(coded, dim)
         return Header(
             (*shape, dim), DTYPES[flags & 3], states, block, exponent, np.array(mean, dtype=np.int64), kept, pitch,
-            values, axes, axis_bits, mask,
+            values, axes, axis_bits, mask, bits, table,
         )  # fmt: skip
+
+
+def _table(
+    reader: varint.Reader, states: int, kept: Bool[np.ndarray, " D"], own: np.ndarray
+) -> tuple[int, Int64[np.ndarray, " S"]]:
+    """How many bits a component has, and the level of each register."""
+    (bits,) = reader.take(1, "bits")
+    length = states.bit_length() - 1
+    if not 1 <= bits <= 4 or length % bits or length < 2 * bits or length > bits * len(kept):
+        raise DamagedFile(
+            f"the file has {bits} bits for a component and {length} state bits: no such trellis"
+        )
+    if len(own) or not kept.all():
+        raise DamagedFile("the file's components of a fixed number of bits can't be dropped or have values")
+    return bits, np.frombuffer(reader.take(2 * states, "table"), dtype="<i2").astype(np.int64)
 
 
 def _bits(reader: varint.Reader, count: int) -> Bool[np.ndarray, " n"]:
