@@ -1,21 +1,29 @@
 """What trellis codes reach, in bytes of files and decoded again, and how fast: every figure of docs/vectors.md.
 
-OMP_NUM_THREADS=1 python benchmarks/trellis.py gaussian | spectra | fixed | photographs | speed
+OMP_NUM_THREADS=1 python benchmarks/trellis.py gaussian | spectra | fixed | photographs | embeddings | speed [--write]
 """
 
 from __future__ import annotations
 
-import math
+import os
+import resource
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from unittest.mock import patch
 
+import numpy as np
 import torch
+from timing import machine, markdown, medians
 from torch import Tensor
 
 from codebound import BitTrellis, Trellis
-from codebound.codec import compress_vectors, decompress_vectors, inspect_vectors
+from codebound.codec import compress_vectors, decompress_vectors, vectors
 from codebound.data.images import photo_patches
+from codebound.quantize import trellis_search, viterbi
+from codebound.studies.half_decibel import codes, sources
 from codebound.theory.gaussian import gap_db, spectrum, water_filling
 from codebound.theory.trellis import granular_gap_db, granular_moment
 
@@ -40,7 +48,7 @@ def above(z: Tensor, error: float, bits: float) -> float:
 def run_gaussian(count: int = 1 << 18) -> None:
     """N(0, 1): dB above D(R), and beside it what the closed form says."""
     print(f"N(0, 1), {count:,} samples a file: rate got, dB above D(R); closed form in dB")
-    for states in (8, 32, 256):
+    for states in (8, 32, 256, 1024):
         cells = []
         for rate in (0.5, 1.0, 1.7, 2.0, 3.0, 4.0):
             z = gaussian(count, 1, int(10 * rate))
@@ -54,7 +62,7 @@ def run_gaussian(count: int = 1 << 18) -> None:
         )
 
 
-def run_spectra(count: int = 1 << 15) -> None:
+def run_spectra(count: int = 1 << 17) -> None:
     """Eight dimensions of unequal variances, 256 states: dB above water-filling."""
     for name, powers in {"1/i²": 2.0, "1/i": 1.0, "2^−i": None}.items():
         variances = [2.0**-i if powers is None else (i + 1) ** -powers for i in range(8)]
@@ -70,19 +78,10 @@ def run_spectra(count: int = 1 << 15) -> None:
 
 def run_fixed() -> None:
     """A fixed number of bits, vectors of 128: dB above D(R) on fresh vectors, and the encoder's processor time."""
-    for bits, state_bits, count in (
-        (1, 8, 2048),
-        (2, 8, 2048),
-        (1, 12, 1024),
-        (2, 12, 1024),
-        (2, 16, 256),
-        (1, 16, 256),
-    ):
-        # To train 2¹⁶ values would take most of an hour.
-        table = "trained" if state_bits <= 12 else "quantiles"
-        quantizer = BitTrellis(128, bits, state_bits, table=table)
+    for bits, state_bits in ((1, 8), (2, 8), (1, 12), (2, 12), (1, 16), (2, 16)):
+        quantizer = BitTrellis(128, bits, state_bits)
         quantizer.init_(gaussian(4096, 128))
-        z = gaussian(count, 128, 1)
+        z = gaussian(2048, 128, 1)
         start = time.process_time()
         z_q = quantizer.eval()(z).z_q
         took = (time.process_time() - start) / z.numel()
@@ -91,70 +90,165 @@ def run_fixed() -> None:
         error, excess = (z_q - z).double().square().flatten(), z.double().square().flatten() - 1
         slope = ((error - error.mean()) * excess).mean() / excess.square().mean()
         gap = gap_db(float(error.mean() - slope * excess.mean()), 4.0**-bits)
-        print(f"{bits} bit, L = {state_bits}, {table}: {gap:.3f} dB, {1e6 * took:.0f} µs a value", flush=True)
-
-
-def scalar(z: Tensor, quantizer: Trellis, bits: float) -> float:
-    """Squared error per vector of uniform scalars on the quantizer's axes, with centroids, at an entropy of `bits`."""
-    y = ((z - quantizer.mean) @ quantizer.transform_matrix.t()).double()
-
-    def at(step: float) -> tuple[float, float]:
-        entropy = error = 0.0
-        for column in y.t():
-            cell = (column / step).round().long()
-            _, own, counts = cell.unique(return_inverse=True, return_counts=True)
-            centroid = torch.zeros(len(counts), dtype=torch.float64).index_add(0, own, column) / counts
-            error += float((column - centroid[own]).square().mean())
-            entropy += float(torch.special.entr(counts / len(column)).sum()) / math.log(2)
-        return entropy, error
-
-    low, high = 1e-4, 10.0
-    for _ in range(25):
-        middle = math.sqrt(low * high)
-        low, high = (middle, high) if at(middle)[0] > bits else (low, middle)
-    return at(high)[1]
-
-
-def run_photographs() -> None:
-    """8×8 patches of photographs not seen before, beside uniform scalars with ideal entropy codes at equal bits."""
-    generator = torch.Generator().manual_seed(0)
-    train = photo_patches("train", 10_000, size=8, generator=generator)
-    test = photo_patches("held_out", 10_000, size=8, generator=generator)
-    total = float((test - train.mean(0)).square().sum(1).mean())
-    for bits in (0.5, 1, 2):
-        quantizer = Trellis(64, rate=64.0 * bits)
-        quantizer.init_(train)
-        # Axes and means are left out of the bits: scalars need the same.
-        error, got = in_a_file(test, quantizer.eval())
-        got -= 8 * inspect_vectors(compress_vectors(test, quantizer)).header_bytes / len(test)
-        plain = scalar(test, quantizer, got)
-        figures = [10 * math.log10(total / each) for each in (error, plain)]
         print(
-            f"{got / 64:.3f} bits a value: 8 states {figures[0]:.2f} dB, scalars {figures[1]:.2f} dB",
+            f"{bits} bit, L = {state_bits}, {quantizer.table}: {gap:.3f} dB, {1e6 * took:.1f} µs a value",
             flush=True,
         )
 
 
-def run_speed() -> None:
-    """Millions of values a second of processor time on one thread, at two bits: medians of three rounds."""
+def run_photographs() -> None:
+    """8×8 patches of photographs not seen before, beside scalars with ideal entropy codes at equal bits."""
+    generator = torch.Generator().manual_seed(0)
+    train = photo_patches("train", 10_000, size=8, generator=generator)
+    test = photo_patches("held_out", 10_000, size=8, generator=generator)
+    energy = (test - train.mean(0)).square().sum(1).mean()
+    for bits in (0.5, 1, 2):
+        # Axes and means are left out of the bits: scalars need the same.
+        ours = codes.trellis(train, test, bits, 0, states=8)
+        plain = codes.scalars(train, test, ours.bits, 0)
+        figures = [
+            gap_db(float(energy), float((each.rows - test).square().sum(1).mean())) for each in (ours, plain)
+        ]
+        print(
+            f"{ours.bits:.3f} bits a value: 8 states {figures[0]:.2f} dB, scalars {figures[1]:.2f} dB",
+            flush=True,
+        )
+
+
+def run_embeddings(count: int = 100_352, queries: int = 1000) -> None:
+    """EfficientNet features of photographs at 2 bits a value, all bytes counted, and neighbours among the decoded ones.
+
+    Codes are fitted to the features of some photographs and measured on those of others. The collection is both.
+    """
+    import faiss
+
+    faiss.omp_set_num_threads(1)
+    source = sources.draw("features", 0, count, 25_088 + queries)
+    train, rows = source.train, source.test[:-queries]
+    every, asked = torch.cat([train, rows]), source.test[-queries:].numpy()
+    truth = neighbours(every, asked)
+    dim = every.shape[1]
+    energy = float((rows - rows.mean(0)).square().sum(1).mean())
+    print(f"{len(every):,} vectors of {dim}, {len(rows):,} of them held out")
+    for name, code in {
+        "Trellis, 8 states": partial(codes.trellis, states=8),
+        "Trellis, 256 states": partial(codes.trellis, states=256),
+        "BitTrellis, 12 state bits": codes.bit_trellis,
+        "faiss PQ": partial(codes.faiss_product, rotation=False),
+        "faiss OPQ": partial(codes.faiss_product, rotation=True),
+        "faiss SQ4": partial(codes.faiss_scalar, kind="QT_4bit"),
+    }.items():
+        began = time.process_time()
+        coded = code(train[:65_536], every, 4.0 if "SQ4" in name else 2.0, 0)
+        took = time.process_time() - began
+        bits = coded.bits + 8 * coded.model_bytes / every.numel()
+        error = float((coded.rows[-len(rows) :] - rows).square().sum(1).mean())
+        found = neighbours(coded.rows, asked)
+        recall = sum(len(set(a) & set(b)) for a, b in zip(truth, found, strict=True)) / (10 * queries)
+        print(
+            f"{name}: {bits:.3f} bits a value with the model ({coded.bits:.3f} without), "
+            f"{gap_db(energy, error):.2f} dB on the held-out part, recall@10 {recall:.3f}, {took:.0f} s",
+            flush=True,
+        )
+
+
+def neighbours(rows: Tensor, asked: np.ndarray) -> list[list[int]]:
+    """The ten nearest of the rows to each query."""
+    import faiss
+
+    index = faiss.IndexFlatL2(rows.shape[1])
+    index.add(rows.numpy())
+    return index.search(asked, 10)[1].tolist()
+
+
+SPEED = """
+{machine}.
+
+{vectors:,} vectors of 128 from N(0, I) at 2 bits a value, on their own axes: millions of values a second, and what a
+call takes in memory beside its input and its result. `faiss PQ` has 32 codebooks of 256, as many bytes a vector; its
+codes are {pq:.2f} dB above the bound, those of 8, 32 and 256 states .46, .33 and .21.
+
+{table}
+
+{bars}
+"""
+
+
+def run_speed(count: int = 1 << 13) -> None:
+    """To levels and back, and to files and back, on one thread, beside faiss's PQ: into docs/benchmarks.md."""
+    import faiss
+    from page import write_block
+
     torch.set_num_threads(1)
-    z = gaussian(1 << 11, 128)
-    for states in (8, 256):
+    faiss.omp_set_num_threads(1)
+    before, z = machine(), gaussian(count, 128)
+    work: dict[str, Callable[[], object]] = {}
+    for states in (8, 32, 256):
         quantizer = Trellis(128, rate=256.0, states=states, transform=None).eval()
         indices, data = quantizer.encode(z), compress_vectors(z, quantizer)
-        contenders: dict[str, Callable[[], object]] = {
-            "to levels": lambda q=quantizer: q.encode(z),
-            "from levels": lambda q=quantizer, i=indices: q.decode(i),
-            "to a file": lambda q=quantizer: compress_vectors(z, q),
-            "from a file": lambda d=data: decompress_vectors(d),
-        }
-        for name, work in contenders.items():
-            seen = []
-            for _ in range(3):
-                began = time.process_time()
-                work()
-                seen.append(time.process_time() - began)
-            print(f"{states} states, {name}: {z.numel() / sorted(seen)[1] / 1e6:.2f} M values/s", flush=True)
+        encode = partial(quantizer.encode, z)
+        work[f"{states} states, compiled: to levels"] = encode
+        if states < 256:
+            work[f"{states} states, PyTorch: to levels"] = partial(in_pytorch, encode)
+        if states == 8:
+            work["from levels"] = partial(quantizer.decode, indices)
+            work["8 states, compiled: to a file"] = partial(compress_vectors, z, quantizer)
+            work["compiled: from a file"] = partial(decompress_vectors, data)
+            work["Python: from a file"] = partial(in_pytorch, work["compiled: from a file"])
+
+    # As many bits in faiss, its codebooks trained on other vectors.
+    pq = faiss.ProductQuantizer(128, 32, 8)
+    pq.train(gaussian(1 << 14, 128, 1).numpy())
+    codes = pq.compute_codes(z.numpy())
+    error = (torch.from_numpy(pq.decode(codes)) - z).double().square().mean()
+    work["faiss PQ: to codes"] = partial(pq.compute_codes, z.numpy())
+    work["faiss PQ: from codes"] = partial(pq.decode, codes)
+
+    took = {name: z.numel() / seconds / 1e6 for name, (seconds, _) in medians(work, 5, 8.0).items()}
+    rows = [[name, f"{took[name]:.1f}", f"{peak(call) / 2**20:.0f} MiB"] for name, call in work.items()]
+    least = {
+        "8 states, PyTorch: to levels": 6,
+        "8 states, compiled: to levels": 30,
+        "from levels": 20,
+        "compiled: from a file": 20,
+        "256 states, compiled: to levels": 1,
+    }
+    bars = [
+        [name, str(bar), f"{took[name]:.1f}", "yes" if took[name] >= bar else "**no**"]
+        for name, bar in least.items()
+    ]
+    text = SPEED.format(
+        machine=before,
+        vectors=count,
+        pq=gap_db(float(error), 4.0**-2),
+        table=markdown(["", "M values/s", "memory"], rows),
+        bars=markdown(["bar", "at least", "measured", "met"], bars),
+    )
+    print(text)
+    if "--write" in sys.argv:
+        write_block("benchmarks.md", "vectors", text)
+
+
+def in_pytorch(work: Callable[[], object]) -> object:
+    """The same without the compiled search."""
+    with ExitStack() as stack:
+        for module in (viterbi, trellis_search, vectors):
+            stack.enter_context(patch.object(module, "compiled_for", lambda tensor, states: None))
+        return work()
+
+
+def peak(work: Callable[[], object]) -> int:
+    """Bytes that a call needs at once beside what it returns, measured in a process of its own."""
+    receiver, sender = os.pipe()
+    if os.fork() == 0:
+        began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        result = work()
+        size = result.nbytes if hasattr(result, "nbytes") else len(result)  # pyright: ignore
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - began
+        os.write(sender, str(max(0, 1024 * grown - size)).encode())
+        os._exit(0)
+    os.wait()
+    return int(os.read(receiver, 100))
 
 
 if __name__ == "__main__":
@@ -163,7 +257,8 @@ if __name__ == "__main__":
         "spectra": run_spectra,
         "fixed": run_fixed,
         "photographs": run_photographs,
+        "embeddings": run_embeddings,
         "speed": run_speed,
     }
-    for part in sys.argv[1:] or parts:
+    for part in [name for name in sys.argv[1:] if name != "--write"] or parts:
         parts[part]()

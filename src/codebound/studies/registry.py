@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from codebound.errors import InputError
-from codebound.studies import compression, estimators, initialisation, population, utilisation
+from codebound.studies import compression, estimators, half_decibel, initialisation, population, utilisation
 from codebound.studies.framework.entry import Entry
 
 STUDIES: dict[str, Entry] = {
@@ -17,6 +17,7 @@ STUDIES: dict[str, Entry] = {
         population.ENTRY,
         utilisation.ENTRY,
         compression.ENTRY,
+        half_decibel.ENTRY,
     )
 }
 
