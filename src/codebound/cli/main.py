@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from codebound import __version__
-from codebound.cli import files, studies, tokenise, training, vectors
-from codebound.cli.terminal import AsJson, group, out, plain
+from codebound.cli import files, judging, sample, studies, tokenise, training, vectors
+from codebound.cli.terminal import AsJson, Defaulting, group, out, plain
 from codebound.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,10 +23,14 @@ if TYPE_CHECKING:
 
 app = group("Vector quantization where every number stands next to its limit.")
 limits_app = group("How well can any codebook do? Bounds for a Gaussian, or for your own vectors.")
+eval_app = group("Figures of a run anew; of samples beside real pictures; of codes.", Defaulting)
+eval_app.command("run")(training.evaluate)
+eval_app.command("samples")(judging.samples)
+eval_app.command("codes")(judging.codes)
 app.add_typer(studies.app, name="study")
 app.add_typer(limits_app, name="limits")
+app.add_typer(eval_app, name="eval")
 app.command("train")(training.train)
-app.command("eval")(training.evaluate)
 app.command("report")(training.report)
 app.command("runs")(training.runs)
 app.command("compress")(files.compress)
@@ -37,6 +41,7 @@ app.command("compress-vectors")(vectors.compress_vectors)
 app.command("decompress-vectors")(vectors.decompress_vectors)
 app.command("fit-prior")(files.fit_prior)
 app.command("tokenize")(tokenise.tokenize)
+app.command("sample")(sample.sample)
 
 
 @app.callback(invoke_without_command=True)

@@ -62,10 +62,18 @@ class Commands(typer.core.TyperGroup):
             raise typer.Exit(130) from None
 
 
-def group(text: str) -> typer.Typer:
+class Defaulting(Commands):
+    """A group whose command `run` is meant where the first word is no command's name."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        named = not args or args[0] in self.commands or args[0] == "--help"
+        return super().parse_args(ctx, args if named else ["run", *args])
+
+
+def group(text: str, kind: type[Commands] = Commands) -> typer.Typer:
     """An empty group of commands with this help."""
     return typer.Typer(
-        cls=Commands,
+        cls=kind,
         help=text,
         no_args_is_help=True,
         rich_markup_mode="rich",

@@ -23,7 +23,7 @@ def tokenize(
     data: Annotated[
         str,
         typer.Option(
-            help="photos, fashion-mnist[:PATH], cifar10:PATH, folder:PATH, hf:NAME or webdataset:PATTERN."
+            help="photos, fashion-mnist[:PATH], cifar10:PATH, folder:PATH, classes:PATH, hf:NAME or webdataset:PATTERN."
         ),
     ],
     folder: Annotated[Path, typer.Option("--out", help="A new folder, or one to go on with.")],

@@ -42,8 +42,9 @@ def train(
     what: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[KIND] [CONFIG.yaml]",
-            help="What is trained: tokenizer (default); settings, as a run's config.yaml holds them.",
+            metavar="[KIND] [RUN] [CONFIG.yaml]",
+            help="What is trained: tokenizer (default), or prior of the tokenizer of RUN; settings, as a run's "
+            "config.yaml holds them.",
         ),
     ] = None,
     quantizer: Annotated[
@@ -53,6 +54,9 @@ def train(
         ),
     ] = None,
     codebook_size: Annotated[int | None, typer.Option(help="K (default 512).")] = None,
+    prior: Annotated[
+        str | None, typer.Option("--kind", help="Of a prior: autoregressive (default) or masked.")
+    ] = None,
     epochs: Annotated[
         float | None, typer.Option(help="Passes over the pictures (default 30); 8,192 crops count as one.")
     ] = None,
@@ -60,7 +64,8 @@ def train(
     data: Annotated[
         str | None,
         typer.Option(
-            help="photos (default), fashion-mnist[:PATH], cifar10:PATH, folder:PATH, hf:NAME, webdataset:PATTERN."
+            help="photos (default), fashion-mnist[:PATH], cifar10:PATH, folder:PATH, classes:PATH, hf:NAME, "
+            "webdataset:PATTERN."
         ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="The run's name (default: quantizer and size).")] = None,
@@ -91,17 +96,20 @@ def train(
 
       codebound train --data folder:holiday --set crop=64 --set stride=8 --name holiday
 
+      codebound train prior runs/holiday --name holiday-prior
+
       codebound train --resume --name ba_test
     """
     from codebound.runs import run
 
     options = {
         "quantizer": quantizer, "codebook_size": codebook_size, "epochs": epochs, "steps": steps, "data": data,
-        "precision": precision,
+        "precision": precision, "prior": prior,
     }  # fmt: skip
     options = {key: value for key, value in options.items() if value is not None}
     place = folder or (Path("runs") / name if name else None)
-    kind, file = _kind_and_file(what or [], place if resume else None)
+    kind, file, subject = _what(what or [], place if resume else None)
+    options |= subject
     settings = _settings(kind, file, options, sets or [])
     folder = place or Path("runs") / kind.default_name(settings)
     trackers = tuple(t for t, chosen in (("wandb", wandb), ("tensorboard", tensorboard)) if chosen)
@@ -195,31 +203,39 @@ def runs(
     out.print(table)
 
 
-def _kind_and_file(what: list[str], resumed: Path | None) -> tuple[RunKind[Any], Path | None]:
-    """The kind of run and its settings file, from the arguments, or from the run that goes on.
+def _what(what: list[str], resumed: Path | None) -> tuple[RunKind[Any], Path | None, dict[str, Any]]:
+    """The kind of run, its settings file, and the run that it builds on as a setting; from the arguments, or from the
+    run that goes on.
 
     Raises:
-        InputError: more arguments than a kind and a file, or a kind that is not the file's.
+        InputError: more arguments than a kind takes, or a kind that is not the file's.
     """
     from codebound.runs.kinds import DEFAULT, kind_names, kind_of_settings, run_kind
 
+    # A name is a kind, a name that ends so a settings file, any other the folder that some kinds build on.
     names = [text for text in what if text in kind_names()]
-    files = [text for text in what if text not in kind_names()]
-    if len(names) > 1 or len(files) > 1:
+    files = [text for text in what if text.endswith((".yaml", ".yml"))]
+    folders = [text for text in what if text not in (*names, *files)]
+    if len(names) > 1 or len(files) > 1 or len(folders) > 1:
         raise InputError(
-            f"train takes a kind ({', '.join(kind_names())}) and a settings file; got {' '.join(what)}"
+            f"train takes a kind ({', '.join(kind_names())}), a run and a settings file; got {' '.join(what)}"
         )
-    if files and not files[0].endswith((".yaml", ".yml")):
-        raise InputError(
-            f"{files[0]!r} is neither a kind ({', '.join(kind_names())}) nor a settings file (.yaml)"
-        )
+
+    # Settings say their kind; those of a run that goes on lie in its folder.
     file = Path(files[0]) if files else None
     if file is None and resumed is not None and (resumed / "config.yaml").exists():
         file = resumed / "config.yaml"
     of_file = None if file is None else kind_of_settings(file)
     if names and of_file is not None and of_file != names[0]:
         raise InputError(f"{file} holds settings of kind {of_file!r}, not {names[0]!r}")
-    return run_kind(names[0] if names else of_file or DEFAULT), file
+    kind = run_kind(names[0] if names else of_file or DEFAULT)
+
+    # A kind that builds on no run takes no folder.
+    if folders and kind.subject is None:
+        raise InputError(
+            f"{folders[0]!r} is neither a kind ({', '.join(kind_names())}) nor a settings file (.yaml)"
+        )
+    return kind, file, {kind.subject: folders[0]} if folders and kind.subject else {}
 
 
 def _settings(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float64, Int64, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -112,6 +112,11 @@ def cut_crops(
         if flip and mirror < 0.5:
             crop[:] = crop[:, ::-1].copy()
     return torch.from_numpy(crops).permute(0, 3, 1, 2)
+
+
+def which(random: np.random.Generator, count: int, photographs: int) -> Int64[np.ndarray, " count"]:
+    """The photographs that `cut_crops` takes its crops from, by the same stream."""
+    return (random.random((count, 5))[:, 0] * photographs).astype(np.int64)
 
 
 def _checked_sizes(name: str, height: int, width: int, size: int) -> list[tuple[int, int]]:

@@ -15,7 +15,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from codebound.data.batch_stream import BatchStream
-from codebound.data.crops import HELD_OUT_SEED, Pyramid, cut_crops
+from codebound.data.crops import HELD_OUT_SEED, Pyramid, cut_crops, which
 from codebound.data.picture_files import ArrayFiles, Parts
 from codebound.errors import InputError
 
@@ -40,6 +40,7 @@ class ImageSet(ABC):
         whole: held-out photographs in full, where there are any.
         parts: every picture in full, one at a time, as the set was found: for whoever tokenises all of it.
         train_labelled, test_labelled: for a linear probe; None where there are no classes.
+        class_names: of the classes that `labels` knows; none where pictures have no classes.
     """
 
     name: str
@@ -51,6 +52,7 @@ class ImageSet(ABC):
     parts: Parts
     train_labelled: LabelledPictures | None = None
     test_labelled: LabelledPictures | None = None
+    class_names: tuple[str, ...] = ()
 
     @property
     @abstractmethod
@@ -67,6 +69,23 @@ class ImageSet(ABC):
         What came before `first_step` is not looked at, so a resume costs nothing.
         """
         return BatchStream(self.batch(seed, step, size) for step in itertools.count(first_step))
+
+    def labels(self, seed: int, step: int, size: int) -> Int64[Tensor, " size"]:
+        """The classes of the pictures of `batch` with the same arguments.
+
+        Raises:
+            InputError: a set without classes.
+        """
+        raise InputError(f"data={self.name} has no classes")
+
+    @property
+    def held_out_labels(self) -> Int64[Tensor, " n"]:
+        """The classes of `held_out`.
+
+        Raises:
+            InputError: a set without classes.
+        """
+        raise InputError(f"data={self.name} has no classes")
 
     @abstractmethod
     def latents(self, stride: int) -> int:
@@ -99,6 +118,14 @@ class InMemorySet(ImageSet):
         return total.hexdigest()
 
 
+class Classes(NamedTuple):
+    """The classes of two parts of a set, picture by picture, and their names."""
+
+    train: Int64[np.ndarray, " n"]
+    held_out: Int64[np.ndarray, " m"]
+    names: tuple[str, ...]
+
+
 class Crops(InMemorySet):
     """Crops of photographs at random scales and places (`cut_crops`).
 
@@ -107,6 +134,7 @@ class Crops(InMemorySet):
         crop: side of a crop in pixels.
         count: fixed crops of the held-out photographs.
         parts: the pictures as they were found; the photographs at their largest scale if not given.
+        classes: of the photographs, where they have any.
     """
 
     def __init__(
@@ -118,19 +146,33 @@ class Crops(InMemorySet):
         crop: int,
         count: int,
         parts: Parts | None = None,
+        classes: Classes | None = None,
     ) -> None:
         self.name, self.note, self.epoch = name, note, EPOCH_OF_CROPS
         self.channels, self.size = train[0].levels[0].shape[2], (crop, crop)
         self.pyramids, self._others, self._count = train, held_out, count
         self.whole = tuple(torch.from_numpy(p.levels[-1]).permute(2, 0, 1) for p in held_out[:LARGEST_WHOLE])
         self.parts = parts or Parts(_largest(train), _largest(held_out))
+        self._classes, self.class_names = classes, () if classes is None else classes.names
 
     def batch(self, seed: int, step: int, size: int) -> Tensor:
         return cut_crops(self.pyramids, size, self.size[0], step_random(seed, step))
 
+    def labels(self, seed: int, step: int, size: int) -> Tensor:
+        if self._classes is None:
+            return super().labels(seed, step, size)
+        return torch.from_numpy(self._classes.train[which(step_random(seed, step), size, len(self.pyramids))])
+
     @cached_property
     def held_out(self) -> Tensor:
         return cut_crops(self._others, self._count, self.size[0], step_random(HELD_OUT_SEED, 0), flip=False)
+
+    @property
+    def held_out_labels(self) -> Tensor:
+        if self._classes is None:
+            return super().held_out_labels
+        drawn = which(step_random(HELD_OUT_SEED, 0), self._count, len(self._others))
+        return torch.from_numpy(self._classes.held_out[drawn])
 
     def pictures(self) -> Iterator[UInt8[np.ndarray, "h w c"]]:
         return (level for pyramid in self.pyramids for level in pyramid.levels)
@@ -143,6 +185,30 @@ class Crops(InMemorySet):
         return [level for pyramid in self.pyramids for level in pyramid.levels]
 
 
+class EpochOrder:
+    """Numbers below `count`, each once an epoch, in an order drawn from (seed, epoch)."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._last: tuple[int, int, np.ndarray] = (-1, -1, np.empty(0, dtype=np.int64))
+
+    def rows(self, seed: int, step: int, size: int) -> Int64[Tensor, " size"]:
+        """Those of a step of so many."""
+        # A batch may reach over the end of an epoch: each of its numbers comes from its own epoch's order.
+        first = step * size
+        places = np.arange(first, first + size)
+        rows = [
+            self._permutation(seed, int(e))[places[places // self.count == e] % self.count]
+            for e in np.unique(places // self.count)
+        ]
+        return torch.from_numpy(np.concatenate(rows))
+
+    def _permutation(self, seed: int, epoch: int) -> np.ndarray:
+        if self._last[:2] != (seed, epoch):
+            self._last = (seed, epoch, step_random(seed, epoch).permutation(self.count))
+        return self._last[2]
+
+
 class FixedPictures(InMemorySet):
     """Pictures of one size, each seen once an epoch in an order drawn from (seed, epoch).
 
@@ -150,6 +216,7 @@ class FixedPictures(InMemorySet):
         train, test: the pictures with their classes.
         count: of `test` the first ones, which a training is judged by.
         parts: the pictures as they were found; the same, numbered, if not given.
+        class_names: by label; numbers if not given.
 
     Raises:
         InputError: a part is empty, or the two differ in size.
@@ -163,6 +230,7 @@ class FixedPictures(InMemorySet):
         test: LabelledPictures,
         count: int,
         parts: Parts | None = None,
+        class_names: Sequence[str] = (),
     ) -> None:
         # Two parts of pictures that are alike in size.
         if not len(train.images) or not len(test.images):
@@ -178,22 +246,26 @@ class FixedPictures(InMemorySet):
         self.channels, self.size = train.images.shape[1], (train.images.shape[2], train.images.shape[3])
         self.images, self._first = train.images, test.images[:count]
         self.train_labelled, self.test_labelled = train, test
+        classes = 1 + int(max(train.labels.max(), test.labels.max()))
+        self.class_names = tuple(class_names) or tuple(map(str, range(classes)))
         self.parts = parts or Parts(_as_files(train), _as_files(test))
-        self._last: tuple[int, int, np.ndarray] = (-1, -1, np.empty(0, dtype=np.int64))
+        self._order = EpochOrder(self.epoch)
 
     def batch(self, seed: int, step: int, size: int) -> Tensor:
-        # A batch may reach over the end of an epoch: each of its pictures comes from its own epoch's order.
-        first = step * size
-        places = np.arange(first, first + size)
-        rows = [
-            self._permutation(seed, int(e))[places[places // self.epoch == e] % self.epoch]
-            for e in np.unique(places // self.epoch)
-        ]
-        return self.images[torch.from_numpy(np.concatenate(rows))]
+        return self.images[self._order.rows(seed, step, size)]
+
+    def labels(self, seed: int, step: int, size: int) -> Tensor:
+        assert self.train_labelled is not None
+        return self.train_labelled.labels[self._order.rows(seed, step, size)]
 
     @property
     def held_out(self) -> Tensor:
         return self._first
+
+    @property
+    def held_out_labels(self) -> Tensor:
+        assert self.test_labelled is not None
+        return self.test_labelled.labels[: len(self._first)]
 
     def pictures(self) -> Iterator[UInt8[np.ndarray, "h w c"]]:
         return (image.permute(1, 2, 0).numpy() for image in self.images)
@@ -201,11 +273,6 @@ class FixedPictures(InMemorySet):
     def latents(self, stride: int) -> int:
         height, width = self.images.shape[2:]
         return len(self.images) * -(-height // stride) * -(-width // stride)
-
-    def _permutation(self, seed: int, epoch: int) -> np.ndarray:
-        if self._last[:2] != (seed, epoch):
-            self._last = (seed, epoch, step_random(seed, epoch).permutation(self.epoch))
-        return self._last[2]
 
     def _arrays(self) -> Sequence[np.ndarray]:
         return [self.images.numpy()]

@@ -1,4 +1,4 @@
-"""Picture sets by name: `photos`, `fashion-mnist[:PATH]`, `cifar10:PATH`, `folder:PATH`, `hf:NAME[:SPLIT]`, …"""
+"""Picture sets by name: `photos`, `fashion-mnist[:PATH]`, `folder:PATH`, `classes:PATH`, `hf:NAME[:SPLIT]`, …"""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from codebound.data.crops import pyramid
 from codebound.data.hub import hugging_face
 from codebound.data.image_sets import Crops, ImageSet
 from codebound.data.images import PACK, pack_index, photographs
-from codebound.data.picture_files import FolderFiles, Parts
+from codebound.data.picture_files import ClassFolders, FolderFiles, Parts
 from codebound.data.picture_request import PictureRequest
 from codebound.data.picture_sets import undivided_set
 from codebound.data.shards import ShardFiles
 from codebound.errors import InputError
 
-KINDS = "photos, fashion-mnist[:PATH], cifar10:PATH, folder:PATH, hf:NAME, webdataset:PATTERN"
+KINDS = "photos, fashion-mnist[:PATH], cifar10:PATH, folder:PATH, classes:PATH, hf:NAME, webdataset:PATTERN"
 
 
 def open_images(name: str, request: PictureRequest = PictureRequest()) -> ImageSet:  # noqa: B008  a tuple of numbers
@@ -35,6 +35,8 @@ def open_images(name: str, request: PictureRequest = PictureRequest()) -> ImageS
         return labelled.cifar10(Path(rest), request.held_out)
     if kind == "folder" and rest:
         return folder(Path(rest), request)
+    if kind == "classes" and rest:
+        return undivided_set("classes", rest, ClassFolders.below(Path(rest)), request)
     if kind == "webdataset" and rest:
         return webdataset(rest, request)
     if kind == "hf" and rest:

@@ -21,6 +21,10 @@ from codebound.data.images import read_image
 from codebound.errors import InputError
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # of the Debian package dataset-fashion-mnist
+FASHION_CLASSES = (
+    "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle-boot",
+)  # fmt: skip
+CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _CIFAR_ROW = 1 + 3 * 32 * 32
 _IDX = {"train": ("train-images", "train-labels"), "held_out": ("t10k-images", "t10k-labels")}
 
@@ -37,8 +41,9 @@ def fashion_mnist(folder: Path, count: int) -> FixedPictures:
             "folder of the four IDX files as fashion-mnist:PATH"
         )
     train, test = (_idx_pair(folder, split) for split in ("train", "held_out"))
+    note = f"Fashion-MNIST, {len(train.images):,} pictures of 28x28"
     return FixedPictures(
-        "fashion-mnist", f"Fashion-MNIST, {len(train.images):,} pictures of 28x28", train, test, count
+        "fashion-mnist", note, train, test, count, class_names=_names(FASHION_CLASSES, train, test)
     )
 
 
@@ -71,7 +76,9 @@ def cifar10(folder: Path, count: int) -> FixedPictures:
             "test_batch.bin (cifar-10-binary.tar.gz), or train and test .parquet files are accepted"
             + ("; the pickles found there are never unpickled" if pickled else "")
         )
-    return FixedPictures("cifar10", "CIFAR-10, 32x32", read(train), read(test), count)
+    seen, held_out = read(train), read(test)
+    names = _names(CIFAR_CLASSES, seen, held_out)
+    return FixedPictures("cifar10", "CIFAR-10, 32x32", seen, held_out, count, class_names=names)
 
 
 def parquet_images(files: Sequence[Path]) -> LabelledPictures:
@@ -121,6 +128,11 @@ def labelled(images: Sequence[np.ndarray], labels: Sequence[int], name: str) -> 
         raise InputError(f"{name}: each picture needs a label, an integer from 0")
     stack = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
     return LabelledPictures(stack, torch.tensor(labels, dtype=torch.int64))
+
+
+def _names(known: tuple[str, ...], *parts: LabelledPictures) -> tuple[str, ...]:
+    """The usual names of classes, where the labels are no others; else none, so that they are called by number."""
+    return known if all(int(part.labels.max()) < len(known) for part in parts if len(part.labels)) else ()
 
 
 def _idx_pair(folder: Path, split: str) -> LabelledPictures:

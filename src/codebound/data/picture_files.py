@@ -17,6 +17,7 @@ from PIL import Image
 
 from codebound.data.listing import warn_passed_over
 from codebound.data.picture_reading import image_names, opened_image
+from codebound.errors import InputError
 
 SAMPLED = 64  # pictures whose content counts in the digest of a set
 
@@ -145,6 +146,40 @@ class FolderFiles(PictureFiles):
             return (self.root / name).stat().st_size
         except OSError:
             return -1
+
+
+class ClassFolders(FolderFiles):
+    """The image files in a folder of folders, one for each class, named as it is."""
+
+    def __init__(self, root: Path, names: pyarrow.Array) -> None:
+        super().__init__(root, names)
+        self.label_names = tuple(sorted(path.name for path in root.iterdir() if path.is_dir()))
+        self._numbers = {name: number for number, name in enumerate(self.label_names)}
+
+    @classmethod
+    def below(cls, root: Path) -> ClassFolders:
+        """All image files below the classes' folders; what was passed over is said in a warning.
+
+        Raises:
+            InputError: as `image_names`, or a picture that lies in no class's folder.
+        """
+        files = super().below(root)
+        outside = next((n for n in range(len(files)) if "/" not in files.key(n)), None)
+        if outside is not None:
+            raise InputError(
+                f"data=classes:{root}: {files.key(outside)} is in no class's folder; {root}/CLASS/… is accepted"
+            )
+        return cls(root, files._names)
+
+    def select(self, numbers: Int64[np.ndarray, " n"]) -> ClassFolders:
+        return ClassFolders(self.root, self._names.take(pyarrow.array(numbers)))
+
+    @property
+    def labelled(self) -> bool:
+        return True
+
+    def label(self, number: int) -> int:
+        return self._numbers[self.key(number).partition("/")[0]]
 
 
 class TableFiles(PictureFiles):

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from codebound.data.crops import Pyramid, level_sizes, pyramid
-from codebound.data.image_sets import Crops, FixedPictures, ImageSet, LabelledPictures
+from codebound.data.image_sets import Classes, Crops, FixedPictures, ImageSet, LabelledPictures
 from codebound.data.images import Photograph
 from codebound.data.labelled import labelled
 from codebound.data.picture_files import Parts, PictureFiles
@@ -149,7 +149,8 @@ def fixed_set(name: str, note: str, parts: Parts, request: PictureRequest) -> Fi
         InputError: a picture that can't be read, or without a label.
     """
     train, test = (_labelled(name, files) for files in parts)
-    return FixedPictures(name, note, train, test, request.held_out, parts)
+    names = parts.train.label_names
+    return FixedPictures(name, note, train, test, request.held_out, parts, names)
 
 
 def _labelled(name: str, files: PictureFiles) -> LabelledPictures:
@@ -176,20 +177,36 @@ def _undivided_in_memory(
     _check_distinct(kind, source, len(seen))
     note = f"{len(seen)} pictures of {title}, {len(out)} more held out"
     train, test = ([pyramids[number] for number in numbers.tolist()] for numbers in (seen, out))
-    return Crops(name, note, train, test, request.crop, request.held_out, Parts.divided(files, out))
+    classes = _classes(files, seen, files, out)
+    return Crops(name, note, train, test, request.crop, request.held_out, Parts.divided(files, out), classes)
 
 
 def _divided_in_memory(name: str, note: str, parts: Parts, request: PictureRequest) -> Crops:
     """Crops of a set that is already divided, held at all scales."""
-    train, test = (
-        [levels for _, levels in _usable(files, np.arange(len(files)), request)] for files in parts
-    )
+    usable = [dict(_usable(files, np.arange(len(files)), request)) for files in parts]
+    train, test = (list(pyramids.values()) for pyramids in usable)
     if not train or not test:
         raise InputError(
             f"data={name}: {len(train)} usable pictures to train on and {len(test)} held out; at least 1 of each "
             f"is needed, of {request.crop}x{request.crop} pixels or more"
         )
-    return Crops(name, note, train, test, request.crop, request.held_out, parts)
+    seen, out = (np.array(list(pyramids)) for pyramids in usable)
+    classes = _classes(parts.train, seen, parts.test, out)
+    return Crops(name, note, train, test, request.crop, request.held_out, parts, classes)
+
+
+def _classes(
+    train: PictureFiles, seen: Int64[np.ndarray, " n"], test: PictureFiles, out: Int64[np.ndarray, " m"]
+) -> Classes | None:
+    """The classes of the pictures with these numbers; None where not all have one."""
+    if not (train.labelled and test.labelled):
+        return None
+    labels = [[files.label(n) for n in numbers.tolist()] for files, numbers in ((train, seen), (test, out))]
+    known = [label for part in labels for label in part if label is not None]
+    if len(known) < sum(map(len, labels)):
+        return None
+    names = train.label_names or tuple(map(str, range(1 + max(known))))
+    return Classes(np.array(labels[0], dtype=np.int64), np.array(labels[1], dtype=np.int64), names)
 
 
 def _usable(

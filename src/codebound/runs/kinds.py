@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from codebound import config
+from codebound.data.picture_request import PictureRequest
 from codebound.engine.recipe import LoopSettings, Recipe
 from codebound.engine.task import Task
 from codebound.errors import InputError
@@ -16,7 +17,12 @@ from codebound.errors import InputError
 S = TypeVar("S", bound=LoopSettings)
 
 DEFAULT = "tokenizer"
-_PLACES = {"tokenizer": "codebound.runs.tokenizer:KIND"}  # imported when asked for: they bring heavy packages
+_PLACES = {  # imported when asked for: they bring heavy packages
+    "tokenizer": "codebound.runs.tokenizer:KIND",
+    "prior": "codebound.runs.prior:KIND",
+    "classifier": "codebound.runs.classifier:KIND",
+    "vqvae2": "codebound.runs.hierarchy:KIND",
+}
 
 
 class Preparation(NamedTuple):
@@ -48,15 +54,21 @@ class RunKind(ABC, Generic[S]):
         name: in `config.yaml` and on the command line.
         settings: the class of its settings.
         shown: figures on a progress bar: their names in the log, and how they are written.
+        subject: the setting that holds the folder of the run that this one builds on, where it builds on one.
     """
 
     name: ClassVar[str]
     settings: type[S]
     shown: ClassVar[Sequence[tuple[str, str]]] = ()
+    subject: ClassVar[str | None] = None
 
     @abstractmethod
     def default_name(self, settings: S) -> str:
         """A run's name where the user gives none."""
+
+    def pictures(self, settings: S) -> PictureRequest | None:
+        """What its settings ask of pictures, for whoever builds on the run; None for a kind that nothing builds on."""
+        return None
 
     @abstractmethod
     def prepare(self, settings: S) -> Preparation:

@@ -8,8 +8,10 @@ from typing import Any
 
 from codebound.reporting.formatting import number
 
+Row = tuple[tuple[str, ...], str, str, str]
+
 # Where a figure stands in final_metrics.json, its label, how it is written, and its limit.
-ROWS = (
+ROWS: tuple[Row, ...] = (
     (("held_out", "psnr"), "PSNR, dB", "{:.2f}", "–"),
     (("held_out", "ssim"), "SSIM", "{:.4f}", "1"),
     (("whole", "psnr"), "PSNR of whole photographs, dB", "{:.2f}", "–"),
@@ -28,10 +30,10 @@ ROWS = (
 )
 
 
-def rows(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str], str]]:
+def rows(runs: Sequence[Mapping[str, Any]], named: Sequence[Row] = ROWS) -> list[tuple[str, list[str], str]]:
     """Label, one cell a run, limit; figures that no run has are left out."""
     table = []
-    for path, label, form, limit in ROWS:
+    for path, label, form, limit in named:
         if any(look_up(run, path) is not None for run in runs):
             table.append((label, [_cell(run, path, form) for run in runs], _limit(limit, runs)))
     return table

@@ -25,8 +25,8 @@ from codebound.data.picture_request import PictureRequest
 from codebound.errors import InputError
 from codebound.files import replacing, write_text
 from codebound.runs import parallel
-from codebound.runs import settings as run_settings
 from codebound.runs.folder import RunFolder
+from codebound.runs.kinds import RunKind, kind_of_settings, run_kind
 from codebound.runs.tokenised_card import Split, card, schema
 from codebound.tokenizers.image import ImageTokenizer
 from codebound.tokenizers.pretrained import DEFAULT, DEFAULT_NAME, MANIFEST
@@ -152,10 +152,23 @@ def model_folder(source: str) -> Path:
 
 def run_request(source: str) -> PictureRequest | None:
     """What a run asked of its pictures, which decides what it held out; None for a model without its run."""
+    found = _kind_and_settings(source)
+    return None if found is None else found[0].pictures(found[1])
+
+
+def run_data(source: str) -> str | None:
+    """The pictures that a run was trained on, by name; None for a model without its run."""
+    found = _kind_and_settings(source)
+    return None if found is None else found[1].data
+
+
+def _kind_and_settings(source: str) -> tuple[RunKind[Any], Any] | None:
+    """The kind and the settings of a run; None for a model without its run."""
     path = Path(source)
     if not (path / "model").is_dir() or not (path / "config.yaml").is_file():
         return None
-    return run_settings.picture_request(config.from_yaml(run_settings.Settings, path / "config.yaml"))
+    kind = run_kind(kind_of_settings(path / "config.yaml"))
+    return kind, config.from_yaml(kind.settings, path / "config.yaml")
 
 
 def write_shard(work: _Work, shard: Shard) -> None:

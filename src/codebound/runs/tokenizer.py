@@ -11,6 +11,7 @@ import torch
 
 from codebound.data.image_sets import ImageSet
 from codebound.data.image_sources import open_images
+from codebound.data.picture_request import PictureRequest
 from codebound.engine.devices import launch
 from codebound.errors import InputError
 from codebound.evaluate import tokenizers as evaluation
@@ -38,6 +39,10 @@ class TokenizerRun(RunKind[Settings]):
         kind = quantizer if isinstance(quantizer, str) else str(quantizer.get("kind", "own"))
         data = settings.data.partition(":")[0]
         return "-".join([kind, str(settings.codebook_size), *([data] if data != "photos" else [])])
+
+    def pictures(self, settings: Settings) -> PictureRequest:
+        """What its settings ask of pictures."""
+        return settings_module.picture_request(settings)
 
     def prepare(self, settings: Settings) -> Preparation:
         """Pictures, an untrained tokenizer, and the task of training it on them."""

@@ -26,7 +26,7 @@ from codebound.engine.task import (
 )
 from codebound.evaluate.tokenizers import QUICK_SAMPLES, held_out_figures
 from codebound.quantize import codebook_parameters
-from codebound.quantize.base import Quantized, UpdateReport
+from codebound.quantize.base import Quantized, Quantizer, UpdateReport
 from codebound.tokenizers.image import ImageTokenizer
 
 BETAS = (0.9, 0.99)
@@ -132,18 +132,22 @@ class TokenizerTask(Task[Tensor]):
 
     def after_step(self, records: Sequence[Quantized]) -> AfterStep:
         """Codebooks move; codewords that were revived are no continuation of those that they replace."""
-        quantizer = self.tokenizer.quantizer
-        report = quantizer.update_(*records)
-        replaced = [
-            ReplacedRows(book.table, rows)
-            for book, rows in zip(quantizer.codebooks(), report.revived, strict=False)
-            if book is not None and isinstance(book.table, nn.Parameter) and len(rows)
-        ]
-        return AfterStep(_values(report), replaced)
+        return update_codebooks(self.tokenizer.quantizer, records)
 
     def evaluate(self) -> Figures:
         """Figures of the held-out pictures, from fewer latents than the final ones: it must not take long."""
         return held_out_figures(self.tokenizer, self.images.held_out, QUICK_SAMPLES)
+
+
+def update_codebooks(quantizer: Quantizer, records: Sequence[Quantized]) -> AfterStep:
+    """Move a quantizer's codebooks by what passes found, and say which codewords begin anew."""
+    report = quantizer.update_(*records)
+    replaced = [
+        ReplacedRows(book.table, rows)
+        for book, rows in zip(quantizer.codebooks(), report.revived, strict=False)
+        if book is not None and isinstance(book.table, nn.Parameter) and len(rows)
+    ]
+    return AfterStep(_values(report), replaced)
 
 
 def _values(report: UpdateReport) -> dict[str, float]:

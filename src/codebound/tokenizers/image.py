@@ -99,9 +99,8 @@ class ImageTokenizer(nn.Module):
             InputError: another shape or number of channels, no pixel, integers that are not uint8, floats that are
                 not finite or not in [0, 1].
         """
-        self._check_images(images)
-        dtype = next(self.encoder.parameters()).dtype
-        x = images.to(dtype) / 127.5 - 1 if images.dtype == torch.uint8 else images.to(dtype) * 2 - 1
+        check_images(images, self.channels)
+        x = unit_to_network(images, next(self.encoder.parameters()).dtype)
         return pad_to_multiple(x, self.stride).contiguous(memory_format=torch.channels_last)
 
     @torch.no_grad()
@@ -127,13 +126,7 @@ class ImageTokenizer(nn.Module):
         """
         if indices.ndim != 4:
             raise InputError(f"indices must have shape [b, H, W, Q]; got {list(indices.shape)}")
-        rows, columns = (self.stride * side for side in indices.shape[1:3])
-        height, width = (rows, columns) if size is None else size
-        if not (rows - self.stride < height <= rows and columns - self.stride < width <= columns):
-            raise InputError(
-                f"size={(height, width)} does not have a grid of {indices.shape[1]}x{indices.shape[2]} tokens of "
-                f"{self.stride}x{self.stride} pixels; up to {(rows, columns)} is accepted"
-            )
+        height, width = decoded_size(tuple(indices.shape[1:3]), self.stride, size)
         dtype = next(self.decoder.parameters()).dtype
         z_q = channel_first_decode(self.quantizer, indices, dtype=dtype)
         x_hat = self.decoder(z_q.contiguous(memory_format=torch.channels_last))
@@ -143,6 +136,16 @@ class ImageTokenizer(nn.Module):
     def latents(self, images: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b H W D"]:
         """What the quantizer sees, a token's D numbers last; no gradient."""
         return self.encoder(self.to_network(images)).movedim(1, -1)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Pixels per token along a side, of each grid that `encode` gives: of one."""
+        return (self.stride,)
+
+    def grids(self, size: tuple[int, int]) -> list[tuple[int, int, tuple[int, ...]]]:
+        """Rows, columns and codebook sizes of the one grid of pictures of this height and width."""
+        height, width = (-(-side // self.stride) for side in size)
+        return [(height, width, tuple(self.quantizer.codebook_sizes))]
 
     @property
     def vocab_size(self) -> int:
@@ -230,16 +233,44 @@ class ImageTokenizer(nn.Module):
         error = (x - x_hat.to(x.dtype)).square().mean() * (self.channels * self.stride**2)
         return Reconstruction(x_hat, error + quantized.loss, error, quantized)
 
-    def _check_images(self, images: Tensor) -> None:
-        if images.ndim != 4 or images.shape[1] != self.channels or 0 in images.shape[2:]:
-            raise InputError(f"images must have shape [b, {self.channels}, h, w]; got {list(images.shape)}")
-        if images.dtype == torch.uint8:
-            return
-        if not images.is_floating_point():
-            raise InputError(f"images must be uint8, or floats in [0, 1]; got {images.dtype}")
-        if images.numel() and not bool(((images >= 0) & (images <= 1)).all()):  # NaN is neither
-            low, high = images.amin().item(), images.amax().item()
-            raise InputError(f"float images must be in [0, 1]; got {low:.4g} … {high:.4g} (uint8: 0 … 255)")
+
+def check_images(images: Tensor, channels: int) -> None:
+    """Refuse what is no batch of pictures with so many channels.
+
+    Raises:
+        InputError: another shape or number of channels, no pixel, integers that are not uint8, floats that are not
+            finite or not in [0, 1].
+    """
+    if images.ndim != 4 or images.shape[1] != channels or 0 in images.shape[2:]:
+        raise InputError(f"images must have shape [b, {channels}, h, w]; got {list(images.shape)}")
+    if images.dtype == torch.uint8:
+        return
+    if not images.is_floating_point():
+        raise InputError(f"images must be uint8, or floats in [0, 1]; got {images.dtype}")
+    if images.numel() and not bool(((images >= 0) & (images <= 1)).all()):  # NaN is neither
+        low, high = images.amin().item(), images.amax().item()
+        raise InputError(f"float images must be in [0, 1]; got {low:.4g} … {high:.4g} (uint8: 0 … 255)")
+
+
+def unit_to_network(images: Shaped[Tensor, "*b"], dtype: torch.dtype) -> Float[Tensor, "*b"]:
+    """uint8 pictures, or floats in [0, 1], as floats in [−1, 1]."""
+    return images.to(dtype) / 127.5 - 1 if images.dtype == torch.uint8 else images.to(dtype) * 2 - 1
+
+
+def decoded_size(grid: tuple[int, ...], stride: int, size: tuple[int, int] | None) -> tuple[int, int]:
+    """Height and width of what a grid of tokens decodes to.
+
+    Raises:
+        InputError: a size that the grid is not the grid of.
+    """
+    rows, columns = (stride * side for side in grid)
+    height, width = (rows, columns) if size is None else size
+    if not (rows - stride < height <= rows and columns - stride < width <= columns):
+        raise InputError(
+            f"size={(height, width)} does not have a grid of {grid[0]}x{grid[1]} tokens of "
+            f"{stride}x{stride} pixels; up to {(rows, columns)} is accepted"
+        )
+    return height, width
 
 
 def to_uint8(images: Float[Tensor, "*b"]) -> UInt8[Tensor, "*b"]:

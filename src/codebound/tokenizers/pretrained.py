@@ -22,14 +22,29 @@ from codebound.errors import InputError
 WEIGHTS, CONFIG, CARD, MANIFEST = "model.safetensors", "config.json", "README.md", "manifest.json"
 DEFAULT_NAME = "default"  # of the image tokenizer in the package
 DEFAULT = Path(__file__).parent / "default_model"
+EXAMPLE = """from codebound.tokenizers import {kind}
+tokenizer = {kind}.from_pretrained("path/to/this/folder")
+indices = tokenizer.encode(images)                      # uint8, or floats in [0, 1], [b, c, h, w]
+again = tokenizer.decode(indices, size=images.shape[-2:])"""
 
 
 class DamagedModel(InputError):
     """A file of a model is not the one that was saved."""
 
 
-def save(folder: Path, kind: str, config: Mapping[str, Any], state: Mapping[str, Tensor], card: str) -> None:
+def save(
+    folder: Path,
+    kind: str,
+    config: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    card: str,
+    example: str = EXAMPLE,
+) -> None:
     """Write the files one by one, each whole, the manifest last: a save cut short is found at the next load.
+
+    Args:
+        card: what the model card says of data, training and figures.
+        example: code that uses such a model, for the card; `{kind}` stands for its class.
 
     Raises:
         InputError: the folder can't be made or written.
@@ -40,7 +55,7 @@ def save(folder: Path, kind: str, config: Mapping[str, Any], state: Mapping[str,
         files.write_text(folder / CONFIG, json.dumps(description, indent=2) + "\n")
         with files.replacing(folder / WEIGHTS) as temporary:
             save_file(tensors, temporary, metadata={"format": "pt"})
-        files.write_text(folder / CARD, _card(folder.name, kind, config, card))
+        files.write_text(folder / CARD, _card(folder.name, kind, config, card, example))
         sums = {
             name: sha256(folder / name) for name in (CONFIG, WEIGHTS)
         }  # the card is for its owner to edit
@@ -69,6 +84,15 @@ def load(
         return config, load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise DamagedModel(f"{folder / WEIGHTS} can't be read: {error}") from None
+
+
+def kind_of(folder: Path) -> str:
+    """The class of the model in a folder, as its description says.
+
+    Raises:
+        InputError: no model.
+    """
+    return str(_json(folder / CONFIG).get("kind"))
 
 
 def model_folder(source: str | Path) -> Path:
@@ -135,7 +159,17 @@ def _download(name: str, revision: str | None) -> Path:
     return Path(folder)
 
 
-def _card(name: str, kind: str, config: Mapping[str, Any], text: str) -> str:
+def digest(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> str:
+    """What names a model: 16 hexadecimal digits of a SHA-256 over its description and weights."""
+    hashed = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    for name, tensor in sorted(state.items()):
+        tensor = tensor.detach().cpu().contiguous()
+        hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        hashed.update(tensor.numpy().tobytes())
+    return hashed.hexdigest()[:16]
+
+
+def _card(name: str, kind: str, config: Mapping[str, Any], text: str, example: str) -> str:
     described = json.dumps(config, indent=2)
     return f"""---
 library_name: codebound
@@ -146,10 +180,7 @@ tags: [vector-quantization, tokenizer]
 A `{kind}` of [codebound](https://pypi.org/project/codebound/) {version("codebound")}.
 
 ```python
-from codebound.tokenizers import {kind}
-tokenizer = {kind}.from_pretrained("path/to/this/folder")
-indices = tokenizer.encode(images)                      # uint8, or floats in [0, 1], [b, c, h, w]
-again = tokenizer.decode(indices, size=images.shape[-2:])
+{example.replace("{kind}", kind)}
 ```
 
 {text.strip()}

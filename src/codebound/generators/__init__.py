@@ -1,0 +1,7 @@
+"""Priors that sample: new grids of indices, which a tokenizer decodes."""
+
+from codebound.generators.autoregressive import AutoregressivePrior
+from codebound.generators.layout import Grid, Layout
+from codebound.generators.masked import MaskedPrior
+
+__all__ = ["AutoregressivePrior", "Grid", "Layout", "MaskedPrior"]

@@ -1,0 +1,197 @@
+"""The autoregressive prior: p(tokens) = ∏ p(token | those before it), by a transformer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from codebound.generators.drawing import Draw, uniforms
+from codebound.generators.layout import Layout
+from codebound.generators.prior import BATCH, Indices, TokenPrior, check_sampling
+from codebound.nets.transformer import KeyValueCache
+
+
+class AutoregressivePrior(TokenPrior):
+    """Grids of indices, one token after the other.
+
+    ```
+    tokens at the neighbours before each position ──▶ embeddings, summed ─┐
+    row, column, codebook, class ──▶ embeddings ──────────────────────────┴─▶ transformer ──▶ logits of its codebook
+    ```
+
+    A position's input is the tokens of the neighbours that come before it (`Layout.neighbours`): a convolution over
+    what is known, which spares attention from finding out what stands above. Attention, causal and with rotary rows
+    and columns, sees all that came before. `log_prob` is exact.
+
+    Raises:
+        InputError: as `TokenPrior`.
+    """
+
+    exact = True
+
+    def __init__(self, layout: Layout, **options: Any) -> None:
+        super().__init__(layout, **options)
+        # A table for each kind of neighbour, all in one; the last row of each stands for "there is none".
+        neighbours = layout.neighbours.shape[1]
+        self.context = nn.EmbeddingBag(neighbours * (layout.vocabulary + 1), self.body.width, mode="sum")
+        nn.init.normal_(self.context.weight, std=(1 / neighbours) ** 0.5 * 0.5)
+
+    def forward(
+        self, tokens: Int64[Tensor, "b n"], labels: Int64[Tensor, " b"], layout: Layout | None = None
+    ) -> Float[Tensor, "b n d"]:
+        """What the network knows of each position from those before it."""
+        layout = layout or self.layout
+        places, rotation = self.where(layout)
+        x = self._input(tokens, layout, slice(None)) + places + self.label(labels)[:, None]
+        return self.body(x, rotation, causal=True)
+
+    def loss(
+        self,
+        tokens: Int64[Tensor, "b n"],
+        labels: Int64[Tensor, " b"],
+        draws: Float[Tensor, "b m"] | None = None,
+    ) -> Float[Tensor, ""]:
+        """Cross-entropy, in nats per token; nothing is random."""
+        return self.costs(self(tokens, labels), tokens, self.layout).mean()
+
+    @torch.no_grad()
+    def log_prob(self, indices: Indices, labels: Any = None) -> Float[Tensor, " b"]:
+        """ln p(indices | class) of each picture, in nats, exact.
+
+        Args:
+            indices: `[b, H, W, Q]`, or one tensor for each grid of the layout; grids may be smaller than in training.
+            labels: the classes: None for no class, a number, a name, or one for each picture.
+
+        Raises:
+            InputError: a larger grid, an index out of range, or an unknown class.
+        """
+        layout, tokens = self.tokens_of(indices)
+        numbers = self.label_numbers(labels, len(tokens))
+        parts = [
+            -self.costs(self(some, label, layout), some, layout).double().sum(1)
+            for some, label in zip(tokens.split(BATCH), numbers.split(BATCH), strict=True)
+        ]
+        return torch.cat(parts).float() if parts else tokens.new_zeros(0, dtype=torch.float32)
+
+    def bits(self, indices: Indices, labels: Any = None) -> Float[Tensor, " b"]:
+        """−log₂ p of each picture: what it would cost in a file; as `log_prob`."""
+        return -self.log_prob(indices, labels) / math.log(2)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        count: int,
+        *,
+        labels: Any = None,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float = 1.0,
+        guidance: float = 1.0,
+        seed: int = 0,
+        first: int = 0,
+        grid: tuple[int, int] | None = None,
+        known: Indices | None = None,
+        batch: int = BATCH,
+        cached: bool = True,
+    ) -> Tensor | tuple[Tensor, ...]:
+        """New grids of indices, `[count, H, W, Q]`, or one tensor for each grid of the layout.
+
+        A sample is a function of (seed, its number, label, settings): more samples, or another `batch`, change none.
+
+        Args:
+            labels: classes, as in `log_prob`.
+            temperature, top_k, top_p, guidance: as `Draw`.
+            first: the number of the first sample.
+            grid: rows and columns of tokens, up to those of training.
+            known: indices that are given, −1 where one is to be drawn; what follows a given token depends on it, what
+                comes before it does not (a `MaskedPrior` looks in all directions).
+            batch: pictures at once.
+            cached: keep keys and values of earlier tokens: the same tokens, several times quicker.
+
+        Raises:
+            InputError: a number out of range, an unknown class, guidance without class dropout, or a larger grid.
+        """
+        # Everything is checked before anything is drawn.
+        draw = Draw(temperature, top_k, top_p, guidance)
+        check_sampling(count, seed, draw, batch)
+        numbers, layout = self.label_numbers(labels, count), self.layout_of(grid)
+        self.check_guidance(draw, numbers)
+        given = self.given(known, layout, count)
+
+        # Some pictures at a time, so that memory does not grow with their number.
+        parts = [
+            self._sampled(
+                given[start : start + batch],
+                numbers[start : start + batch],
+                draw,
+                layout,
+                seed,
+                first + start,
+                cached,
+            )
+            for start in range(0, count, batch)
+        ]
+        return layout.unflatten(torch.cat(parts) if parts else given)
+
+    def _sampled(
+        self,
+        given: Int64[Tensor, "b n"],
+        labels: Int64[Tensor, " b"],
+        draw: Draw,
+        layout: Layout,
+        seed: int,
+        first: int,
+        cached: bool,
+    ) -> Int64[Tensor, "b n"]:
+        """Tokens of some pictures, the first of which has this number."""
+        # With guidance every picture is there twice: with its class, and with none.
+        guided, count = draw.guidance != 1, len(given)
+        if guided:
+            labels = torch.cat([labels, torch.full_like(labels, self.no_class)])
+        tokens = given.clamp_min(0).repeat(2 if guided else 1, 1)
+        numbers = uniforms(seed, first, count, layout.length).to(given.device)
+
+        # What does not depend on tokens, once.
+        places, rotation = self.where(layout)
+        constant = places[None] + self.label(labels)[:, None]
+        cache = self.body.cache(len(tokens), layout.length) if cached else None
+
+        # Token after token: logits from those before it, then a draw, unless it is given.
+        slots = layout.slot_of.tolist()
+        for position in range(layout.length):
+            hidden = self._next(tokens, constant, rotation, layout, position, cache)
+            logits = self.logits(hidden, layout, slots[position]).float()
+            if guided:
+                with_class, without = logits.chunk(2)
+                logits = without + draw.guidance * (with_class - without)
+            drawn, _ = draw.tokens(logits, numbers[:, position])
+            drawn = drawn + layout.slots[slots[position]].first
+            chosen = torch.where(given[:, position] >= 0, given[:, position], drawn)
+            tokens[:, position] = chosen.repeat(2 if guided else 1)
+        return tokens[:count]
+
+    def _next(
+        self,
+        tokens: Int64[Tensor, "b n"],
+        constant: Float[Tensor, "b n d"],
+        rotation: Any,
+        layout: Layout,
+        position: int,
+        cache: KeyValueCache | None,
+    ) -> Float[Tensor, "b d"]:
+        """What the network knows of one position; without a cache, all before it are computed anew."""
+        first = 0 if cache is None else position
+        part = slice(first, position + 1)
+        x = self._input(tokens, layout, part) + constant[:, part]
+        return self.body(x, rotation.at(first, position + 1), causal=True, cache=cache)[:, -1]
+
+    def _input(self, tokens: Int64[Tensor, "b n"], layout: Layout, part: slice) -> Float[Tensor, "b m d"]:
+        """The tokens at the neighbours of some positions, embedded and summed."""
+        neighbours = layout.neighbours[part].to(tokens.device)
+        rows = torch.where(neighbours >= 0, tokens[:, neighbours.clamp_min(0)], self.layout.vocabulary)
+        kinds = torch.arange(neighbours.shape[1], device=tokens.device) * (self.layout.vocabulary + 1)
+        return self.context((rows + kinds).flatten(0, 1)).unflatten(0, rows.shape[:2])

@@ -1,0 +1,154 @@
+"""A transformer over tokens that have places: pre-norm blocks, rotary rows and columns, a cache of keys and values."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from codebound.errors import InputError
+
+ROTARY_BASE = 100.0  # longest wavelength 2π·100 tokens: grids are tens of tokens wide
+
+
+class Rotation(NamedTuple):
+    """Cosines and sines that queries and keys of each place are turned by."""
+
+    cos: Float[Tensor, "n half"]
+    sin: Float[Tensor, "n half"]
+
+    def at(self, first: int, last: int) -> Rotation:
+        """Those of some places."""
+        return Rotation(self.cos[first:last], self.sin[first:last])
+
+
+class KeyValueCache:
+    """Keys and values of the tokens so far, in memory that is taken once.
+
+    Args:
+        layers, batch, heads, length, dim: the blocks; sequences; heads; tokens at most; numbers of a head.
+    """
+
+    def __init__(self, layers: int, batch: int, heads: int, length: int, dim: int, like: Tensor) -> None:
+        self.keys = like.new_empty(layers, batch, heads, length, dim)
+        self.values = torch.empty_like(self.keys)
+        self.length = 0  # tokens in it
+
+    def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Put those of new tokens behind the others; returns all of that layer."""
+        end = self.length + keys.shape[2]
+        self.keys[layer, :, :, self.length : end] = keys
+        self.values[layer, :, :, self.length : end] = values
+        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+
+
+class Block(nn.Module):
+    """x + attention(norm x), then x + network(norm x); both begin as nothing, so that the block is the identity."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.attention_norm = nn.RMSNorm(width)
+        self.project_in = nn.Linear(width, 3 * width, bias=False)
+        self.project_out = nn.Linear(width, width, bias=False)
+        self.network_norm = nn.RMSNorm(width)
+        self.network = nn.Sequential(
+            nn.Linear(width, 4 * width, bias=False),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(4 * width, width, bias=False),
+        )
+        for last in (self.project_out, self.network[-1]):
+            nn.init.zeros_(last.weight)  # pyright: ignore[reportArgumentType]
+
+    def forward(
+        self,
+        x: Float[Tensor, "b n d"],
+        rotation: Rotation,
+        causal: bool,
+        cache: KeyValueCache | None = None,
+        layer: int = 0,
+    ) -> Float[Tensor, "b n d"]:
+        # Heads beside one another, queries and keys turned by their places.
+        q, k, v = (
+            self.project_in(self.attention_norm(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        )
+        q, k = _turned(q, rotation), _turned(k, rotation)
+
+        # New tokens see those in the cache, and of each other those before them where attention is causal.
+        if cache is not None:
+            k, v = cache.extend(layer, k, v)
+        dropout = self.dropout if self.training else 0.0
+        seen = scaled_dot_product_attention(q, k, v, is_causal=causal and cache is None, dropout_p=dropout)
+        x = x + self.project_out(seen.transpose(1, 2).flatten(2))
+        return x + self.network(self.network_norm(x))
+
+
+class Transformer(nn.Module):
+    """Pre-norm blocks over tokens that stand on a grid (Vaswani et al. 2017; rotary positions: Su et al. 2021).
+
+    Half of a head's pairs are turned by the row of a token, half by its column, so that attention knows distances in
+    both directions.
+
+    Args:
+        width: numbers of a token; a multiple of 4·heads.
+        depth: blocks.
+        heads: of each attention.
+        dropout: in attention and networks, while training.
+
+    Raises:
+        InputError: an argument out of its range.
+    """
+
+    def __init__(self, width: int, depth: int, heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        if heads < 1 or width < 1 or width % (4 * heads):
+            raise InputError(f"width must be a multiple of 4·heads; got width={width}, heads={heads}")
+        if depth < 1 or not 0 <= dropout < 1:
+            raise InputError(f"depth must be at least 1 and dropout in [0, 1); got {depth} and {dropout}")
+        self.width, self.heads = width, heads
+        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(depth))
+        self.norm = nn.RMSNorm(width)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b n d"],
+        rotation: Rotation,
+        *,
+        causal: bool,
+        cache: KeyValueCache | None = None,
+    ) -> Float[Tensor, "b n d"]:
+        """What stands behind the last block, normalised.
+
+        Args:
+            rotation: of these tokens' places.
+            causal: a token sees itself and those before it.
+            cache: of the tokens before these, which are added to it; with one, tokens are given one at a time.
+        """
+        for layer, block in enumerate(self.blocks):
+            x = block(x, rotation, causal, cache, layer)
+        if cache is not None:
+            cache.length += x.shape[1]
+        return self.norm(x)
+
+    def rotation(self, places: Int[Tensor, "n 2"]) -> Rotation:
+        """How tokens at these rows and columns are turned."""
+        pairs = self.width // self.heads // 4  # for each axis
+        wave = ROTARY_BASE ** -(torch.arange(pairs, device=places.device) / pairs)
+        angles = (places[..., None] * wave).flatten(1)
+        return Rotation(angles.cos(), angles.sin())
+
+    def cache(self, batch: int, length: int) -> KeyValueCache:
+        """Room for the keys and values of so many tokens."""
+        like = next(self.parameters())
+        return KeyValueCache(len(self.blocks), batch, self.heads, length, self.width // self.heads, like)
+
+
+def _turned(x: Float[Tensor, "b h n e"], rotation: Rotation) -> Float[Tensor, "b h n e"]:
+    """Each pair of numbers turned by its place's angle."""
+    one, other = x.chunk(2, dim=-1)
+    cos, sin = rotation.cos.to(x.dtype), rotation.sin.to(x.dtype)
+    return torch.cat([one * cos - other * sin, one * sin + other * cos], dim=-1)
