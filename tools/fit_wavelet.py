@@ -121,7 +121,7 @@ def replay(
         if places is not None:
             there[...] = False
             there.reshape(-1)[places] = True
-        seen = known.seen(group, phase, top, bottom, width)
+        seen = known.seen(group, phase, top, bottom, 0, width)
         coded, size, valid = (each.reshape(3, -1) for each in (magnitudes, sizes, there))
         symbols = np.minimum(coded, model.ESCAPE)
         busy = np.zeros(coded.shape[1], dtype=bool) if seen is None else seen.any(0)

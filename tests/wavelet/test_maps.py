@@ -69,20 +69,20 @@ def test_what_is_seen_is_what_is_there(wanted: tuple[int, int], phase: int, size
         return found
 
     width = (group.width - column + 1) // 2
-    seen = known.seen(group, phase, 0, (group.height - row + 1) // 2, width)
+    seen = known.seen(group, phase, 0, (group.height - row + 1) // 2, 0, width)
     assert seen is not None
     for got, i, j in zip(seen.T, rows, columns, strict=True):
         listed = inputs(group.component, phase)
         assert got.tolist() == [total(o, each, i, j) for each in listed for o in range(3)]
 
 
-def test_a_part_of_the_rows_sees_the_same_and_nothing_is_said_to_be_nothing() -> None:
+def test_a_part_sees_the_same_and_nothing_is_said_to_be_nothing() -> None:
     known, group, _ = known_until((1, 1), 2, (33, 41))
-    whole = known.seen(group, 2, 0, 9, 10)
-    part = known.seen(group, 2, 4, 7, 10)
+    whole = known.seen(group, 2, 0, 9, 0, 10)
+    part = known.seen(group, 2, 4, 7, 3, 8)
     assert whole is not None
     assert part is not None
-    assert np.array_equal(whole.reshape(-1, 9, 10)[:, 4:7].reshape(part.shape), part)
+    assert np.array_equal(whole.reshape(-1, 9, 10)[:, 4:7, 3:8].reshape(part.shape), part)
     nothing = Maps(3)
     nothing.begin(17, 21)
-    assert nothing.seen(group, 0, 0, 9, 11) is None
+    assert nothing.seen(group, 0, 0, 9, 0, 11) is None

@@ -203,23 +203,30 @@ def _rows(strip: Strip, model: WaveletModel, known: maps.Maps) -> UInt16[np.ndar
     """The rows of probabilities: the networks', and where nothing is seen those of its band and phase."""
     group, (count, height, width) = strip.group, strip.shape
     network, first = model.network(group.component, strip.phase), np.uint16(group.component * ROWS)
-    out = np.empty((count, height * width), dtype=np.uint16)
-    out[:] = quiet_rows(group, strip.phase)[:, None]
-    step = max(_BLOCK // width, 1)
-    for top in range(0, height, step):
-        bottom = min(top + step, height)
-        seen = known.seen(group, strip.phase, strip.top + top, strip.top + bottom, width)
+    out = np.empty(strip.shape, dtype=np.uint16)
+    out[:] = quiet_rows(group, strip.phase)[:, None, None]
+    for top, bottom, left, right in _blocks(height, width):
+        seen = known.seen(group, strip.phase, strip.top + top, strip.top + bottom, left, right)
         if seen is None:
             continue
-        target = out[:, top * width : bottom * width]
         busy = np.ones(len(seen), dtype=np.float32) @ seen > 0
+        found = out[:, top:bottom, left:right].reshape(count, -1)
         if np.count_nonzero(busy) > _DENSE * busy.size:
-            np.copyto(target, network.rows(seen, group.level, ROWS) + first, where=busy)
+            np.copyto(found, network.rows(seen, group.level, ROWS) + first, where=busy)
         else:
             # Copies of some columns take less time than networks take for all.
             places = np.flatnonzero(busy)
-            target[:, places] = network.rows(seen[:, places], group.level, ROWS) + first
-    return out.reshape(strip.shape)
+            found[:, places] = network.rows(seen[:, places], group.level, ROWS) + first
+        out[:, top:bottom, left:right] = found.reshape(count, bottom - top, right - left)
+    return out
+
+
+def _blocks(height: int, width: int) -> Iterator[tuple[int, int, int, int]]:
+    """Where blocks of about `_BLOCK` coefficients begin and end, in rows and in columns."""
+    rows, columns = max(_BLOCK // width, 1), min(_BLOCK, width)
+    for top in range(0, height, rows):
+        for left in range(0, width, columns):
+            yield top, min(top + rows, height), left, min(left + columns, width)
 
 
 def places_of(strip: Strip) -> Int64[np.ndarray, " n"] | None:

@@ -126,16 +126,18 @@ class Maps:
         return self._maps[2 * row + column, group.component, :, 1:-1, 1:-1]
 
     def seen(
-        self, group: Group, phase: int, top: int, bottom: int, columns: int
+        self, group: Group, phase: int, top: int, bottom: int, left: int, right: int
     ) -> Float32[np.ndarray, "i n"] | None:
-        """What the networks are given for some rows of a phase and its first columns; None where all of it is 0."""
-        if not self._maps[..., top : bottom + 2, :].any():
+        """What the networks are given for some rows and columns of a phase; None where all of it is 0."""
+        if not self._maps[..., top : bottom + 2, left : right + 2].any():
             return None
         plan = _plan(group.component, phase)
-        out = np.empty((len(plan), ORIENTATIONS, bottom - top, columns), dtype=np.float32)
+        out = np.empty((len(plan), ORIENTATIONS, bottom - top, right - left), dtype=np.float32)
         for number, (component, places) in enumerate(plan):
             # Two sizes are added as bytes, which can hold them.
-            parts = [self._maps[k, component, :, top + y : bottom + y, x : x + columns] for k, y, x in places]
+            parts = [
+                self._maps[k, component, :, top + y : bottom + y, left + x : right + x] for k, y, x in places
+            ]
             pairs = [np.add(*parts[at : at + 2]) for at in range(0, len(parts) - 1, 2)]
             pairs += parts[-1:] if len(parts) % 2 else []
             out[number] = pairs[0]
