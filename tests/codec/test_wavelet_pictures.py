@@ -3,6 +3,8 @@
 import io
 import subprocess
 import sys
+import time
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -181,6 +183,22 @@ def test_a_bomb_is_refused_before_it_is_decoded(data: bytes) -> None:
     assert picture_container.least_bytes(2**16, 2**16) == 2**20
     with pytest.raises(DamagedFile):
         codec.decompress(bytes(head))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(4096, 3900), (1, 2**24)])
+def test_four_kilobytes_take_seconds_and_bounded_memory(data: bytes, size: tuple[int, int]) -> None:
+    """All that such a file can hold; the bounds are well above what was seen."""
+    for stream in (b"\1", np.random.default_rng(0).bytes(3000)):
+        largest = rebuilt(data, height=size[0], width=size[1], stream=stream)
+        assert len(largest) < 4200
+        tracemalloc.start()
+        started = time.process_time()
+        with pytest.raises(DamagedFile):
+            codec.decompress(largest)
+        assert time.process_time() - started < 40
+        assert tracemalloc.get_traced_memory()[1] < 1.5e9
+        tracemalloc.stop()
 
 
 def test_what_holds_a_picture_holds_no_indices(data: bytes) -> None:
