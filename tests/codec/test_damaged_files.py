@@ -21,8 +21,8 @@ def fuzz():
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["indices", "pictures", "vectors"])
 def test_damaged_files_are_refused_or_decode_to_what_was_written(fuzz, kind: str) -> None:
-    said = fuzz.fuzz(kind, 1000, seed=1)
-    assert said.startswith(f"1,000 files of {kind}; "), said
+    said = fuzz.fuzz(kind, 500, seed=1)
+    assert said.startswith(f"500 files of {kind}; "), said
 
 
 @pytest.mark.parametrize("kind", ["indices", "pictures", "vectors"])

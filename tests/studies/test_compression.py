@@ -76,6 +76,7 @@ def test_quality_at_a_rate_is_not_extrapolated() -> None:
     assert found.at(0.04) is None
     assert found.at(1.1) is None
     assert RateCurve.of([(0.1, None), (0.2, None)]).at(0.1) is None
+    assert RateCurve.of([(0.1, 3.0), (0.2, 4.0), (0.1, 2.0)]).at(0.1) == 3.0
 
 
 def test_codecs_are_compared_on_the_pictures_where_both_have_the_rate() -> None:

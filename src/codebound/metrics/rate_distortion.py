@@ -18,9 +18,9 @@ class RateCurve:
 
     @classmethod
     def of(cls, points: Iterable[tuple[float, float | None]]) -> RateCurve:
-        """From (rate, quality) in any order; points without a quality are left out."""
-        known = sorted((np.log(rate), quality) for rate, quality in points if quality is not None)
-        return cls(np.array([x for x, _ in known]), np.array([y for _, y in known]))
+        """From (rate, quality) in any order; points without a quality are left out, of one rate the best one counts."""
+        known = dict(sorted((np.log(rate), quality) for rate, quality in points if quality is not None))
+        return cls(np.array(list(known)), np.array(list(known.values())))
 
     def at(self, rate: float | int) -> float | None:
         """The quality at a rate, between its points on the logarithm of the rate; None outside of them."""
