@@ -34,7 +34,8 @@ POLYNOMIALS = {  # (h1, h0) by the number of states
 }
 BLOCK = 64  # steps after which costs are brought down again, and decisions packed
 COMPILED = "codebound.quantize.compiled"
-WORTH = 1 << 21  # states: a second or so in PyTorch, as much as it takes to load the compiled search
+WORTH = 1 << 21  # states, over all searches: a second or so in PyTorch, as long as loading the compiled search
+_visited = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,15 +113,18 @@ def cheapest_paths(
 
 
 def compiled_for(tensor: Tensor, work: int) -> ModuleType | None:
-    """The search compiled by Numba, where that is installed, can take the tensor, and saves more than loading it takes.
+    """The search compiled by Numba, where that is installed, can take the tensor, and has had work enough to be loaded.
 
     Args:
         work: how many states are looked at, in all steps.
     """
     if tensor.device.type != "cpu" or tensor.dtype != torch.float32 or tensor.requires_grad:
         return None
-    if COMPILED not in sys.modules and (work < WORTH or find_spec("numba") is None):
-        return None
+    global _visited
+    if COMPILED not in sys.modules:
+        _visited += work
+        if _visited < WORTH or find_spec("numba") is None:
+            return None
     return import_module(COMPILED)
 
 
