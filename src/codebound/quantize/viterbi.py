@@ -34,7 +34,7 @@ POLYNOMIALS = {  # (h1, h0) by the number of states
 }
 BLOCK = 64  # steps after which costs are brought down again, and decisions packed
 COMPILED = "codebound.quantize.compiled"
-WORTH = 1 << 21  # states, over all searches: a second or so in PyTorch, as long as loading the compiled search
+WORTH = 1 << 21  # states, over all searches: a second in PyTorch, as long as loading the compiled search
 _visited = 0
 
 
