@@ -135,3 +135,12 @@ def mean_over_devices(parameters: Sequence[nn.Parameter], world_size: int) -> No
         message /= world_size
         for gradient, part in zip(same, message.split([g.numel() for g in same]), strict=True):
             gradient.copy_(part.view_as(gradient))
+
+
+def tensor_over_devices(values: Tensor) -> Tensor:
+    """The mean of a tensor over the devices, for what a task remembers of its own."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return values
+    total = values.clone()
+    torch.distributed.all_reduce(total)
+    return total / torch.distributed.get_world_size()

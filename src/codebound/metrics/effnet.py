@@ -38,6 +38,14 @@ class EffnetDistance(nn.Module):
         Raises:
             InputError: pictures of different shapes, or with a side under 32.
         """
+        return self.between(x, y)
+
+    def between(self, x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
+        """The same with a gradient, to train by: never judge by a network that was trained by.
+
+        Raises:
+            InputError: as `forward`.
+        """
         if x.shape != y.shape or min(x.shape[2:]) < LEAST_SIDE:
             raise InputError(
                 f"pictures must have one shape and sides of at least {LEAST_SIDE}; got {list(x.shape)} and "

@@ -20,9 +20,9 @@ from codebound.errors import InputError
 from codebound.evaluate import samples as evaluation
 from codebound.evaluate.codes import NEIGHBOURS, CodeKnowledge, code_knowledge
 from codebound.runs.classifier import load_classifier
-from codebound.runs.run import load_settings
+from codebound.runs.run import kind_of, load_settings
 from codebound.runs.sampling import INDEX, SHEET_NAME
-from codebound.runs.settings import Settings, picture_request
+from codebound.runs.settings import picture_request
 from codebound.runs.tokenise import model_folder
 from codebound.runs.tokenizer import load_model
 from codebound.tokenizers.image import to_uint8
@@ -111,7 +111,8 @@ def judge_codes(run: Path, data: str | None = None) -> dict[str, CodeKnowledge]:
     Raises:
         InputError: no run of a tokenizer, or pictures without classes.
     """
-    tokenizer, settings = load_model(run), load_settings(run, Settings)
+    kind = kind_of(run)
+    tokenizer, settings = load_model(run), kind.resolved(load_settings(run, kind.settings))
     request = picture_request(settings)._replace(channels=tokenizer.channels)
     return code_knowledge(tokenizer, open_images(data or settings.data, request))
 

@@ -22,6 +22,7 @@ _PLACES = {  # imported when asked for: they bring heavy packages
     "prior": "codebound.runs.prior:KIND",
     "classifier": "codebound.runs.classifier:KIND",
     "vqvae2": "codebound.runs.hierarchy:KIND",
+    "vqgan": "codebound.runs.adversarial:KIND",
 }
 
 
@@ -65,6 +66,10 @@ class RunKind(ABC, Generic[S]):
     @abstractmethod
     def default_name(self, settings: S) -> str:
         """A run's name where the user gives none."""
+
+    def resolved(self, settings: S) -> S:
+        """The settings with whatever the run that they build on decides."""
+        return settings
 
     def pictures(self, settings: S) -> PictureRequest | None:
         """What its settings ask of pictures, for whoever builds on the run; None for a kind that nothing builds on."""

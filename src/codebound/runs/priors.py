@@ -24,8 +24,7 @@ from codebound.files import write_text
 from codebound.priors.fitting import FitSettings, cross_entropy, fit_prior
 from codebound.priors.grid_prior import GridPrior
 from codebound.runs import settings as settings_module
-from codebound.runs.run import load_settings
-from codebound.runs.settings import Settings
+from codebound.runs.run import kind_of, load_settings
 from codebound.runs.tokenizer import load_model
 from codebound.tokenizers import ImageTokenizer
 from codebound.tokenizers.pretrained import CARD
@@ -50,7 +49,8 @@ def fit(folder: Path, settings: FitSettings, progress: Callable[[int, int], None
         InputError: as `runs.tokenizer.load_model`; the run's pictures are no longer there.
     """
     # The run's model, and the pictures that it was trained on.
-    tokenizer, run_settings = load_model(folder), load_settings(folder, Settings)
+    kind = kind_of(folder)
+    tokenizer, run_settings = load_model(folder), kind.resolved(load_settings(folder, kind.settings))
     images = open_images(run_settings.data, settings_module.picture_request(run_settings))
     sizes = tuple(tokenizer.quantizer.codebook_sizes)
     books = codebooks(tokenizer.quantizer)

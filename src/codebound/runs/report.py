@@ -13,7 +13,7 @@ from codebound.errors import InputError
 from codebound.files import write_text
 from codebound.reporting import page, plots
 from codebound.runs import figures, labels
-from codebound.runs.run import check_run, load_settings
+from codebound.runs.run import check_run, kind_of, load_settings
 from codebound.runs.settings import Settings
 
 
@@ -81,7 +81,7 @@ def _load(folder: Path) -> RunData:
         raise InputError(f"run {folder} is not finished: codebound train --resume --out {folder}") from None
     except (OSError, json.JSONDecodeError) as error:
         raise InputError(f"run {folder}: its figures can't be read: {error}") from None
-    settings = load_settings(folder, Settings)
+    settings = load_settings(folder, kind_of(folder).settings)
     return RunData(folder.resolve().name, folder, settings, study, Journal(folder).rows(), final, counts)
 
 
