@@ -43,7 +43,7 @@ def test_codes_are_above_the_bound_at_the_bits_they_say(name):
 
 
 def test_from_cells_to_a_report(tmp_path, monkeypatch):
-    kept = ("trellis-8", "trellis-256", "scalars", "lloyd-max")
+    kept = ("trellis-256", "scalars", "lloyd-max")
     monkeypatch.setattr(study, "CODES", {name: CODES[name] for name in kept})
     settings = STUDY.configure([], {}, ["seeds=2", "sources=[spectrum]", "rates=[2]", "test=1024"])
     monkeypatch.setattr("codebound.studies.half_decibel.sources.VALUES", 1 << 15)
@@ -53,7 +53,17 @@ def test_from_cells_to_a_report(tmp_path, monkeypatch):
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert LABELS["spectrum"][0] in page
     assert "256 states misses the rate-distortion function by 0." in read.content.answer
-    assert read.table.interval("above", source="spectrum", code="trellis-8", rate=2.0).mean < 1.0
-    assert read.table.interval("nearer", source="spectrum", code="trellis-256", rate=2.0).mean > 0.9
+    scalars = read.table.interval("above", source="spectrum", code="scalars", rate=2.0)
+    assert (
+        read.table.interval("above", source="spectrum", code="trellis-256", rate=2.0).mean
+        < scalars.mean - 0.9
+    )
     lloyd = read.table.interval("above", source="spectrum", code="lloyd-max", rate=2.0)
-    assert lloyd.mean > read.table.interval("above", source="spectrum", code="scalars", rate=2.0).mean
+    assert lloyd.mean > scalars.mean
+
+    # Equal bits are found between the points of a code.
+    points = [{"code": "scalars", "bits": bits, "above": above} for bits, above in ((1.0, 1.4), (2.0, 1.6))]
+    assert study._above_at(points, "scalars", 1.5) == pytest.approx(1.5)
+    assert study._above_at(points, "scalars", 2.5) is None
+    (verdict,) = [v for v in read.verdicts if v.claim.id == "lloyd-max-2"]
+    assert "gaussian is not in this run" in verdict.reason
