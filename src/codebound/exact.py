@@ -39,10 +39,16 @@ def doubt(length: Length, longest: Length, dim: int, dtype: torch.dtype) -> Leng
     Stability of Numerical Algorithms", §3.1); there are two of them, of rounded inputs. Products that underflow are
     wrong by the smallest normal number at most, each.
     """
+    slope, offset = doubt_terms(longest, dim, dtype)
+    return length * slope + offset
+
+
+def doubt_terms(longest: Length, dim: int, dtype: torch.dtype) -> tuple[Length, Length]:
+    """`doubt` as a slope, by |z|, and what is there for |z| = 0."""
     numbers = torch.finfo(dtype)
-    underflow = 2 * numbers.tiny / numbers.eps
-    magnitudes: Any = length * longest**0.5 + (0.5 * longest + underflow)
-    return magnitudes * ((dim + 4) * numbers.eps)
+    underflow, factor = 2 * numbers.tiny / numbers.eps, (dim + 4) * numbers.eps
+    root: Any = longest**0.5
+    return root * factor, (0.5 * longest + underflow) * factor
 
 
 def settle(

@@ -26,33 +26,45 @@ ROWS = 3  # vectors that share what is read of the codewords
 PART = 2**18  # bytes of codewords that all vectors meet before the next ones: they stay in the cache
 
 
-class TwoBest(NamedTuple):
-    """The best codeword of each vector, and how sure that is.
+class Codewords(NamedTuple):
+    """A codebook as it is searched.
 
     Attributes:
-        indices: of the best score, the lowest one of equals; 0 for vectors that are not finite.
-        margins: the best score less the second; 0 where two are equal, NaN for vectors that are not finite.
-        lengths: |z|, and `longest` the largest |c|², both less the mean codeword.
-        finite: whether that is; if not, all else means nothing.
+        centre: the mean codeword.
+        blocks: codewords less the mean, `LANES` side by side, and −|c|²/2 of them.
+        longest: the largest |c|² of them.
+        finite: whether the mean is; if not, nothing can be searched.
     """
 
-    indices: Int64[np.ndarray, " n"]
-    margins: Float32[np.ndarray, " n"]
-    lengths: Float32[np.ndarray, " n"]
+    centre: Float32[np.ndarray, " d"]
+    blocks: Float32[np.ndarray, "b d1 l"]
     longest: float
     finite: bool
 
 
-def two_best(z: Float32[np.ndarray, "n d"], book: Float32[np.ndarray, "k d"], part: int = PART) -> TwoBest:
-    """Search one codebook for all vectors; rows lie one after the other in memory.
+def laid_out(book: Float32[np.ndarray, "k d"]) -> Codewords:
+    """A codebook, its rows one after the other in memory."""
+    return Codewords(*_laid_out(book))
 
-    Args:
-        part: bytes of codewords at a time.
+
+def best(
+    z: Float32[np.ndarray, "n d"], codewords: Codewords, slope: float, offset: float, part: int = PART
+) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " m"]]:
+    """The index of the best score of each vector, the lowest one of equals, and the vectors for which that is in doubt.
 
     The first call with a number of dimensions compiles for a second or two; later processes find that on the disk.
+
+    Args:
+        z: rows one after the other in memory.
+        slope, offset: a lead of up to slope·|z| + offset, of z less the mean codeword, may be rounding: `doubt_terms`.
+        part: bytes of codewords at a time.
+
+    Returns:
+        indices, 0 for vectors that are not finite, and the numbers of those in doubt: these among them.
     """
-    blocks = max(1, part // (4 * LANES * (z.shape[1] + 1)))
-    return TwoBest(*_two_best(z, book, (0,) * z.shape[1], blocks))
+    dim = z.shape[1]
+    together = max(1, part // (4 * LANES * (dim + 1)))
+    return _best(z, codewords.centre, codewords.blocks, (0,) * dim, slope, offset, together)
 
 
 def cell_sums(
@@ -197,11 +209,10 @@ class _Scan:
 
 
 @compiled
-def _two_best(z, book, dims, part):
-    centre, codes, longest = _laid_out(book)
+def _best(z, centre, codes, dims, slope, offset, part):
     n, dim = z.shape
     index, best = np.zeros(n, np.int64), np.full(n, -np.inf, np.float32)
-    second, length = np.full(n, -np.inf, np.float32), np.empty(n, np.float32)
+    second, lead = np.full(n, -np.inf, np.float32), np.empty(n)
     queries = np.zeros((ROWS, dim), np.float32)
     tops, seconds, at = np.empty(ROWS, np.float32), np.empty(ROWS, np.float32), np.empty(ROWS, np.int32)
     for start in range(0, len(codes), part):
@@ -209,12 +220,12 @@ def _two_best(z, book, dims, part):
         for first in range(0, n, ROWS):
             rows = min(ROWS, n - first)
             for row in range(rows):
-                square = np.float32(0)
+                square = 0.0
                 for i in range(dim):
                     number = z[first + row, i] - centre[i]
                     queries[row, i] = number
                     square += number * number
-                length[first + row] = np.sqrt(square)
+                lead[first + row] = slope * np.sqrt(square) + offset
             _scan(queries, block, tops, seconds, at, dims)
 
             # Among parts the first one keeps what is equal.
@@ -225,7 +236,15 @@ def _two_best(z, book, dims, part):
                     second[here] = max(old, seconds[row])
                 else:
                     second[here] = max(second[here], tops[row])
-    return index, best - second, length, longest, np.isfinite(centre.sum())
+
+    # Not `<=`: neither ties, nor overflow, nor what is not a number leaves a lead.
+    doubtful = np.empty(n, np.int64)
+    count = 0
+    for row in range(n):
+        if not best[row] - second[row] > lead[row]:
+            doubtful[count] = row
+            count += 1
+    return index, doubtful[:count].copy()
 
 
 @compiled
@@ -260,4 +279,4 @@ def _laid_out(book):
             square += number * number
         codes[block, dim, lane] = np.float32(-0.5) * square
         longest = max(longest, square)
-    return centre, codes, longest
+    return centre, codes, longest, np.isfinite(centre.sum())

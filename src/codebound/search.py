@@ -30,7 +30,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from codebound.errors import InputError
-from codebound.exact import doubt, settle, wide
+from codebound.exact import doubt, doubt_terms, settle, wide
 from codebound.graphs import has_numbers, is_exported, is_recorded, nearest_in_graph
 
 TILE_SCORES = 2**19  # scores per tile: 2 MB of float32, reused, which stay in the cache
@@ -254,24 +254,15 @@ def _loaded() -> ModuleType | None:
 
 def _nearest_fused(z: Tensor, book: Tensor, fused: ModuleType) -> Tensor | None:
     """Indices `[n]`, by scores in registers: same bounds, same recheck. None where a codeword is not finite."""
-    found = fused.two_best(z.contiguous().numpy(), book.contiguous().numpy())
-    if not found.finite:
+    codewords = fused.laid_out(book.contiguous().numpy())
+    if not codewords.finite:
         return None
-    indices, lengths, longest = (
-        torch.from_numpy(found.indices),
-        torch.from_numpy(found.lengths),
-        found.longest,
-    )
-    if z.shape[0] * book.shape[0] <= SMALL_SCORES:
-        # One bound for all rows: looser, in fewer calls.
-        doubtful = ~(found.margins > doubt(float(found.lengths.max()), longest, z.shape[1], z.dtype))
-        if not doubtful.any():
-            return indices
-        rows = torch.from_numpy(doubtful.nonzero()[0])
-    else:
-        lead = doubt(lengths, lengths.new_tensor(longest), z.shape[1], z.dtype)
-        rows = (~(torch.from_numpy(found.margins) > lead)).nonzero().squeeze(1)
-    indices[rows] = settle(z[rows], book)
+    terms = doubt_terms(float(codewords.longest), z.shape[1], z.dtype)
+    found, doubtful = fused.best(z.contiguous().numpy(), codewords, *terms)
+    indices = torch.from_numpy(found)
+    if len(doubtful):
+        rows = torch.from_numpy(doubtful)
+        indices[rows] = settle(z[rows], book)
     return indices
 
 
