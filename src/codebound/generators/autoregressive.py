@@ -110,7 +110,8 @@ class AutoregressivePrior(TokenPrior):
             known: indices that are given, −1 where one is to be drawn; what follows a given token depends on it, what
                 comes before it does not (a `MaskedPrior` looks in all directions).
             batch: pictures at once.
-            cached: keep keys and values of earlier tokens: the same tokens, several times quicker.
+            cached: keep keys and values of earlier tokens: several times quicker, and the same tokens, but where a draw
+                falls within rounding of two.
 
         Raises:
             InputError: a number out of range, an unknown class, guidance without class dropout, or a larger grid.
