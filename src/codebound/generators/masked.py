@@ -53,11 +53,14 @@ class MaskedPrior(TokenPrior):
     def loss(
         self, tokens: Int64[Tensor, "b n"], labels: Int64[Tensor, " b"], draws: Float[Tensor, "b m"]
     ) -> Float[Tensor, ""]:
-        """Cross-entropy of hidden tokens, in nats per token; how many and which by the draws."""
+        """Cross-entropy of hidden tokens, in nats per token; how many and which by the draws.
+
+        The mean over the pictures of each one's mean, so that the parts of a divided batch add up to the whole.
+        """
         order, part = draws[:, :-1], (draws[:, -1] * (math.pi / 2)).cos()
         hidden = _hidden(order, (part * tokens.shape[1]).ceil().clamp_min(1))
         costs = self.costs(self(tokens.masked_fill(hidden, -1), labels), tokens, self.layout)
-        return (costs * hidden).sum() / hidden.sum()
+        return ((costs * hidden).sum(1) / hidden.sum(1)).mean()
 
     @torch.no_grad()
     def bits(self, indices: Indices, labels: Any = None) -> Float[Tensor, " b"]:
