@@ -8,10 +8,10 @@ PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 TYPED := --jaxtyping-packages=codebound,beartype.beartype
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow bench choosing default-model wavelet-model lint format docs clean constraints
+.PHONY: help setup demo test test-slow bench choosing default-model wavelet-model generation-models lint format docs clean constraints
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 19
 
 setup: $(READY)  ## make .venv and install the package and its tools
 
@@ -54,6 +54,13 @@ default-model: $(READY)  ## train the model that `codebound compress` ships with
 wavelet-model: $(READY)  ## fit the model of pictures' files from the recipe's pictures (a quarter of an hour), into the package
 	$(BIN)/python tools/fetch_pictures.py runs/wavelet-pictures
 	OMP_NUM_THREADS=1 $(BIN)/python tools/fit_wavelet.py runs/wavelet-pictures/fit
+
+# Their cards (README.md) are written by hand, with the figures of each run's final_metrics.json.
+generation-models: $(READY)  ## train the models that `codebound sample default` ships with (under half an hour), into the package
+	$(BIN)/codebound train --data fashion-mnist --steps 3000 --device cpu --out runs/generation-tokenizer
+	$(BIN)/codebound train prior runs/generation-tokenizer --device cpu --out runs/generation-prior
+	for part in tokenizer prior; do for file in config.json model.safetensors manifest.json; do \
+	  cp runs/generation-$$part/model/$$file src/codebound/generators/default_model/$$part/ || exit 1; done; done
 
 lint: $(READY)  ## ruff, pyright and import-linter
 	$(BIN)/ruff check .

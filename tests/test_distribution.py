@@ -93,7 +93,15 @@ def test_the_sdist_gives_the_wheel_of_the_checkout(published: Published) -> None
 
 def test_the_wheel_is_typed_and_has_data_command_and_addresses(published: Published) -> None:
     package = published.site / "codebound"
-    for name in ("py.typed", "data/photos/index.json", "tokenizers/default_model/model.safetensors"):
+    models = (
+        "tokenizers/default_model",
+        "generators/default_model/tokenizer",
+        "generators/default_model/prior",
+    )
+    files = ("config.json", "manifest.json", "model.safetensors", "README.md")
+    for name in (
+        "py.typed", "data/photos/index.json", *(f"{model}/{file}" for model in models for file in files)
+    ):  # fmt: skip
         assert (package / name).is_file(), name
     assert "codebound = codebound.__main__:main" in _metadata(published, "entry_points.txt")
     assert "Project-URL: " in _metadata(published, "METADATA")

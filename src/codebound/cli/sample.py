@@ -13,7 +13,12 @@ from codebound.cli.terminal import AsJson, Cells, out, plain
 
 
 def sample(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run of codebound train prior.")],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN", help="A finished run of codebound train prior; default: the one that is here."
+        ),
+    ],
     folder: Annotated[Path, typer.Option("--out", help="A new folder.")],
     count: Annotated[int, typer.Option(help="Pictures, in all.")] = 16,
     label: Annotated[
@@ -44,6 +49,8 @@ def sample(
     Picture number n depends on seed, n, class and settings alone: more of them change none.
 
     [bold]Examples[/]
+
+      codebound sample default --class all --count 20 --out clothes
 
       codebound sample runs/fashion-prior --class all --count 100 --guidance 1.5 --out samples
 

@@ -3,5 +3,6 @@
 from codebound.generators.autoregressive import AutoregressivePrior
 from codebound.generators.layout import Grid, Layout
 from codebound.generators.masked import MaskedPrior
+from codebound.generators.packaged import PictureModel, default_model
 
-__all__ = ["AutoregressivePrior", "Grid", "Layout", "MaskedPrior"]
+__all__ = ["AutoregressivePrior", "Grid", "Layout", "MaskedPrior", "PictureModel", "default_model"]

@@ -20,6 +20,7 @@ from codebound.nets.transformer import Rotation, Transformer
 from codebound.tokenizers import pretrained
 
 BATCH = 100  # pictures that are sampled at once, by default
+DEFAULT = Path(__file__).parent / "default_model"  # the prior in the package, and its tokenizer
 LOGITS = 2**23  # numbers that are held at once where nothing is learned from them
 
 EXAMPLE = """from codebound.generators import {kind}
@@ -275,10 +276,14 @@ class TokenPrior(nn.Module, ABC):
     def from_pretrained(cls: type[P], source: str | Path, *, revision: str | None = None) -> P:
         """The prior of a folder that `save_pretrained` wrote, or of the Hugging Face hub; in eval, on the CPU.
 
+        Args:
+            source: a folder, or a name on the hub; `"default"` is the autoregressive prior in the package.
+
         Raises:
             InputError: no such folder or repository, a model of another kind, or files that do not fit together.
             DamagedModel: a file is not the one whose SHA-256 the manifest holds.
         """
+        source = DEFAULT / "prior" if str(source) == pretrained.DEFAULT_NAME else source
         config, state = pretrained.load(source, cls.__name__, revision)
         prior = cls.from_config(config)
         pretrained.take_over(prior, state, str(source))

@@ -20,7 +20,7 @@ from codebound.engine.journal import Journal
 from codebound.engine.recipe import LoopSettings, Recipe
 from codebound.errors import InputError
 from codebound.files import write_text
-from codebound.generators import AutoregressivePrior, MaskedPrior
+from codebound.generators import AutoregressivePrior, MaskedPrior, default_model
 from codebound.generators.prior import TokenPrior
 from codebound.reporting import page, plots
 from codebound.reporting.formatting import number
@@ -32,6 +32,7 @@ from codebound.runs.tokenise import model_folder, run_data, run_request
 from codebound.tasks.codes import Codes, PictureCodes, TokenisedCodes
 from codebound.tasks.prior import PriorOptimization, PriorTask, nominal_bits, order_zero_bits
 from codebound.tokenizers.opening import PictureTokenizer, decoded, digest, open_tokenizer
+from codebound.tokenizers.pretrained import DEFAULT_NAME
 
 MODEL, TOKENIZER = "model", "tokenizer"  # folders in a run: it can be moved away from the tokenizer's own
 SHOWN = 8  # samples of each class in the picture of a run, or rows of as many
@@ -182,11 +183,13 @@ KIND = PriorRun()
 
 
 def load_run(folder: Path) -> tuple[TokenPrior, PictureTokenizer]:
-    """Prior and tokenizer of a finished run, which belong together.
+    """Prior and tokenizer of a finished run, which belong together; `default` is the model in the package.
 
     Raises:
         InputError: not a finished run of a prior, or a tokenizer that is not the one it was trained with.
     """
+    if str(folder) == DEFAULT_NAME:
+        return default_model()
     check_finished(folder)
     settings = load_settings(folder, Settings)
     prior = PRIORS[settings.prior].from_pretrained(folder / MODEL)
@@ -197,6 +200,8 @@ def load_run(folder: Path) -> tuple[TokenPrior, PictureTokenizer]:
 
 def picture_size(folder: Path) -> tuple[int, int] | None:
     """Height and width of the pictures that a finished run's codes are of; None where all that a grid decodes to."""
+    if str(folder) == DEFAULT_NAME:
+        return None
     size = json.loads((folder / FINAL).read_text(encoding="utf-8")).get("size")
     return None if size is None else (size[0], size[1])
 

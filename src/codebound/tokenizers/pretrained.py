@@ -20,7 +20,7 @@ from codebound import files
 from codebound.errors import InputError
 
 WEIGHTS, CONFIG, CARD, MANIFEST = "model.safetensors", "config.json", "README.md", "manifest.json"
-DEFAULT_NAME = "default"  # of the image tokenizer in the package
+DEFAULT_NAME = "default"  # of what is in the package, whichever kind is asked for
 DEFAULT = Path(__file__).parent / "default_model"
 EXAMPLE = """from codebound.tokenizers import {kind}
 tokenizer = {kind}.from_pretrained("path/to/this/folder")

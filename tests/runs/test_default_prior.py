@@ -1,0 +1,64 @@
+"""The prior in the package and its tokenizer: small, of each other, and of the ten classes that it says."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from commands import call
+from PIL import Image
+
+from codebound.data.labelled import FASHION_CLASSES
+from codebound.errors import InputError
+from codebound.generators import AutoregressivePrior, MaskedPrior, default_model
+from codebound.generators.prior import DEFAULT
+from codebound.tokenizers.opening import digest
+
+MOST = 6_000_000  # bytes, of both
+
+
+def test_both_parts_are_of_each_other_and_small() -> None:
+    prior, tokenizer = default_model()
+    assert prior.tokenizer == digest(tokenizer)
+    assert prior.classes == FASHION_CLASSES
+    assert prior.layout.describe() == "7x7 of [512]"
+    assert sum(file.stat().st_size for file in DEFAULT.glob("*/*")) <= MOST
+    assert not prior.training
+    assert not tokenizer.training
+
+
+def test_the_name_stands_for_the_prior_in_the_package_and_for_no_other_kind() -> None:
+    prior, again = default_model().prior, AutoregressivePrior.from_pretrained("default")
+    assert all(
+        torch.equal(one, other) for one, other in zip(prior.parameters(), again.parameters(), strict=True)
+    )
+    with pytest.raises(InputError, match="kind MaskedPrior"):
+        MaskedPrior.from_pretrained("default")
+
+
+def test_a_sample_costs_less_given_its_own_class_than_given_another() -> None:
+    prior = default_model().prior
+    labels = torch.arange(10).repeat(2)
+    indices = prior.sample(20, labels=labels, temperature=0.9)
+    own, other = prior.bits(indices, labels), prior.bits(indices, (labels + 5) % 10)
+    # Well below the 9 bits of an index that nothing is known of; and the class is in what was drawn.
+    assert float(own.mean()) / prior.layout.length < 6
+    assert int((own < other).sum()) >= 18
+
+
+def test_the_command_samples_at_once(tmp_path: Path) -> None:
+    code, text, err = call(
+        "sample", "default", "--class", "all", "--count", "2", "--out", str(tmp_path / "x")
+    )
+    assert code == 0, err
+    assert "2 pictures" in text
+    about = json.loads((tmp_path / "x" / "samples.json").read_text())
+    assert [row["class"] for row in about["samples"]] == list(FASHION_CLASSES[:2])
+    assert about["tokenizer"] == digest(default_model().tokenizer)
+
+    # Trousers are two legs on black: bright pixels and dark ones.
+    pixels = np.array(Image.open(tmp_path / "x" / about["samples"][1]["file"]))
+    assert pixels.shape == (28, 28)
+    assert pixels.min() < 30
+    assert pixels.max() > 120
