@@ -239,9 +239,9 @@ def _fused(z: Tensor, k: int) -> ModuleType | None:
 
 
 def _plain(z: Tensor, indices: Tensor) -> bool:
-    """Whether these are float32 numbers on the CPU, and what is done with them is not recorded."""
+    """Whether these are float32 numbers on the CPU, to be summed up in float64, and nothing is recorded."""
     here = z.device.type == indices.device.type == "cpu" and z.dtype == torch.float32
-    return here and not is_recorded() and has_numbers(z, indices)
+    return here and wide(z.device) == torch.float64 and not is_recorded() and has_numbers(z, indices)
 
 
 @cache

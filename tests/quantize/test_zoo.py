@@ -63,6 +63,9 @@ def may_skip(name: str) -> set[str]:
     return skipped | COMPARES if name in RANDOM else skipped
 
 
+# What it gives back is a sum over all codewords: a product of matrices, whose last bits depend on the number of rows.
+SUMMED = {"gumbel, soft"}
+
 # One of each way in which ranks meet.
 RANKS = [
     "ema, resample", "ema, split", "gradient, resample", "stochastic", "blahut_arimoto", "residual, dropout",
@@ -86,7 +89,7 @@ OFTEN = {name for name in EVERY if name in KINDS or not COMPOSED.search(name)} -
 def test_contract(name: str) -> None:
     quantizer = EVERY[name]()
     before = {key: tensor.clone() for key, tensor in quantizer.state_dict().items()}
-    report = check_quantizer(quantizer, checks=QUICK)
+    report = check_quantizer(quantizer, checks=QUICK, exact=name not in SUMMED)
     assert set(report.skipped) == may_skip(name)
     assert set(report.passed) | set(report.skipped) == set(QUICK)
     for key, tensor in quantizer.state_dict().items():

@@ -180,6 +180,8 @@ class Gumbel(EstimatorBase):
 
     Jang, Gu & Poole 2017. y = softmax((−|z − c_j|²/scale + g_j)/τ); the value is Σ y_j c_j if soft, the codeword if
     `hard`, and the gradient is of Σ y_j c_j in both. τ falls geometrically from `start` to `end` over `steps`.
+
+    The last bits of a soft value may depend on how many rows come along, as those of a product of matrices do.
     """
 
     hard: bool = True
