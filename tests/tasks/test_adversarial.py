@@ -5,41 +5,17 @@ from pathlib import Path
 import prior_training as pictures
 import pytest
 import torch
+from adversarial_training import RECIPE, begin, run
+from processes import killed, log, two_ranks
 from safetensors.torch import load_file
 
-from codebound import VectorQuantizer
 from codebound.engine import loop
 from codebound.engine.checkpoints import Checkpoints
-from codebound.engine.devices import launch
-from codebound.engine.journal import Journal, volatile
-from codebound.engine.recipe import Recipe
+from codebound.engine.journal import Journal
 from codebound.engine.trainer import Trainer
 from codebound.errors import InputError
 from codebound.nets.discriminator import PatchDiscriminator
-from codebound.tasks.adversarial import LARGEST_WEIGHT, AdversarialOptimization, AdversarialTask
-from codebound.tokenizers import ImageTokenizer
-
-RECIPE = Recipe(steps=20, batch_size=8, log_every=1, evaluate_every=20, checkpoint_every=4)
-
-
-def begin(recipe: Recipe = RECIPE, begun: ImageTokenizer | None = None, **settings) -> Trainer:
-    torch.manual_seed(0)
-    tokenizer = begun or ImageTokenizer(VectorQuantizer(4, 16), channels=1, width=8, depth=1, stride=2)
-    discriminator = PatchDiscriminator(1, width=8, layers=2)
-    values = {"init_tokens": 128, "begin": 0.5, "ramp": 0.2, "warmup": 2, **settings}
-    options = AdversarialOptimization(**values)
-    task = AdversarialTask(
-        tokenizer, discriminator, pictures.pictures(), options, recipe.steps, begun is not None
-    )
-    trainer = Trainer(launch("cpu"), task, recipe)
-    trainer.initialise()
-    return trainer
-
-
-def run(folder: Path, recipe: Recipe = RECIPE, **settings) -> Trainer:
-    trainer = begin(recipe, **settings)
-    loop.fit(trainer, Checkpoints(folder / "checkpoints", 3), Journal(folder), loop.Hooks())
-    return trainer
+from codebound.tasks.adversarial import LARGEST_WEIGHT, AdversarialTask
 
 
 def task_of(trainer: Trainer) -> AdversarialTask:
@@ -130,16 +106,55 @@ def test_a_resume_is_exact_with_both_optimizers(tmp_path: Path, settings: dict) 
             loop.Hooks(),
         )
     run(tmp_path / "broken", **settings)
-    one, other = (
-        load_file(Checkpoints(tmp_path / f / "checkpoints").files()[0]) for f in ("whole", "broken")
-    )
+    same(tmp_path / "whole", tmp_path / "broken")
+
+
+def same(whole: Path, broken: Path) -> None:
+    """The last checkpoint and the figures of two runs are the same to the last bit."""
+    one, other = (load_file(Checkpoints(f / "checkpoints").files()[0]) for f in (whole, broken))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
-    rows = [
-        [{k: v for k, v in row.items() if not volatile(k)} for row in Journal(tmp_path / f).rows()]
-        for f in ("whole", "broken")
-    ]
-    assert rows[0] == rows[1]
+    assert log(whole) == log(broken)
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.slow
+def test_killed_five_times_it_is_the_uninterrupted_run(tmp_path: Path, one_thread) -> None:
+    run(tmp_path / "whole", begin=0.3, lecam=0.1)
+    # Before and after the adversary acts, and on both sides of a checkpoint.
+    for at in (2, 5, 8, 13, 19):
+        killed("adversarial_training.run(folder, begin=0.3, lecam=0.1)", tmp_path / "broken", at)
+    run(tmp_path / "broken", begin=0.3, lecam=0.1)
+    same(tmp_path / "whole", tmp_path / "broken")
+
+
+@pytest.mark.slow
+def test_two_ranks_end_with_the_same_networks_and_train_as_one_does(tmp_path: Path, one_thread) -> None:
+    # From a codebook that is there: k-means would begin from the same latents in another order.
+    settings = "begin=0.1, lecam=0.1, discriminator_lr=0.03"
+    learned = "prior_training.tokenizer().train()"
+    two_ranks(f"adversarial_training.run(folder, devices=2, begun={learned}, {settings})", tmp_path / "two")
+    begun = pictures.tokenizer.__wrapped__().train()
+    run(tmp_path / "one", begun=begun, begin=0.1, lecam=0.1, discriminator_lr=0.03)
+    rows, alone = log(tmp_path / "two"), log(tmp_path / "one")
+    assert [row["step"] for row in rows] == [row["step"] for row in alone]
+
+    # The halves of a batch add up in another order: equal to rounding, for as long as no codeword flips.
+    for row, other in zip(rows[1:8], alone[1:8], strict=True):
+        for name in ("gradient_norm_tokenizer", "gradient_norm_discriminator", "adversarial_weight"):
+            assert (name in row) == (name in other)
+            if name in row:
+                assert row[name] == pytest.approx(other[name], rel=1e-3)
+    assert any(row.get("adversarial_weight", 8) < 7.9 for row in rows[1:8]), (
+        "the weight is always at its limit"
+    )
 
 
 def test_with_frozen_codes_only_the_decoder_moves(tmp_path: Path) -> None:

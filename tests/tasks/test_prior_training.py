@@ -1,56 +1,20 @@
 """Training a prior: it learns, resumes exactly, and two processes train as one."""
 
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import prior_training as here
 import pytest
 import torch
+from processes import killed, log, two_ranks
 from safetensors.torch import load_file
 
 from codebound.engine.checkpoints import Checkpoints
-from codebound.engine.journal import Journal, volatile
 from codebound.errors import InputError
 from codebound.generators import AutoregressivePrior, MaskedPrior
 from codebound.tasks.codes import PictureCodes
 from codebound.tasks.prior import PriorTask, nominal_bits, order_zero_bits
 
 KINDS = [AutoregressivePrior, MaskedPrior]
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-sys.path.insert(0, sys.argv[1])
-import prior_training
-from codebound import generators
-from codebound.engine.trainer import Trainer
-step = Trainer.step
-def killed(self):
-    result = step(self)
-    if self.progress.step == int(sys.argv[4]):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return result
-Trainer.step = killed
-prior_training.run(Path(sys.argv[2]), getattr(generators, sys.argv[3]), dropout=0.1)
-"""
-
-TWO_RANKS = """
-import hashlib, sys
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-sys.path.insert(0, sys.argv[1])
-import prior_training
-from codebound import generators
-trainer = prior_training.run(Path(sys.argv[2]), getattr(generators, sys.argv[3]), devices=2)
-content = b"".join(t.numpy().tobytes() for t in trainer.task.prior.state_dict().values())
-(Path(sys.argv[2]) / f"rank{trainer.fabric.global_rank}").write_text(hashlib.sha256(content).hexdigest())
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -59,16 +23,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def log(folder: Path) -> list[dict]:
-    return [{k: v for k, v in row.items() if not volatile(k)} for row in Journal(folder).rows()]
-
-
-def script(text: str, *arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", text, str(Path(here.__file__).parent), *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, env=environment, capture_output=True, timeout=300)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -91,8 +45,8 @@ def test_it_learns_what_classes_look_like(tmp_path: Path, kind) -> None:
 def test_killed_five_times_it_is_the_uninterrupted_run(tmp_path: Path, kind) -> None:
     here.run(tmp_path / "whole", kind, dropout=0.1)
     for at in (2, 5, 6, 11, 19):
-        done = script(KILLED, str(tmp_path / "broken"), kind.__name__, str(at))
-        assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+        call = f"prior_training.run(folder, generators.{kind.__name__}, dropout=0.1)"
+        killed(call, tmp_path / "broken", at)
     here.run(tmp_path / "broken", kind, dropout=0.1)
     one, other = (
         load_file(Checkpoints(tmp_path / f / "checkpoints").files()[0]) for f in ("whole", "broken")
@@ -105,21 +59,7 @@ def test_killed_five_times_it_is_the_uninterrupted_run(tmp_path: Path, kind) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_ranks_end_with_the_same_prior_and_train_as_one_does(tmp_path: Path, kind) -> None:
-    (tmp_path / "two").mkdir()
-    file = tmp_path / "script.py"
-    file.write_text(TWO_RANKS)
-    command = [
-        sys.executable,
-        str(file),
-        str(Path(here.__file__).parent),
-        str(tmp_path / "two"),
-        kind.__name__,
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, timeout=300)
-    assert done.returncode == 0, done.stderr.decode()
-    ranks = [(tmp_path / "two" / f"rank{i}").read_text() for i in range(2)]
-    assert ranks[0] == ranks[1]
+    two_ranks(f"prior_training.run(folder, generators.{kind.__name__}, devices=2)", tmp_path / "two")
     # What is random in a step is a function of (seed, step), so the halves of a batch add up to it.
     here.run(tmp_path / "one", kind)
     for row, alone in zip(log(tmp_path / "two"), log(tmp_path / "one"), strict=True):

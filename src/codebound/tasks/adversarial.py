@@ -186,11 +186,11 @@ class AdversarialTask(TokenizerTask):
         return Reconstruction(x_hat, error, error, quantized)
 
     def _weight(self, loss: Tensor, deceived: Tensor) -> Tensor:
-        """What the adversarial loss is multiplied by, from both gradients at the decoder's last kernel."""
+        """What the adversarial loss is multiplied by: from both gradients, over all devices, at the last kernel."""
         last = [p for p in self.tokenizer.decoder.parameters() if p.ndim > 1][-1]
         (one,) = torch.autograd.grad(loss, last, retain_graph=True)
         (other,) = torch.autograd.grad(deceived, last, retain_graph=True)
-        ratio = one.norm() / other.norm().clamp_min(1e-8)
+        ratio = tensor_over_devices(one).norm() / tensor_over_devices(other).norm().clamp_min(1e-8)
         return self.settings.adversarial * ratio.clamp(0, LARGEST_WEIGHT).detach()
 
     def _judged(self, real: Tensor, made: Tensor) -> Tensor:
