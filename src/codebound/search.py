@@ -113,7 +113,7 @@ def assignment_sums(
         counts `[*m, k]` and sums `[*m, k, d]`.
     """
     runs, n, dim = indices.shape[:-1], indices.shape[-1], z.shape[-1]
-    if _searched >= WORTH and indices.ndim == 1 and _plain(z, indices) and (fused := _loaded()) is not None:
+    if indices.ndim == 1 and _plain(z, indices) and _searched >= WORTH and (fused := _loaded()) is not None:
         found = fused.cell_sums(z.detach().contiguous().numpy(), indices.contiguous().numpy(), codebook_size)
         return torch.from_numpy(found[0]), torch.from_numpy(found[1])
     m = math.prod(runs)
@@ -240,8 +240,10 @@ def _fused(z: Tensor, k: int) -> ModuleType | None:
 
 def _plain(z: Tensor, indices: Tensor) -> bool:
     """Whether these are float32 numbers on the CPU, to be summed up in float64, and nothing is recorded."""
+    if is_recorded():  # first: what a graph sees, it would be compiled anew for
+        return False
     here = z.device.type == indices.device.type == "cpu" and z.dtype == torch.float32
-    return here and wide(z.device) == torch.float64 and not is_recorded() and has_numbers(z, indices)
+    return here and wide(z.device) == torch.float64 and has_numbers(z, indices)
 
 
 @cache
