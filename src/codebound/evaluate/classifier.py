@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from codebound.errors import InputError
@@ -114,10 +114,7 @@ class PictureClassifier(nn.Module):
             InputError, DamagedModel: as `pretrained.load`.
         """
         config, state = pretrained.load(source, "PictureClassifier", revision)
-        try:
-            classifier = cls(**_Config(**config).model_dump())
-        except ValidationError as error:
-            raise InputError(f"config of {source} is not accepted: {error.errors()[0]['msg']}") from None
+        classifier = cls(**pretrained.described(_Config, config).model_dump())
         pretrained.take_over(classifier, state, str(source))
         return classifier.eval()
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from codebound.generators.drawing import Draw, uniforms
 from codebound.generators.layout import Layout
-from codebound.generators.prior import BATCH, Indices, TokenPrior, check_sampling
+from codebound.generators.prior import BATCH, Indices, TokenPrior
 from codebound.nets.transformer import KeyValueCache
 
 
@@ -116,27 +116,14 @@ class AutoregressivePrior(TokenPrior):
         Raises:
             InputError: a number out of range, an unknown class, guidance without class dropout, or a larger grid.
         """
-        # Everything is checked before anything is drawn.
         draw = Draw(temperature, top_k, top_p, guidance)
-        check_sampling(count, seed, draw, batch)
-        numbers, layout = self.label_numbers(labels, count), self.layout_of(grid)
-        self.check_guidance(draw, numbers)
-        given = self.given(known, layout, count)
 
-        # Some pictures at a time, so that memory does not grow with their number.
-        parts = [
-            self._sampled(
-                given[start : start + batch],
-                numbers[start : start + batch],
-                draw,
-                layout,
-                seed,
-                first + start,
-                cached,
-            )
-            for start in range(0, count, batch)
-        ]
-        return layout.unflatten(torch.cat(parts) if parts else given)
+        def sampled(given: Tensor, numbers: Tensor, layout: Layout, place: int) -> Tensor:
+            return self._sampled(given, numbers, draw, layout, seed, first + place, cached)
+
+        return self._in_parts(
+            count, draw, sampled, labels=labels, seed=seed, grid=grid, known=known, batch=batch
+        )
 
     def _sampled(
         self,

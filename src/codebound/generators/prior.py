@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch
 from jaxtyping import Float, Int64
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from codebound import arguments
@@ -98,6 +98,38 @@ class TokenPrior(nn.Module, ABC):
     @abstractmethod
     def sample(self, count: int, **options: Any) -> Tensor | tuple[Tensor, ...]:
         """New grids of indices."""
+
+    def _in_parts(
+        self,
+        count: int,
+        draw: Draw,
+        sampled: Callable[[Tensor, Tensor, Layout, int], Int64[Tensor, "b n"]],
+        *,
+        labels: Any,
+        seed: int,
+        grid: tuple[int, int] | None,
+        known: Indices | None,
+        batch: int,
+    ) -> Tensor | tuple[Tensor, ...]:
+        """`sample`, some pictures at a time, so that memory does not grow with their number.
+
+        Args:
+            sampled: given tokens (−1 where one is to be drawn), class numbers, layout and the first one's place among
+                the `count`, to tokens.
+        """
+        # Everything is checked before anything is drawn.
+        arguments.whole("count", count, least=0)
+        arguments.whole("batch", batch)
+        check_seed(seed)
+        draw.check()
+        numbers, layout = self.label_numbers(labels, count), self.layout_of(grid)
+        self.check_guidance(draw, numbers)
+        given = self.given(known, layout, count)
+        parts = [
+            sampled(given[start : start + batch], numbers[start : start + batch], layout, start)
+            for start in range(0, count, batch)
+        ]
+        return layout.unflatten(torch.cat(parts) if parts else given)
 
     # Labels and places.
 
@@ -254,12 +286,7 @@ class TokenPrior(nn.Module, ABC):
         Raises:
             InputError: an unknown field, a missing one, or a value that is not accepted.
         """
-        try:
-            sizes = _Config(**config).model_dump()
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise InputError(f"config: {where} is not accepted: {first['msg']}") from None
+        sizes = pretrained.described(_Config, config).model_dump()
         layout = Layout([Grid(*grid) for grid in sizes.pop("grids")])
         return cls(layout, **sizes)
 
@@ -299,18 +326,6 @@ class TokenPrior(nn.Module, ABC):
             raise InputError(
                 f"the prior is of the tokenizer {self.tokenizer}, not of {digest}: its indices mean other things"
             )
-
-
-def check_sampling(count: int, seed: int, draw: Draw, batch: int) -> None:
-    """Refuse what can't be sampled by.
-
-    Raises:
-        InputError: a number out of range; it is named.
-    """
-    arguments.whole("count", count, least=0)
-    arguments.whole("batch", batch)
-    check_seed(seed)
-    draw.check()
 
 
 def _embedding(count: int, width: int) -> nn.Embedding:

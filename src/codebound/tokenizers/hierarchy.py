@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64, Shaped
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from codebound.errors import InputError
@@ -208,12 +208,7 @@ class HierarchicalTokenizer(nn.Module):
         Raises:
             InputError: an unknown field, a missing one, or a value that is not accepted.
         """
-        try:
-            description = _Config(**config)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise InputError(f"config: {where} is not accepted: {first['msg']}") from None
+        description = pretrained.described(_Config, config)
         quantizers = [spec.from_spec(quantizer) for quantizer in description.quantizers]
         return cls(quantizers, **description.model_dump(exclude={"quantizers"}))
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int, Int64, Shaped, UInt8
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from codebound.errors import InputError
@@ -191,12 +191,7 @@ class ImageTokenizer(nn.Module):
         Raises:
             InputError: an unknown field, a missing one, or a value that is not accepted.
         """
-        try:
-            description = _Config(**config)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise InputError(f"config: {where} is not accepted: {first['msg']}") from None
+        description = pretrained.described(_Config, config)
         sizes = description.model_dump(exclude={"quantizer"})
         return cls(spec.from_spec(description.quantizer), **sizes)
 

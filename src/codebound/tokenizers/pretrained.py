@@ -10,8 +10,9 @@ import json
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -30,6 +31,23 @@ again = tokenizer.decode(indices, size=images.shape[-2:])"""
 
 class DamagedModel(InputError):
     """A file of a model is not the one that was saved."""
+
+
+D = TypeVar("D", bound=BaseModel)
+
+
+def described(kind: type[D], config: Mapping[str, Any]) -> D:
+    """A model's description, checked field by field.
+
+    Raises:
+        InputError: an unknown field, a missing one, or a value that is not accepted.
+    """
+    try:
+        return kind(**config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"config: {where} is not accepted: {first['msg']}") from None
 
 
 def save(
