@@ -144,7 +144,8 @@ def _above_at(points: Sequence[Mapping[str, Any]], code: str, bits: float) -> fl
     own = sorted((point["bits"], point["above"]) for point in points if point["code"] == code)
     if not own or not own[0][0] / SLACK <= bits <= own[-1][0] * SLACK:
         return None
-    return float(np.interp(bits, *zip(*own, strict=True)))
+    rates, above = zip(*own, strict=True)
+    return float(np.interp(bits, rates, above))
 
 
 def _points(table: fw.LongTable, source: str) -> dict[str, list[float]]:
