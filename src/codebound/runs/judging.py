@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,12 +26,10 @@ from codebound.runs.sampling import INDEX, SHEET_NAME
 from codebound.runs.settings import picture_request
 from codebound.runs.tokenise import model_folder
 from codebound.runs.tokenizer import load_model
-from codebound.tokenizers.image import to_uint8
-from codebound.tokenizers.opening import decoded, open_tokenizer
+from codebound.tokenizers.opening import open_tokenizer, reproduced
 
 SPACES = "pixels, classifier:RUN, effnet"
 COUNT = 1000  # samples, at most, by default
-AT_ONCE = 128  # pictures
 ROWS = (
     ("frechet", "Fréchet distance", "{:.3f}"),
     ("kernel", "kernel distance, ×1000", "{:.3f}"),
@@ -86,7 +85,7 @@ def judge(
     """
     # Both sets, then what they are compared in.
     one, other = read_set(samples, count), read_set(reference, 2 * count)
-    reconstruct = None if tokenizer is None else _reconstruction(tokenizer)
+    reconstruct = None if tokenizer is None else partial(reproduced, open_tokenizer(model_folder(tokenizer)))
 
     # Each space: the comparison, and whether samples are training pictures.
     tables = []
@@ -176,18 +175,6 @@ def _space(name: str, reference: Tensor) -> evaluation.FeatureSpace:
     if kind == "classifier" and rest:
         return evaluation.classifier_space(load_classifier(Path(rest)))
     raise InputError(f"features={name!r} is unknown; accepted: {SPACES}")
-
-
-def _reconstruction(source: str) -> Callable[[Tensor], Tensor]:
-    """What a tokenizer gives back of pictures."""
-    tokenizer = open_tokenizer(model_folder(source))
-
-    def reconstruct(pictures: Tensor) -> Tensor:
-        size = (pictures.shape[2], pictures.shape[3])
-        parts = [decoded(tokenizer, tokenizer.encode(part), size) for part in pictures.split(AT_ONCE)]
-        return to_uint8(torch.cat(parts))
-
-    return reconstruct
 
 
 def table(figures: dict[str, Any]) -> list[list[str]]:

@@ -6,7 +6,15 @@ from importlib import import_module
 from typing import Any
 
 from codebound.errors import InputError
-from codebound.studies import compression, estimators, half_decibel, initialisation, population, utilisation
+from codebound.studies import (
+    compression,
+    estimators,
+    half_decibel,
+    hierarchy,
+    initialisation,
+    population,
+    utilisation,
+)
 from codebound.studies.framework.entry import Entry
 
 STUDIES: dict[str, Entry] = {
@@ -18,6 +26,7 @@ STUDIES: dict[str, Entry] = {
         utilisation.ENTRY,
         compression.ENTRY,
         half_decibel.ENTRY,
+        hierarchy.ENTRY,
     )
 }
 

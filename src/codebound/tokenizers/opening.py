@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from codebound.errors import InputError
 from codebound.tokenizers import pretrained
 from codebound.tokenizers.hierarchy import HierarchicalTokenizer
-from codebound.tokenizers.image import ImageTokenizer
+from codebound.tokenizers.image import ImageTokenizer, to_uint8
 
+AT_ONCE = 128  # pictures
 PictureTokenizer = ImageTokenizer | HierarchicalTokenizer
 _KINDS: dict[str, type[ImageTokenizer] | type[HierarchicalTokenizer]] = {
     "ImageTokenizer": ImageTokenizer,
@@ -42,6 +44,16 @@ def decoded(
         return tokenizer.decode([part.to(device) for part in indices], size=size)
     assert isinstance(indices, Tensor)
     return tokenizer.decode(indices.to(device), size=size)
+
+
+def reproduced(tokenizer: PictureTokenizer, pictures: UInt8[Tensor, "n c h w"]) -> UInt8[Tensor, "n c h w"]:
+    """What the tokenizer gives back of pictures, some of them at a time."""
+    size, device = (pictures.shape[2], pictures.shape[3]), next(tokenizer.parameters()).device
+    parts = [
+        to_uint8(decoded(tokenizer, tokenizer.encode(part.to(device)), size)).cpu()
+        for part in pictures.split(AT_ONCE)
+    ]
+    return torch.cat(parts)
 
 
 def digest(tokenizer: PictureTokenizer) -> str:
