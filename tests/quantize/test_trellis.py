@@ -135,6 +135,31 @@ def test_an_update_follows_latents_that_grow():
     assert error == pytest.approx(9 * 2 * 10 ** (0.0455) * 2.0**-5, rel=0.08)
 
 
+def test_an_update_follows_axes_that_turn():
+    quantizer = Trellis(3, rate=6.0, decay=0.6)
+    quantizer.init_(gaussian(2048, 3) * torch.tensor([4.0, 1.0, 0.3]))
+    turn = torch.linalg.qr(gaussian(3, 3, 5))[0]
+    for seed in range(25):
+        quantizer.update_(quantizer(gaussian(2048, 3, seed) * torch.tensor([4.0, 1.0, 0.3]) @ turn + 2))
+    z = gaussian(1 << 14, 3, 99) * torch.tensor([4.0, 1.0, 0.3]) @ turn + 2
+    error, bits = measured(quantizer, z)
+    assert bits == pytest.approx(6.0, rel=0.03)
+    assert gap(z, error, bits) < 0.55
+    axes = quantizer.transform_matrix
+    assert torch.allclose(axes @ axes.t(), torch.eye(3), atol=1e-6)
+
+
+@pytest.mark.parametrize("surrogate", ["straight_through", "dither"])
+def test_at_a_held_rate_the_error_grows_with_the_latents(surrogate):
+    # |z_q − z|² is homogeneous of degree 2 in z where the rate is held: z·∂/∂z of it is twice itself (Euler).
+    z = gaussian(4096, 2).requires_grad_()
+    quantizer = Trellis(2, rate=8.0, transform=None, surrogate=surrogate, holds_rate=True)
+    torch.manual_seed(0)
+    error = (quantizer(z).z_q - z).square().sum()
+    error.backward()
+    assert float((z.grad * z.detach()).sum()) == pytest.approx(2 * float(error.detach()), rel=0.02)
+
+
 def test_axes_without_variance_and_constant_latents():
     z = torch.cat([gaussian(4096, 2), torch.zeros(4096, 1), torch.full((4096, 1), 5.0)], 1)
     z = torch.cat([z, z[:, :1]], 1)  # a singular covariance

@@ -47,6 +47,8 @@ SMALL: dict[str, Callable[[], Quantizer]] = {
     "fsq, projected": lambda: recipes.fsq(8, dim=9),
     "fsq, levels": lambda: recipes.fsq(levels=[5, 4]),
     "bsq": lambda: recipes.bsq(12, 6),
+    "ectcq": lambda: recipes.ectcq(3, 4.0, states=4),
+    "ectcq, dither": lambda: recipes.ectcq(3, 4.0, states=4, surrogate="dither", rate_weight=0.01),
     "best_rq": lambda: recipes.best_rq(12, 16, code_dim=4),
 }
 ELSEWHERE = {"compiles", "exports", "two_ranks", "refuses_wrong_input"}  # as in tests/quantize/test_zoo.py

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torchmetrics.image import PeakSignalNoiseRatio
 
@@ -17,7 +17,10 @@ from codebound.metrics import CodeUsage, EffnetDistance, Gap, likeness
 from codebound.metrics.likeness import SMALLEST_MS_SSIM, WINDOW
 from codebound.metrics.probe import linear_probe
 from codebound.metrics.usage import entropy_rate
+from codebound.quantize.base import Quantizer
 from codebound.quantize.scalar import ScalarQuantizer
+from codebound.quantize.trellis import Trellis, entropy_bits
+from codebound.quantize.trellis_search import HALF
 from codebound.tokenizers.image import ImageTokenizer, to_uint8
 
 BATCH = 128
@@ -36,12 +39,15 @@ def held_out_figures(
     `psnr` is that of the mean squared error over all pictures. `bpp_nominal` and `bpp_entropy`: log₂ K and the
     index entropy (Miller–Madow), per pixel. `gap_db` as in `metrics.Gap` at the nominal rate; None for codes whose
     reproduction is not near the latent (FSQ, LFQ, BSQ bend it), and where the latents have no density.
+
+    The levels of a `Trellis` are no table: they have no nominal rate and no usage (None), and the gap is at their
+    entropy.
     """
     # Measures that add up over batches, on the model's device; one process judges, so they are not joined.
     quantizer = tokenizer.quantizer
     sizes = quantizer.codebook_sizes
     device = next(tokenizer.parameters()).device
-    usage = CodeUsage(sizes, sync_on_compute=False).to(device)
+    usage = _Levels() if _has_levels(quantizer) else _Codes(sizes, device)
     gap = Gap(quantizer.dim, sizes, samples=samples, sync_on_compute=False).to(device)
     psnr = PeakSignalNoiseRatio(data_range=1.0, sync_on_compute=False).to(device)
 
@@ -54,15 +60,57 @@ def held_out_figures(
         psnr.update(reproduced(tokenizer, indices, batch), batch.to(device) / 255)
 
     # Bits per pixel, from bits per token.
-    counts = usage.counts.split(sizes)
-    tokens_per_pixel = float(counts[0].sum()) / (pictures.shape[0] * math.prod(pictures.shape[2:]))
+    figures, nominal, entropy = usage.compute()
+    tokens_per_pixel = (figures["tokens"] or 0) / (pictures.shape[0] * math.prod(pictures.shape[2:]))
+    if nominal is None:
+        gap.rate = entropy
     return {
         "psnr": float(psnr.compute()),
-        **{name: float(value.double().mean()) for name, value in usage.compute().items()},
-        "bpp_nominal": sum(math.log2(size) for size in sizes) * tokens_per_pixel,
-        "bpp_entropy": sum(entropy_rate(part) for part in counts) * tokens_per_pixel,
+        **figures,
+        "bpp_nominal": None if nominal is None else nominal * tokens_per_pixel,
+        "bpp_entropy": entropy * tokens_per_pixel,
         **_gap(tokenizer, gap),
     }
+
+
+class _Codes:
+    """The use of codebooks, and bits per token: nominal ones and those of the entropy."""
+
+    def __init__(self, sizes: tuple[int, ...], device: torch.device) -> None:
+        self.sizes, self.usage = sizes, CodeUsage(sizes, sync_on_compute=False).to(device)
+
+    def update(self, indices: Int64[Tensor, "*b Q"]) -> None:
+        self.usage.update(indices)
+
+    def compute(self) -> tuple[Figures, float | None, float]:
+        figures: Figures = {
+            name: float(value.double().mean()) for name, value in self.usage.compute().items()
+        }
+        entropy = sum(entropy_rate(part) for part in self.usage.counts.split(self.sizes))
+        return figures, sum(math.log2(size) for size in self.sizes), entropy
+
+
+class _Levels:
+    """The same of a trellis code's levels, each component's given their parity; tokens without one are left out."""
+
+    def __init__(self) -> None:
+        self.rows: list[Int64[Tensor, "n D"]] = []
+
+    def update(self, indices: Int64[Tensor, "*b D"]) -> None:
+        rows = indices.flatten(0, -2).cpu()
+        self.rows.append(rows[(rows >= 0).all(-1)])
+
+    def compute(self) -> tuple[Figures, float | None, float]:
+        levels = torch.cat(self.rows) - HALF
+        entropy = entropy_bits(levels)
+        nothing = dict.fromkeys(("usage", "perplexity", "dead"))
+        per_component = entropy / max(levels.shape[1], 1)
+        return {**nothing, "entropy_bits": per_component, "tokens": float(len(levels))}, None, entropy
+
+
+def _has_levels(quantizer: Quantizer) -> bool:
+    """Whether its indices are a trellis code's levels."""
+    return any(isinstance(module, Trellis) for module in quantizer.modules())
 
 
 @torch.no_grad()
@@ -167,7 +215,9 @@ def _gap(tokenizer: ImageTokenizer, gap: Gap) -> Figures:
 
 @torch.no_grad()
 def code_counts(tokenizer: ImageTokenizer, pictures: UInt8[Tensor, "n c h w"]) -> list[list[int]]:
-    """How often each codeword of each codebook occurs in the codes of pictures."""
+    """How often each codeword of each codebook occurs in the codes of pictures; nothing of a `Trellis`."""
+    if _has_levels(tokenizer.quantizer):
+        return []
     sizes = tokenizer.quantizer.codebook_sizes
     usage = CodeUsage(sizes, sync_on_compute=False)
     device = next(tokenizer.parameters()).device

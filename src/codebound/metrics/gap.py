@@ -36,7 +36,8 @@ class Gap(Metric):
         codebook_sizes: K of each codebook, `quantizer.codebook_sizes`.
         rate: `"nominal"`: Σ log₂ K, what fixed-length codes spend; `"entropy"`: the sum of the stages' index
             entropies, what an ideal entropy coder spends that knows each stage's frequencies (Miller–Madow: plug-in
-            plus (K₊ − 1)/(2N ln 2), at most log₂ K, for a plug-in from few tokens is too low and would flatter).
+            plus (K₊ − 1)/(2N ln 2), at most log₂ K, for a plug-in from few tokens is too low and would flatter); or a
+            number, the bits per vector of a code that is counted elsewhere. It may be set at any time before `compute`.
         samples: latents kept for the entropy estimate, those with the smallest hash of their own bits: the same
             ones however the set was divided over batches and ranks.
 
@@ -64,20 +65,23 @@ class Gap(Metric):
         dim: int,
         codebook_sizes: Sequence[int],
         *,
-        rate: Rate = "nominal",
+        rate: Rate | float = "nominal",
         samples: int = 10_000,
         **metric_options: Any,
     ) -> None:
         super().__init__(**metric_options)
-        if rate not in get_args(Rate):
-            raise InputError(f"rate is {rate!r}; accepted are {', '.join(map(repr, get_args(Rate)))}")
+        if isinstance(rate, str) and rate not in get_args(Rate):
+            raise InputError(
+                f"rate is {rate!r}; accepted are {', '.join(map(repr, get_args(Rate)))}, or a number"
+            )
         arguments.whole("dim", dim)
         arguments.whole("samples", samples)
         if not isinstance(codebook_sizes, Sequence) or isinstance(codebook_sizes, str):
             raise InputError(f"codebook_sizes must be a sequence, one for each index; got {codebook_sizes!r}")
         for size in codebook_sizes:
             arguments.whole("codebook_sizes", size)
-        self.dim, self.codebook_sizes, self.rate, self.samples = dim, tuple(codebook_sizes), rate, samples
+        self.dim, self.codebook_sizes, self.samples = dim, tuple(codebook_sizes), samples
+        self.rate: Rate | float = rate if isinstance(rate, str) else arguments.number("rate", rate, least=0)
         kinds = {"error": (), "tokens": (), "first": (dim,), "second": (dim, dim)}
         for name, shape in kinds.items():
             self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
@@ -149,6 +153,8 @@ class Gap(Metric):
     def _rate_bits(self) -> float:
         if self.rate == "nominal":
             return sum(math.log2(size) for size in self.codebook_sizes)
+        if not isinstance(self.rate, str):
+            return self.rate
         return sum(entropy_rate(counts) for counts in self.counts.split(self.codebook_sizes))
 
     def _covariance(self) -> np.ndarray:

@@ -53,6 +53,8 @@ class Trellis(TrellisCode):
             "dither": gain·(y + e) with the error e of a dithered code, which has the same variance and does not depend
             on y (Zamir and Feder 1992); for axes below a bit e is Gaussian.
         decay: of the running mean and variances in `update_`, from which the code is designed anew; 1 keeps it.
+        holds_rate: whether the gradient knows that at the rate that is held the error grows with the latents. Without
+            that, larger latents seem to have less error, and an encoder lets them grow in vain.
         loss_weights: of "rate", bits per vector under the code's own density: differentiable in z, so that an encoder
             can be trained for fewer bits.
 
@@ -83,6 +85,7 @@ class Trellis(TrellisCode):
         transform: Literal["klt", "own"] | None = "klt",
         surrogate: Literal["straight_through", "dither"] = "straight_through",
         decay: float = 0.99,
+        holds_rate: bool = False,
         loss_weights: dict[str, float] | None = None,
     ) -> None:
         super().__init__(arguments.whole("dim", dim), LEVELS)
@@ -96,6 +99,11 @@ class Trellis(TrellisCode):
         arguments.one_of("surrogate", surrogate, ("straight_through", "dither"))
         self.states, self.transform, self.surrogate = states, transform, surrogate
         self.decay = arguments.number("decay", decay, least=0, most=1)
+        if holds_rate and rate is None:
+            raise InputError(
+                "holds_rate=True needs a rate; at a given distortion use loss_weights={'rate': …}"
+            )
+        self.holds_rate = bool(holds_rate)
         self.loss_weights = {"rate": 0.0, **(loss_weights or {})}
         if set(self.loss_weights) != {"rate"}:
             raise InputError(f"loss_weights has {sorted(self.loss_weights)}; 'rate' is accepted")
@@ -144,8 +152,12 @@ class Trellis(TrellisCode):
                 z_q = self._synthesised(levels).to(tokens.dtype)
                 soft, error = z_q, (self._points(levels) - y).detach()
                 z_q = z_q + (tokens - tokens.detach())
+                if self.training and self.holds_rate:
+                    coded = torch.where(self.step > 0, error, 0.0)
+                    z_q = z_q + self._from_axes(coded * (self._growth(y, valid) - 1)).to(z_q.dtype)
             else:
                 error = self._dithered_error(y, levels, dither, generator)
+                error = error * self._growth(y, valid) if self.holds_rate else error
                 soft = self._from_axes(self._gains() * (y + error)) + self.mean
                 z_q = soft.to(tokens.dtype)
             z_q = torch.where(valid.unsqueeze(-1), z_q, 0.0)
@@ -160,7 +172,9 @@ class Trellis(TrellisCode):
         if self.training:
             present = finite if mask is None else finite | ~mask.reshape(-1)
             on_axes = torch.where(valid.unsqueeze(-1), y.detach(), 0.0).to(wide(z.device))
-            moments = torch.stack([on_axes.sum(0), on_axes.square().sum(0)]).view(1, -1)
+            turns = self.transform == "klt"
+            second = on_axes.t() @ on_axes if turns else on_axes.square().sum(0)
+            moments = torch.cat([on_axes.sum(0), second.flatten()]).unsqueeze(0)
             stats = self._counted(soft - tokens, valid, present, moments)
         return Quantized(
             z_q.view(z.shape).to(z.dtype), indices.view(*z.shape[:-1], self.dim), loss, losses, stats
@@ -210,16 +224,14 @@ class Trellis(TrellisCode):
         rows = tokens.to(wide(tokens.device))
         mean = rows.mean(0)
         covariance = ((rows - mean).t() @ (rows - mean) / len(rows)).cpu().double().numpy()
+        self.mean.copy_(mean)
         if self.transform == "klt":
-            variances, axes = eigensystem(covariance)
-            # Each axis points to where its largest coordinate is positive.
-            largest = axes[np.abs(axes).argmax(0), np.arange(self.dim)]
-            self.transform_matrix.copy_(torch.from_numpy((axes * np.where(largest < 0, -1.0, 1.0)).T.copy()))
+            self.transform_matrix.copy_(torch.eye(self.dim))
+            self._turn_(covariance)
         else:
             axes = self.transform_matrix.double().cpu().numpy()
             variances = np.einsum("ij,jk,ik->i", axes, covariance, axes).clip(min=0.0)
-        self.mean.copy_(mean)
-        self.variances.copy_(torch.from_numpy(np.ascontiguousarray(variances)))
+            self.variances.copy_(torch.from_numpy(np.ascontiguousarray(variances)))
         self._correct_(tokens)
         self.initialised.fill_(True)
         self.version.renew_()
@@ -243,7 +255,9 @@ class Trellis(TrellisCode):
 
     @torch.no_grad()
     def update_(self, *results: Quantized) -> UpdateReport:
-        """Move the mean and the variances of the axes towards those of the results' joined batch, and design anew.
+        """Move mean, principal axes and variances towards those of the results' joined batch, and design anew.
+
+        Axes that were given stay. The principal ones take O(D³): some milliseconds for 256 components.
 
         Raises:
             InputError: before `init_`; for results of an eval forward, of another quantizer, from before the last
@@ -253,17 +267,24 @@ class Trellis(TrellisCode):
         stats = self._joined(results)
         count = float(stats.hits.sum())
         if count > 0 and self.decay < 1:
-            # The second moment about the mean as it moves.
-            first, second = (stats.sums.view(2, self.dim) / count).float()
-            shift = (1 - self.decay) * first
-            variances = self.decay * self.variances + (1 - self.decay) * second - shift.square()
-            self.variances.copy_(variances.clamp_min(0.0))
-            self.mean += self._from_axes(shift.unsqueeze(0)).squeeze(0)
+            # Second moments about the mean as it moves, on the present axes.
+            moments = stats.sums.view(-1).double().cpu() / count
+            shift = (1 - self.decay) * moments[: self.dim]
+            second = (1 - self.decay) * moments[self.dim :]
+            self.mean += self._from_axes(shift.to(self.mean).unsqueeze(0)).squeeze(0)
+            variances = self.decay * self.variances.double().cpu()
+            if self.transform == "klt":
+                covariance = variances.diag() + second.view(self.dim, self.dim) - shift.outer(shift)
+                self._turn_(covariance.numpy())
+            else:
+                self.variances.copy_((variances + second - shift.square()).clamp_min(0.0))
             self._design_()
         self.version.advance_()
         return self._reported(stats)
 
-    def declared_jacobian(self, z: Float[Tensor, "n D"]) -> Float[Tensor, "n D D"]:
+    def declared_jacobian(self, z: Float[Tensor, "n D"]) -> Float[Tensor, "n D D"] | None:
+        if self.holds_rate:  # a token's reproduction depends on all tokens' spread
+            return None
         if self.surrogate == "straight_through":
             return torch.eye(self.dim, dtype=z.dtype).expand(len(z), -1, -1)
         axes = self.transform_matrix
@@ -327,6 +348,18 @@ class Trellis(TrellisCode):
         coded = levels * self.step - dither - y.detach()
         return torch.where(self.slope > 0, gaussian, torch.where(self.step > 0, coded, 0.0))
 
+    def _growth(self, y: Float[Tensor, "n D"], valid: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
+        """1, with the gradient of what an error grows by at a held rate: the geometric mean of the coded axes' spreads.
+
+        At the rate R of n coded axes the water level is θ = (Π σ_i²)^(1/n)·2^(−2R/n), up to a constant.
+        """
+        kept = (self.step > 0) & valid.unsqueeze(-1)
+        variances = torch.where(kept, y, 0.0).square().sum(0) / valid.sum().clamp_min(1)
+        there = variances.detach() > 0
+        logs = torch.where(there, torch.where(there, variances, 1.0).log(), 0.0)
+        mean = logs.sum() / there.sum().clamp_min(1)
+        return (0.5 * (mean - mean.detach())).exp()
+
     def _rate(self, received: Float[Tensor, "n D"], valid: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
         """Bits per vector of y + e under N(0, σ² + s) in cells of 2Δ, what the levels of one parity have each."""
         kept = self.step > 0
@@ -336,6 +369,17 @@ class Trellis(TrellisCode):
         bits = bits + received.square() / (2 * math.log(2) * total)
         bits = torch.where(kept & valid.unsqueeze(-1), bits, 0.0)
         return bits.sum() / valid.sum().clamp_min(1)
+
+    def _turn_(self, covariance: Float[np.ndarray, "D D"]) -> None:
+        """Principal axes and variances from a covariance on the present axes."""
+        variances, turn = eigensystem(covariance)
+        axes = turn.T @ self.transform_matrix.double().cpu().numpy()
+        # Products of many turns stay orthonormal; each axis points to where its largest coordinate is positive.
+        axes = 1.5 * axes - 0.5 * axes @ axes.T @ axes
+        largest = axes[np.arange(self.dim), np.abs(axes).argmax(1)]
+        axes *= np.where(largest < 0, -1.0, 1.0)[:, None]
+        self.transform_matrix.copy_(torch.from_numpy(axes))
+        self.variances.copy_(torch.from_numpy(variances.clip(min=0.0)))
 
     def _correct_(self, tokens: Float[Tensor, "n D"]) -> None:
         """Move the aim until the code reaches on these tokens what was asked for; latents are not quite Gaussian.

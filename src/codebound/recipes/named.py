@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from codebound.errors import InputError
-from codebound.quantize import BSQ, FSQ, LFQ, Product, Quantizer, Residual, VectorQuantizer, from_spec
+from codebound.quantize import (
+    BSQ,
+    FSQ,
+    LFQ,
+    Product,
+    Quantizer,
+    Residual,
+    Trellis,
+    VectorQuantizer,
+    from_spec,
+)
 from codebound.quantize.assign import Soft
 from codebound.quantize.estimator import Rotation
 from codebound.quantize.init import Init, KMeans
@@ -141,6 +151,17 @@ def _bits(request: QuantizerRequest) -> int:
     return bits
 
 
+def _trellis(request: QuantizerRequest, surrogate: Literal["straight_through", "dither"]) -> Trellis:
+    """A trellis code of log2(codebook_size) bits a token, entropy-coded."""
+    return papers.ectcq(request.dim, _log2(request.codebook_size), surrogate=surrogate)
+
+
+def _log2(codebook_size: int) -> float:
+    if codebook_size < 2:
+        raise InputError(f"codebook_size must be at least 2; got {codebook_size}")
+    return math.log2(codebook_size)
+
+
 KINDS: dict[str, Callable[[QuantizerRequest], Quantizer]] = {
     "vq-ema": lambda request: table(request),
     "vq-ema-norevival": lambda request: table(request, revival=Never()),
@@ -153,4 +174,6 @@ KINDS: dict[str, Callable[[QuantizerRequest], Quantizer]] = {
     "bsq": lambda request: BSQ(_bits(request)),
     "rvq": lambda request: Residual(_several(request, request.dim)),
     "pq": _pq,
+    "trellis": lambda request: _trellis(request, "straight_through"),
+    "trellis-dither": lambda request: _trellis(request, "dither"),
 }

@@ -7,6 +7,7 @@ named as ours. What belongs to training (learning rates, schedules, the networks
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from codebound.errors import InputError
 from codebound.quantize.assign import Cosine
@@ -18,6 +19,7 @@ from codebound.quantize.multiscale import MultiScale
 from codebound.quantize.residual import Residual
 from codebound.quantize.revival import Never, Resample
 from codebound.quantize.scalar import FSQ
+from codebound.quantize.trellis import Trellis
 from codebound.quantize.update import EMA, Frozen, Gradient
 from codebound.quantize.vector import VectorQuantizer
 from codebound.quantize.wrap import Pooled, Projected
@@ -282,6 +284,36 @@ def var(
         loss_weights={"commitment": 0.25 / dim, "codebook": 1.0 / dim},
     )
     return MultiScale(inner, sizes, blends=4, blend=0.5)
+
+
+def ectcq(
+    dim: int = 16,
+    rate: float = 32.0,
+    *,
+    states: int = 8,
+    surrogate: Literal["straight_through", "dither"] = "straight_through",
+    rate_weight: float = 0.0,
+) -> Trellis:
+    """Entropy-coded trellis-coded quantization (Fischer & Wang 1992; Marcellin 1994) for an encoder that is trained.
+
+    The code holds `rate` bits per vector by reverse water-filling over the principal axes of the latents, which its
+    `update_` follows, so that an encoder need only lower its own loss. Call `init_` once more when training is over:
+    that fits levels to the latents as they came out and sets the rate by their entropy. Eight states are the papers'
+    usual choice; straight-through gradients, D and the rate are ours.
+
+    Args:
+        surrogate: "dither" trains with an error of the same variance that does not depend on the latents, as additive
+            noise does for scalars (Ballé, Laparra & Simoncelli 2017, §3).
+        rate_weight: of the rate in the loss; there the rate falls below the one that the code holds.
+    """
+    return Trellis(
+        dim,
+        rate=rate,
+        states=states,
+        surrogate=surrogate,
+        holds_rate=True,
+        loss_weights={"rate": rate_weight},
+    )
 
 
 def best_rq(dim: int = 512, codebook_size: int = 8192, *, code_dim: int = 16) -> Projected:

@@ -112,10 +112,11 @@ def rate_distortion(runs: Sequence[Any]) -> Figure:
     # Two points for each run, joined: the entropy coder's rate and that without one.
     for i, run in enumerate(runs):
         held_out = run.final["held_out"]
-        rates, psnr = (held_out["bpp_entropy"], held_out["bpp_nominal"]), held_out["psnr"]
-        axes.plot(rates, (psnr, psnr), color=_colour(i), linewidth=1)
-        axes.plot(rates[0], psnr, "o", color=_colour(i), label=f"{run.name}")
-        axes.plot(rates[1], psnr, "o", color=_colour(i), markerfacecolor=plots.PAPER)
+        entropy, nominal, psnr = (held_out[name] for name in ("bpp_entropy", "bpp_nominal", "psnr"))
+        axes.plot(entropy, psnr, "o", color=_colour(i), label=f"{run.name}")
+        if nominal is not None:  # a trellis code has no other rate than that of its entropy
+            axes.plot((entropy, nominal), (psnr, psnr), color=_colour(i), linewidth=1)
+            axes.plot(nominal, psnr, "o", color=_colour(i), markerfacecolor=plots.PAPER)
     axes.legend(fontsize=8, frameon=False, title="filled: index entropy; hollow: log₂ K", title_fontsize=8)
     return figure
 
