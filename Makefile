@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BOOK := $(VENV)/.book
 # Bytecode is kept, even where the environment says not to: half of what a test process costs is compiling.
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 TYPED := --jaxtyping-packages=codebound,beartype.beartype
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow bench choosing default-model wavelet-model generation-models lint format docs clean constraints
+.PHONY: help setup demo test test-slow bench choosing default-model wavelet-model generation-models lint format docs docs-serve course clean constraints
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 19
@@ -29,7 +30,7 @@ test: $(READY)  ## run the tests
 	$(PYTEST) -n 2 --dist worksteal -m "untyped and not slow"
 
 test-slow: $(READY)  ## run the tests that take minutes
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,dask,hf,wandb,tensorboard,jxl]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs,trainers,dask,hf,wandb,tensorboard,jxl]'
 	$(PYTEST) -m "slow and not untyped" $(TYPED)
 	$(PYTEST) -m "slow and untyped" || test $$? -eq 5
 
@@ -72,8 +73,18 @@ format: $(READY)  ## let ruff format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(READY)  ## run the documentation's commands and compare their figures
-	$(BIN)/python -m pytest -q tests/test_readme.py tests/test_docs.py
+$(BOOK): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
+	touch $@
+
+docs: $(BOOK)  ## build the site, strictly, into build/site
+	$(BIN)/python tools/site/build.py build/site
+
+docs-serve: docs  ## show the site at http://localhost:8000
+	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory build/site
+
+course: $(BOOK)  ## run every chapter of the course and keep what it prints and draws (a quarter of an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python tools/site/run_course.py
 
 constraints: $(READY)  ## pin what is installed now
 	{ echo '# What CI installs: pip install -c constraints.txt -e ".[dev]"; test-slow and bench add extras. Regenerate with `make constraints`.'; \

@@ -12,6 +12,7 @@ from codebound.reporting.claims import load_claims
 DOCS = Path(__file__).parent.parent / "docs"
 # A block of Python, and the block of text right after it, if there is one: what it prints.
 BLOCKS = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", flags=re.DOTALL | re.MULTILINE)
+OTHER_FRAMEWORKS = {"lightning", "trainer"}  # of the extra `trainers`
 NUMBER = re.compile(r"-?\d+\.?\d*")
 
 
@@ -19,7 +20,14 @@ def pages() -> list[Path]:
     return [page for page in sorted(DOCS.rglob("*.md")) if BLOCKS.search(page.read_text(encoding="utf-8"))]
 
 
-@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.slow] if page.stem in OTHER_FRAMEWORKS else [])
+        for page in pages()
+    ],
+    ids=lambda page: page.name,
+)
 def test_python_blocks_run_and_print_what_is_shown(page: Path) -> None:
     """In one namespace per page; words as shown, numbers to 2 % or a unit of the last digit."""
     namespace: dict[str, object] = {}

@@ -1,0 +1,47 @@
+"""The site's reference: every public name has a docstring and a place where it is in use; the site builds."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def tool(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "tools" / "site"))
+    return importlib.import_module(name)
+
+
+def test_every_public_name_has_a_docstring(monkeypatch):
+    names = tool("names", monkeypatch)
+    for module, found in names.every().items():
+        for name in found:
+            assert getattr(importlib.import_module(module), name).__doc__, f"{module}.{name}"
+
+
+def test_names_are_found_in_code_not_in_words(monkeypatch):
+    names = tool("names", monkeypatch)
+    assert names._identifiers("# Lattice\nx = init.KMeans()") >= {"KMeans", "init"}
+    assert "Lattice" not in names._identifiers("# Lattice\nx = 1")
+
+
+def test_the_command_page_has_every_command(monkeypatch):
+    commands = tool("commands", monkeypatch)
+    page = commands.page()
+    for name in ("train", "limits gaussian", "study init", "eval samples", "compress"):
+        assert f"## codebound {name}\n" in page
+    assert "| `--codebook-size" in page
+
+
+@pytest.mark.slow
+def test_the_site_builds_strictly(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "tools/site/build.py", str(tmp_path)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr, done.stderr
+    assert (tmp_path / "versions.json").exists()
