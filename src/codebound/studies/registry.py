@@ -13,6 +13,7 @@ from codebound.studies import (
     hierarchy,
     initialisation,
     population,
+    transfer,
     utilisation,
 )
 from codebound.studies.framework.entry import Entry
@@ -27,6 +28,7 @@ STUDIES: dict[str, Entry] = {
         compression.ENTRY,
         half_decibel.ENTRY,
         hierarchy.ENTRY,
+        transfer.ENTRY,
     )
 }
 

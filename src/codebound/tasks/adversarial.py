@@ -17,7 +17,7 @@ from codebound.engine.task import AfterStep, OptimizerPlan, ParameterGroup, Step
 from codebound.metrics.effnet import EffnetDistance
 from codebound.nets.discriminator import PatchDiscriminator
 from codebound.quantize.base import Quantized
-from codebound.quantize.layout import channel_first
+from codebound.tasks.decoder import decoder_group, from_frozen_codes
 from codebound.tasks.tokenizer import TokenizerOptimization, TokenizerTask
 from codebound.tokenizers.image import ImageTokenizer, Reconstruction
 
@@ -108,9 +108,7 @@ class AdversarialTask(TokenizerTask):
         """That of the tokenizer, of its decoder where the rest is frozen, and that of the discriminator."""
         plans = dict(super().optimizers())
         if self.settings.freeze:
-            schedule = Schedule(peak=self.settings.lr, warmup=self.settings.warmup)
-            groups = [ParameterGroup(list(self.tokenizer.decoder.parameters()), schedule)]
-            plans["tokenizer"] = plans["tokenizer"]._replace(groups=groups)
+            plans["tokenizer"] = plans["tokenizer"]._replace(groups=[decoder_group(self)])
         schedule = Schedule(peak=self.settings.discriminator_lr, warmup=self.settings.warmup)
         groups = [ParameterGroup(list(self.discriminator.parameters()), schedule)]
         return plans | {"discriminator": OptimizerPlan(groups, (0.5, 0.9), self.settings.clip)}
@@ -179,11 +177,7 @@ class AdversarialTask(TokenizerTask):
         """A forward pass; of a frozen encoder codes without gradient or losses of their own."""
         if not self.settings.freeze:
             return self.tokenizer(x)
-        with torch.no_grad():
-            quantized = channel_first(self.tokenizer.quantizer.eval(), self.tokenizer.encoder(x))
-        x_hat = self.tokenizer.decoder(quantized.z_q)
-        error = (x - x_hat).square().mean() * (self.tokenizer.channels * self.tokenizer.stride**2)
-        return Reconstruction(x_hat, error, error, quantized)
+        return from_frozen_codes(self.tokenizer, x)
 
     def _weight(self, loss: Tensor, deceived: Tensor) -> Tensor:
         """What the adversarial loss is multiplied by: from both gradients, over all devices, at the last kernel."""
