@@ -14,7 +14,7 @@ LIBRARIES = [
     "torch.utils.data", "torchmetrics", "lightning_fabric", "scipy.stats", "scipy.optimize",
     "scipy.integrate", "scipy.fft", "sklearn", "pandas", "pyarrow.parquet", "matplotlib.figure",
     "matplotlib.backends.backend_agg", "jinja2", "yaml", "rich.progress", "rich.table", "typer", "joblib",
-    "safetensors.torch", "huggingface_hub", "constriction", "PIL.Image",
+    "safetensors.torch", "huggingface_hub", "constriction", "PIL.Image", "soundfile",
 ]  # fmt: skip
 
 

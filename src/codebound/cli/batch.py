@@ -161,13 +161,25 @@ class Outputs:
         Raises:
             InputError: as `check`, or it can't be written.
         """
-        self.check(goal)
         if goal == STREAM:
+            self.check(goal)
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
             return
+        with self.writing(goal) as stream:
+            stream.write(data)
+
+    @contextmanager
+    def writing(self, goal: Path) -> Iterator[BinaryIO]:
+        """A file to write the result to, which gets its name at the end, whole or not at all.
+
+        Raises:
+            InputError: as `check`, or it can't be written.
+        """
+        self.check(goal)
         try:
-            files.write_bytes(goal, data, keep=not self._force)
+            with files.replacing(goal, keep=not self._force) as temporary, temporary.open("wb") as stream:
+                yield stream
         except OSError as error:
             if isinstance(error, FileExistsError) and os.path.lexists(goal):
                 raise InputError(f"{goal} exists; --force replaces it") from None
@@ -238,11 +250,15 @@ def each(jobs: list[Job], one: Callable[[Job], Row], unit: str, as_json: bool) -
 
 
 def _say(console: Console, rows: list[Row], refused: list[Row], as_json: bool) -> None:
-    """What was done, as a table; as JSON what was refused, too."""
+    """What was done, a table for each kind of result; as JSON what was refused, too."""
     if as_json:
         console.file.write(json.dumps([*rows, *refused], indent=2) + "\n")
-    elif rows:
-        console.print(table(rows))
+        return
+    kinds: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        kinds.setdefault(tuple(row), []).append(row)
+    for alike in kinds.values():
+        console.print(table(alike))
 
 
 def table(rows: list[Row], title: str | None = None) -> Table:

@@ -1,4 +1,4 @@
-"""The commands around compressed files: compress, decompress, info, verify, fit-prior.
+"""The commands around compressed files, of pictures and of sound: compress, decompress, info, verify, fit-prior.
 
 What they call is imported inside them, as in `cli.training`.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from codebound.cli import vectors
+from codebound.cli import sounds, vectors
 from codebound.cli.batch import (
     STREAM,
     Job,
@@ -37,13 +38,14 @@ from codebound.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
-    from codebound.codec import Model, SourcePicture
+    from codebound.codec import Model, SoundModel, SourcePicture
 
 SUFFIX = ".cbd"
 ModelFolder = Annotated[
     Path | None,
     typer.Option(
-        "--model", help="A tokenizer's folder, for files of its indices, or default: the one in the package."
+        "--model",
+        help="A tokenizer's folder, for files of its indices, or default: the one in the package.",
     ),
 ]
 
@@ -80,13 +82,20 @@ def compress(
     background: Annotated[
         str, typer.Option(help="What shows through where a picture is transparent: a name, or #rrggbb.")
     ] = "white",
+    bitrate: Annotated[
+        float | None,
+        typer.Option(
+            help="Of sound: kbit/s of each channel before coding (default: all that the model has)."
+        ),
+    ] = None,
     max_pixels: MaxPixels = 2**28,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Pictures to .cbd files, in sRGB. A file that exists is not replaced without --force, and an input never.
+    """Pictures, in sRGB, and sound to .cbd files. A file that exists is not replaced without --force, and an input
+    never.
 
-    Files are of wavelet coefficients, or with --model of a tokenizer's indices.
+    Files of pictures are of wavelet coefficients, or with --model of a tokenizer's indices, as those of sound are.
 
     [bold]Examples[/]
 
@@ -95,28 +104,38 @@ def compress(
       codebound compress holiday --quality 30 --out small
 
       codebound compress - < photo.png > photo.cbd
+
+      codebound compress speech.wav --bitrate 3
     """
     from codebound import codec
     from codebound.data.colour import colour
-    from codebound.data.picture_reading import image_names
 
     def result(name: Path) -> Path:
         return name.with_name(name.name + SUFFIX) if keep_suffix else name.with_suffix(SUFFIX)
 
-    jobs = plan(sources, image_names, target, result, "" if keep_suffix else "--keep-suffix keeps both")
-    outputs, chosen = Outputs((job.source for job in jobs), force), _model(model)
+    jobs = plan(sources, _compressible, target, result, "" if keep_suffix else "--keep-suffix keeps both")
+    outputs, models = Outputs((job.source for job in jobs), force), Models(model)
     behind = colour(background)
-    codec.check_settings(model=chosen, quality=quality, trade=trade)
+    if not models.is_of_sound:
+        codec.check_settings(model=models.of_pictures, quality=quality, trade=trade)
 
     def one(job: Job) -> Row:
+        # What a file begins with says whether it is sound.
         outputs.check(job.goal)
         with opened(job.source) as stream:
+            if sounds.is_sound(job.source, stream):
+                if quality is not None or trade is not None:
+                    raise InputError(
+                        "the file is sound: --bitrate is accepted, --quality and --trade are not"
+                    )
+                return sounds.compress(job, stream, outputs, models.of_sound, bitrate)
+            chosen = models.of_pictures
             picture = codec.read_picture(stream, background=behind, max_pixels=max_pixels)
         data = codec.compress(picture, model=chosen, quality=quality, trade=trade, verify=not no_verify)
         outputs.write(job.goal, data)
         return _compressed_row(job, picture, data, background)
 
-    each(jobs, one, "pictures", as_json)
+    each(jobs, one, "files", as_json)
 
 
 def _compressed_row(job: Job, picture: SourcePicture, data: bytes, background: str) -> Row:
@@ -155,30 +174,42 @@ def decompress(
             help="Files of indices: decode in float64, the same pixels on any machine, 3 to 5 times slower.",
         ),
     ] = False,
+    start: Annotated[
+        str | None, typer.Option("--from", help="Of sound: where to begin, 12.5s or 1:02.")
+    ] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Of sound: where to end.")] = None,
     max_pixels: MaxPixels = 2**28,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """.cbd files to PNG (photo.cbd to photo.cbd.png), or to what the suffix of --out says; files of indices to .npy, or
-    .npz if they hold several grids. A file that exists is not replaced without --force.
+    """.cbd files to PNG (photo.cbd to photo.cbd.png), of sound to WAV, or to what the suffix of --out says; files of
+    indices to .npy, or .npz if they hold several grids. A file that exists is not replaced without --force.
 
-    Pixels are the same on every machine; of files of indices they may differ by 1 of 255 without --exact.
+    Pixels are the same on every machine; of files of indices they may differ by 1 of 255 without --exact, and samples
+    of sound by 1 of 32768.
 
     [bold]Examples[/]
 
       codebound decompress photo.cbd
 
       codebound decompress photo.cbd --exact --out again.png
+
+      codebound decompress speech.cbd --from 12.5s --to 20s
     """
     from codebound import codec
     from codebound.data.picture_output import encode_picture, picture_format
 
     jobs = plan(sources, _compressed, target, lambda name: name.with_name(name.name + ".png"))
-    outputs, chosen = Outputs((job.source for job in jobs), force), _model(model)
+    outputs, models = Outputs((job.source for job in jobs), force), Models(model)
 
     def one(job: Job) -> Row:
         # What the file holds decides what is written, and where.
         data = read(job.source)
+        if sounds.is_sound_file(data):
+            return sounds.decompress(job, data, outputs, models.of_sound, start, end)
+        if start is not None or end is not None:
+            raise InputError("the file is not sound: --from and --to are for sound")
+        chosen = models.of_pictures
         report = codec.inspect(data)
         if report.picture is None:
             goal = _grids_goal(job, len(report.grids))
@@ -245,6 +276,10 @@ def info(
         with naming(file):
             vectors.show(file, data, as_json)
         return
+    if sounds.is_sound_file(data):
+        with naming(file):
+            sounds.show(file, data, as_json)
+        return
     with naming(file):
         report = codec.inspect(data)
     if as_json:
@@ -287,14 +322,17 @@ def verify(
     """
     from codebound import codec
 
-    chosen = _model(model)
+    models = Models(model)
     jobs = [Job(found.path) for found in inputs(sources, _either)]
 
     def one(job: Job) -> Row:
         data = read(job.source)
         if vectors.is_vectors(data):
             return {"file": str(job.source), "values": vectors.check(data, max_pixels), "verdict": "right"}
-        counted = codec.verify(data, model=chosen, max_pixels=max_pixels)
+        if sounds.is_sound_file(data):
+            counted = codec.verify_sound(data, model=models.of_sound)
+        else:
+            counted = codec.verify(data, model=models.of_pictures, max_pixels=max_pixels)
         return {"file": str(job.source), "values": counted, "verdict": "right"}
 
     each(jobs, one, "files", as_json)
@@ -323,11 +361,41 @@ def fit_prior(
     out.print(table(rows, "Held-out pictures, bits per index"))
 
 
-def _model(folder: Path | None) -> Model | None:
-    """The tokenizer that was asked for; without one PyTorch, which takes seconds, is left alone until it is needed."""
-    from codebound import codec
+class Models:
+    """The tokenizer that was asked for, of pictures or of sound, read when the first file needs it.
 
-    return None if folder is None else codec.load_model(folder)
+    Without one PyTorch, which takes seconds, is left alone.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    @cached_property
+    def is_of_sound(self) -> bool:
+        """Whether the folder that was given holds an audio tokenizer."""
+        if self._folder is None:
+            return False
+        from codebound.tokenizers import pretrained
+
+        return pretrained.kind_of(pretrained.model_folder(self._folder)) == "AudioTokenizer"
+
+    @cached_property
+    def of_pictures(self) -> Model | None:
+        """The picture tokenizer; None where none was asked for."""
+        from codebound import codec
+
+        return None if self._folder is None else codec.load_model(self._folder)
+
+    @cached_property
+    def of_sound(self) -> SoundModel | None:
+        """The audio tokenizer; None for the one in the package."""
+        return sounds.model(self._folder)
+
+
+def _compressible(folder: Path) -> Listing:
+    from codebound.data import picture_reading, sound_reading
+
+    return files_below(folder, (*picture_reading.SUFFIXES, *sound_reading.SUFFIXES), "picture or sound")
 
 
 def _compressed(folder: Path) -> Listing:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from codebound.codec.inspection import Grid, Report, inspect
+from codebound.codec.inspection import Grid, Report, SoundReport, inspect, inspect_sound
 from codebound.coding.errors import CodecError, DamagedFile, UnsupportedFile, WrongModel
 from codebound.extras import on_demand
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from codebound.codec.model import Model, default_model, load_model
     from codebound.codec.picture_input import SourcePicture, read_picture
     from codebound.codec.pictures import check_settings, compress, decompress, verify
+    from codebound.codec.sound_model import SoundModel, default_sound_model, load_sound_model
+    from codebound.codec.sounds import SoundWriter, compress_sound, decompress_sound, verify_sound
     from codebound.codec.vectors import VectorReport, compress_vectors, decompress_vectors, inspect_vectors
 
 __all__ = [
@@ -20,6 +22,9 @@ __all__ = [
     "Grid",
     "Model",
     "Report",
+    "SoundModel",
+    "SoundReport",
+    "SoundWriter",
     "SourcePicture",
     "UnsupportedFile",
     "VectorReport",
@@ -29,18 +34,24 @@ __all__ = [
     "compress",
     "compress_grids",
     "compress_indices",
+    "compress_sound",
     "compress_vectors",
     "decompress",
     "decompress_grids",
     "decompress_indices",
+    "decompress_sound",
     "decompress_vectors",
     "default_model",
+    "default_sound_model",
     "exact_png",
     "inspect",
+    "inspect_sound",
     "inspect_vectors",
     "load_model",
+    "load_sound_model",
     "read_picture",
     "verify",
+    "verify_sound",
 ]
 
 # What codes and decodes indices needs PyTorch, which takes seconds: it is imported when it is asked for.
@@ -52,6 +63,8 @@ _HOMES = {
     "token_pictures": (),
     "wavelet_pictures": (),
     "vectors": ("VectorReport", "compress_vectors", "decompress_vectors", "inspect_vectors"),
+    "sound_model": ("SoundModel", "default_sound_model", "load_sound_model"),
+    "sounds": ("SoundWriter", "compress_sound", "decompress_sound", "verify_sound"),
     "drawings": ("better_png", "exact_png"),
 }
 __getattr__ = on_demand(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from codebound.codec.sources import Data, read_bytes
-from codebound.coding import container, picture_container
+from codebound.coding import container, picture_container, sound_container
 from codebound.coding.container import NO_MODEL, Picture
 from codebound.coding.picture_container import quality_of
 
@@ -69,6 +69,54 @@ def inspect(data: Data) -> Report:
     overhead = len(data) - sum(grid.bytes for grid in grids)
     sizes, picture = contents.codebook_sizes, contents.picture
     return Report(model, sizes, picture, len(data), overhead, grids, contents.profile)
+
+
+class SoundReport(NamedTuple):
+    """What is in a file of sound.
+
+    Attributes:
+        model: the model's hash in hexadecimal digits.
+        sample_rate, channels, samples: of the sound.
+        stages, codebook_size: of the indices; frames: how many there are of each channel.
+        segments: parts that can be decoded each by itself; modes: how their indices are coded.
+        bytes: the length of the file; overhead: of them, those beside the streams.
+    """
+
+    model: str
+    sample_rate: int
+    channels: int
+    samples: int
+    stages: int
+    codebook_size: int
+    frames: int
+    segments: int
+    modes: tuple[str, ...]
+    bytes: int
+    overhead: int
+
+
+def inspect_sound(data: Data) -> SoundReport:
+    """What is in a file of sound, without decoding it; its checksums of bytes are checked.
+
+    Raises:
+        DamagedFile, UnsupportedFile: as `decompress_sound`.
+    """
+    data = read_bytes(data)
+    header, segments, samples = sound_container.unpack(data)
+    streams = sum(len(segment.stream) for segment in segments)
+    return SoundReport(
+        header.model.hex(),
+        header.sample_rate,
+        header.channels,
+        samples,
+        header.stages,
+        header.codebook_size,
+        sum(segment.frames for segment in segments),
+        len(segments),
+        tuple(sorted({segment.mode.name.lower() for segment in segments})),
+        len(data),
+        len(data) - streams,
+    )
 
 
 def _wavelet_report(data: bytes) -> Report:

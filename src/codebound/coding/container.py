@@ -21,7 +21,7 @@ SIGNATURE = b"\x89CBD\r\n\x1a\n"  # as PNG's: not text, and changed by whatever 
 # Those of arrays with names and of vectors (codec/arrays.py, codec/vectors.py); here, as a look needs no NumPy.
 ARRAYS, VECTORS = b"\x89CBM", b"\x89CBV"
 VERSION = 1
-VERSIONS = {1: "holds indices", 2: "holds a picture of wavelet coefficients"}
+VERSIONS = {1: "holds indices", 2: "holds a picture of wavelet coefficients", 3: "holds sound"}
 HASH = 8  # bytes that name a model
 NO_MODEL = bytes(HASH)
 CODEBOOK = 1 << 16  # the largest codebook

@@ -1,0 +1,252 @@
+"""Sound to files and back, while it comes: in bounded memory, in segments that can be decoded each by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float64, Int16, Int64
+
+from codebound.codec.sound_model import SoundModel, default_sound_model
+from codebound.codec.sound_segments import decode_segment, encode_segment
+from codebound.codec.sources import Data, read_bytes
+from codebound.coding import sound_container
+from codebound.coding.errors import CodecError, DamagedFile, WrongModel
+from codebound.coding.sound_container import SoundFile, SoundHeader, pack_end, pack_segment
+from codebound.data.sound_reading import FULL_SCALE, open_sound
+from codebound.sound import mdct
+from codebound.sound.resampling import Resampler, resampled_length
+from codebound.tokenizers.audio_streams import AudioDecoder, AudioEncoder
+
+SEGMENT = 2.0  # seconds, about
+BEAM = 4  # partial sums that an encoder keeps
+
+
+class SoundWriter:
+    """Samples that come in pieces to the bytes of a file, the same bytes however they come.
+
+    Args:
+        model: default: the one in the package.
+        bitrate: kbit/s of each channel before coding: how many stages are written; all if not given.
+
+    Raises:
+        CodecError: a rate, a number of channels or a bitrate that is not accepted.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int,
+        channels: int,
+        *,
+        model: SoundModel | None = None,
+        bitrate: float | None = None,
+        beam: int = BEAM,
+    ) -> None:
+        if not 1 <= channels <= sound_container.CHANNELS:
+            raise CodecError(f"channels is {channels}; 1 … {sound_container.CHANNELS} are accepted")
+        self._model = default_sound_model() if model is None else model
+        tokenizer, stages = self._model.tokenizer, self._model.stages(bitrate)
+        size = tokenizer.codebook_sizes[0]
+        self._header = SoundHeader(self._model.digest(), sample_rate, channels, stages, size)
+        self._encoders = [AudioEncoder(tokenizer, sample_rate, stages, beam) for _ in range(channels)]
+        self._held = np.zeros((channels, 0, stages), dtype=np.int64)
+        self._length, self._longest = segment_frames(self._model)
+        self._segments = 0
+
+    def push(self, samples: Float64[np.ndarray, "c n"]) -> bytes:
+        """The bytes that more whole samples in −2^15 … 2^15 − 1 complete."""
+        frames = [encoder.push_whole(row) for encoder, row in zip(self._encoders, samples, strict=True)]
+        return self._written(np.stack(frames))
+
+    def finish(self) -> bytes:
+        """The rest of the file.
+
+        Raises:
+            CodecError: no sample was pushed.
+        """
+        samples = self._encoders[0].samples
+        if not samples:
+            raise CodecError("the sound has no samples; at least one is needed")
+        data = self._written(np.stack([encoder.flush() for encoder in self._encoders]), last=True)
+        return data + pack_end(samples, self._header.pack(), self._segments)
+
+    def _written(self, frames: Int64[np.ndarray, "c t q"], last: bool = False) -> bytes:
+        """Whole segments, and the header before the first one."""
+        self._held = np.concatenate([self._held, frames], axis=1)
+        head = self._header.pack()
+        parts = []
+        while (held := self._held.shape[1]) > self._longest or (last and held):
+            end = held if held <= self._longest else self._length
+            part, self._held = self._held[:, :end], self._held[:, end:]
+            segment = encode_segment(part, self._header.codebook_size)
+            parts += [head] * (self._segments == 0) + [pack_segment(segment, head, self._segments)]
+            self._segments += 1
+        return b"".join(parts)
+
+
+def segment_frames(model: SoundModel) -> tuple[int, int]:
+    """Frames of a segment, about 2 seconds in whole blocks of the decoder; and of the last one, at most: so that a few
+    frames at the end make no segment of their own."""
+    block = model.tokenizer.block
+    most = sound_container.FRAMES // block - 1
+    length = min(max(round(SEGMENT * model.tokenizer.frame_rate / block), 1), most) * block
+    return length, length + block
+
+
+class CompressedSound(NamedTuple):
+    """A file of sound, and what was compressed."""
+
+    data: bytes
+    samples: int
+    sample_rate: int
+    channels: int
+    clipped: int
+
+
+def compress_sound(
+    source: Path | bytes, *, model: SoundModel | None = None, bitrate: float | None = None
+) -> CompressedSound:
+    """A `.cbd` file of a file of sound.
+
+    Args:
+        source: its path, or its bytes.
+        model, bitrate: as `SoundWriter`.
+
+    Raises:
+        InputError: it can't be read, or holds no sound; more than two channels; samples that are not finite.
+        CodecError: as `SoundWriter`.
+    """
+    with open_sound(source) as sound:
+        writer = SoundWriter(sound.sample_rate, sound.channels, model=model, bitrate=bitrate)
+        parts, samples = [], 0
+        for block in sound.blocks():
+            samples += block.shape[1]
+            parts.append(writer.push(block))
+        parts.append(writer.finish())
+        return CompressedSound(b"".join(parts), samples, sound.sample_rate, sound.channels, sound.clipped)
+
+
+class DecodedSound(NamedTuple):
+    """Sound as it is decoded.
+
+    Attributes:
+        sample_rate, channels, samples: what `blocks` gives in all.
+        blocks: 16-bit samples, some at a time.
+    """
+
+    sample_rate: int
+    channels: int
+    samples: int
+    blocks: Iterator[Int16[np.ndarray, "n c"]]
+
+
+def decompress_sound(
+    data: Data, *, model: SoundModel | None = None, start: float = 0.0, end: float | None = None
+) -> DecodedSound:
+    """The sound in a file; only what lies between `start` and `end`, in seconds, is decoded.
+
+    Raises:
+        DamagedFile: the file is not as it was written.
+        UnsupportedFile, WrongModel: it is of another version, or was written with another model.
+        CodecError: it ends before `start`, or `end` is not after it.
+    """
+    contents = sound_container.unpack(read_bytes(data))
+    model = checked_model(contents, model)
+    rate, samples = contents.header.sample_rate, contents.samples
+    first = round(start * rate)
+    last = samples if end is None else min(round(end * rate), samples)
+    if not 0 <= first < last:
+        stop = "the end" if end is None else f"{end:g} s"
+        raise CodecError(
+            f"the file holds {samples / rate:g} seconds; nothing lies between {start:g} s and {stop}"
+        )
+    return DecodedSound(rate, contents.header.channels, last - first, _blocks(contents, model, first, last))
+
+
+def checked_model(contents: SoundFile, model: SoundModel | None) -> SoundModel:
+    """The model that a file was written with.
+
+    Raises:
+        WrongModel: it is not the one at hand.
+        DamagedFile: as many frames as the file has are not those of so many samples.
+    """
+    model = default_sound_model() if model is None else model
+    header, tokenizer = contents.header, model.tokenizer
+    if header.model != (present := model.digest()):
+        raise WrongModel(
+            f"the file was written with model {header.model.hex()}; model {present.hex()} was given"
+        )
+    fits = (
+        header.stages <= len(tokenizer.codebook_sizes) and header.codebook_size == tokenizer.codebook_sizes[0]
+    )
+    inside = resampled_length(contents.samples, header.sample_rate, tokenizer.sample_rate)
+    frames = sum(segment.frames for segment in contents.segments)
+    if not fits or frames != mdct.frames_of(inside, tokenizer.hop):
+        raise DamagedFile("the file's numbers of stages, frames and samples don't fit together")
+    length, longest = segment_frames(model)
+    *whole, last = (segment.frames for segment in contents.segments)
+    if any(frames != length for frames in whole) or last > longest:
+        raise DamagedFile("the file has segments of unequal length")
+    return model
+
+
+def segment_indices(contents: SoundFile, number: int) -> Int64[np.ndarray, "c t q"]:
+    """The indices of a segment, checked."""
+    header = contents.header
+    return decode_segment(contents.segments[number], header.channels, header.stages, header.codebook_size)
+
+
+def verify_sound(data: Data, *, model: SoundModel | None = None) -> int:
+    """How many indices a file holds, after each of them was decoded and found right.
+
+    Raises:
+        CodecError: as `decompress_sound`.
+    """
+    contents = sound_container.unpack(read_bytes(data))
+    checked_model(contents, model)
+    return sum(segment_indices(contents, number).size for number in range(len(contents.segments)))
+
+
+def _blocks(
+    contents: SoundFile, model: SoundModel, first: int, last: int
+) -> Iterator[Int16[np.ndarray, "n c"]]:
+    """Samples `first` … `last` − 1, decoded from the segments that they need alone."""
+    tokenizer, header = model.tokenizer, contents.header
+    rate, inside_rate, hop = header.sample_rate, tokenizer.sample_rate, tokenizer.hop
+    length, _ = segment_frames(model)
+
+    # Samples at the tokenizer's rate begin where a segment does, early enough for the resampler to know its past.
+    warm = 1.0 if rate != inside_rate else 0.0
+    segment = max(int((first / rate - warm) * inside_rate / hop) // length, 0)
+    segment = min(segment, len(contents.segments) - 1)
+    begin = segment * length * hop  # the first sample inside, of a whole block
+    inside = resampled_length(contents.samples, rate, inside_rate)
+
+    # Frames before that block are looked at, too: the segment before is decoded for them.
+    context = tokenizer.context if segment else 0
+    at = segment - (1 if segment else 0)
+    decoders = [AudioDecoder(tokenizer, within=segment > 0) for _ in range(header.channels)]
+    resamplers = [Resampler(inside_rate, rate, begin) for _ in range(header.channels)]
+    given, decoded = resamplers[0].given, begin
+    skip = length - context if segment else 0
+    while given < last:
+        if at < len(contents.segments):
+            indices = segment_indices(contents, at)[:, skip:]
+            rows = [decoder.push(part) for decoder, part in zip(decoders, indices, strict=True)]
+            skip, at = 0, at + 1
+        else:
+            rows = [decoder.flush() for decoder in decoders]
+            at += 1
+        whole = np.clip(np.rint(np.stack(rows).astype(np.float64) * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1)
+        whole = whole[:, : max(inside - decoded, 0)]
+        decoded += whole.shape[1]
+        outs = [resampler.push(row) for resampler, row in zip(resamplers, whole, strict=True)]
+        if decoded >= inside:
+            outs = [np.concatenate([out, r.flush()]) for out, r in zip(outs, resamplers, strict=True)]
+        block = np.stack(outs, axis=1).astype(np.int16)
+        low, high = max(first - given, 0), min(last - given, len(block))
+        given += len(block)
+        if high > low:
+            yield block[low:high]

@@ -1,0 +1,312 @@
+"""The audio tokenizer: sound to frames of indices and back."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int, Int64
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from codebound import arguments
+from codebound.errors import InputError
+from codebound.nets.spectral import SpectralDecoder
+from codebound.sound import mdct
+from codebound.sound.frames import AXES_UNIT, COMPANDED, POWER, FrameCode
+from codebound.sound.resampling import LOUDEST, resample, resampled_length
+from codebound.tokenizers import pretrained
+from codebound.tokenizers.audio_streams import AudioDecoder, AudioEncoder
+
+DEFAULT_SPEECH = "default-speech"
+PACKAGED = Path(__file__).parent / "default_speech"
+LATENT_UNIT = COMPANDED / 8  # of latents, as the network sees them
+EXAMPLE = """from codebound.tokenizers import {kind}
+tokenizer = {kind}.from_pretrained("path/to/this/folder")
+indices = tokenizer.encode(wave, sample_rate)           # floats in [-1, 1], [b, n]
+again = tokenizer.decode(indices, samples=n, sample_rate=sample_rate)"""
+
+
+class NetworkConfig(BaseModel):
+    """Sizes of a `SpectralDecoder`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    width: int = 160
+    hidden: int = 320
+    blocks: int = 5
+    kernel: int = 7
+
+
+class AudioTokenizer(nn.Module):
+    """Whole numbers from samples to indices (`sound.frames`), and a network from there to samples.
+
+    ```
+    x [b n] ──MDCT, |·|^(5/8), axes──▶ z [b t D] ──residual codebooks──▶ indices [b t Q]
+    indices ──▶ z_q [b t D] ──inverse──▶ samples ──network──▶ x̂ [b n]
+    ```
+
+    What `encode` gives depends on nothing but the samples: not on the machine, threads, batch or pieces. Of the indices
+    the first q decode, too, at a lower rate.
+
+    Args:
+        code: transform and codebooks.
+        sample_rate: of the sound inside.
+        network: of the decoder; none for the linear inverse alone.
+        block, context: frames that are decoded at a time, and those around them that are looked at.
+
+    Raises:
+        InputError: an argument out of its range.
+    """
+
+    gain: Tensor
+    axes: Tensor
+    codebooks: Tensor
+    steps: Tensor
+    inverse: Tensor
+
+    def __init__(
+        self,
+        code: FrameCode,
+        *,
+        sample_rate: int = 16_000,
+        network: NetworkConfig | None = None,
+        block: int = 50,
+        context: int = 10,
+    ) -> None:
+        super().__init__()
+        self.sample_rate = arguments.whole("sample_rate", sample_rate, least=4_000, most=192_000)
+        self.block = arguments.whole("block", block, most=512)
+        self.context = arguments.whole("context", context, least=0, most=block)
+        self.hop = code.hop
+        for name in ("gain", "axes", "codebooks", "steps"):
+            self.register_buffer(name, torch.from_numpy(np.array(getattr(code, name))))
+        self.register_buffer(
+            "inverse", torch.from_numpy(mdct.inverse_matrix(code.hop)).float(), persistent=False
+        )
+        self.network_config = network
+        self.network = (
+            None if network is None else SpectralDecoder(code.hop, code.dim, **network.model_dump())
+        )
+
+    @cached_property
+    def frame_code(self) -> FrameCode:
+        """Transform and codebooks, on the CPU."""
+        return FrameCode(
+            self.hop, *(getattr(self, name).cpu().numpy() for name in ("gain", "axes", "codebooks", "steps"))
+        )
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        """K of each stage."""
+        stages, size, _ = self.codebooks.shape
+        return (size,) * stages
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second."""
+        return self.sample_rate / self.hop
+
+    def forward(self, z: Float[Tensor, "b t d"]) -> Float[Tensor, "b n"]:
+        """Samples in [−1, 1], more or less, of latents as the frame code gives them; n = (t − 1) · hop."""
+        x = self.linear(z)
+        return x if self.network is None else self.network(x, z / LATENT_UNIT)
+
+    def linear(self, z: Float[Tensor, "b t d"]) -> Float[Tensor, "b n"]:
+        """Axes, companding and transform undone."""
+        y = z @ (self.axes.to(z.dtype).T / AXES_UNIT)
+        x = torch.sign(y) * y.abs().pow(1 / POWER) / self.gain
+        frames = x @ self.inverse.to(z.dtype)
+        return (frames[:, :-1, self.hop :] + frames[:, 1:, : self.hop]).flatten(1)
+
+    @torch.no_grad()
+    def encode(
+        self,
+        wave: Float[Tensor, "b n"],
+        sample_rate: int | None = None,
+        *,
+        stages: int | None = None,
+        beam: int = 1,
+    ) -> Int64[Tensor, "b t q"]:
+        """Indices of sound in [−1, 1], t = ⌈n·rate / hop⌉ + 1; of the first `stages` codebooks.
+
+        Args:
+            sample_rate: of the wave; the tokenizer's own if not given.
+            beam: partial sums that are kept in the search: better, and slower.
+
+        Raises:
+            InputError: no samples, or some that are not finite; a value out of its range.
+        """
+        if wave.ndim != 2 or not wave.is_floating_point() or wave.shape[1] == 0:
+            raise InputError(f"wave must be floats [b, n], n > 0; got {wave.dtype} {list(wave.shape)}")
+        rows = []
+        for row in wave.detach().cpu().numpy():
+            encoder = self.encoder(sample_rate, stages=stages, beam=beam)
+            rows.append(np.concatenate([encoder.push(row), encoder.flush()]))
+        return torch.from_numpy(np.stack(rows)).to(wave.device)
+
+    @torch.no_grad()
+    def decode(
+        self,
+        indices: Int[Tensor, "b t q"],
+        *,
+        samples: int | None = None,
+        sample_rate: int | None = None,
+    ) -> Float32[Tensor, "b n"]:
+        """Sound in [−1, 1].
+
+        Args:
+            samples: how many there are; (t − 1) · hop, at the tokenizer's rate, if not given.
+            sample_rate: of what comes out; the tokenizer's own if not given.
+
+        Raises:
+            InputError: indices of another shape, or out of range; samples that so many frames are not the frames of.
+        """
+        self.check_indices(indices)
+        rate = self.sample_rate if sample_rate is None else sample_rate
+        inside = (indices.shape[1] - 1) * self.hop
+        if samples is not None:
+            needed = resampled_length(samples, rate, self.sample_rate)
+            if mdct.frames_of(needed, self.hop) != indices.shape[1] or samples < 1:
+                raise InputError(
+                    f"samples is {samples}; they don't have {indices.shape[1]} frames at {rate} a second"
+                )
+            inside = needed
+        rows = []
+        for row in indices.cpu().numpy():
+            decoder = self.decoder()
+            decoded = np.concatenate([decoder.push(row), decoder.flush()])[:inside]
+            if rate != self.sample_rate:
+                whole = np.clip(np.rint(decoded.astype(np.float64) * LOUDEST), -LOUDEST, LOUDEST - 1)
+                decoded = (resample(whole, self.sample_rate, rate) / LOUDEST).astype(np.float32)
+            rows.append(decoded[: samples or len(decoded)])
+        return torch.from_numpy(np.stack(rows)).to(indices.device)
+
+    def encoder(
+        self, sample_rate: int | None = None, *, stages: int | None = None, beam: int = 1
+    ) -> AudioEncoder:
+        """What encodes a channel while it comes."""
+        return AudioEncoder(self, self.sample_rate if sample_rate is None else sample_rate, stages, beam)
+
+    def decoder(self) -> AudioDecoder:
+        """What decodes a channel while it comes."""
+        return AudioDecoder(self)
+
+    @torch.no_grad()
+    def decode_block(self, latents: Float32[np.ndarray, "t d"]) -> Float32[np.ndarray, " n"]:
+        """The samples of one block: its frames, one more, and `context` on each side; always alone, so that rounding
+        does not depend on a batch."""
+        device = self.axes.device
+        x = self(torch.from_numpy(latents)[None].to(device))[0]
+        return x[self.context * self.hop : (self.context + self.block) * self.hop].cpu().numpy()
+
+    def check_indices(self, indices: Tensor) -> None:
+        """Refuse what this tokenizer's `encode` doesn't give. Raises `InputError`."""
+        stages, size, _ = self.codebooks.shape
+        if indices.ndim != 3 or not 1 <= indices.shape[2] <= stages or 0 in indices.shape:
+            raise InputError(f"indices must have shape [b, t, q], q <= {stages}; got {list(indices.shape)}")
+        if indices.is_floating_point() or int(indices.min()) < 0 or int(indices.max()) >= size:
+            raise InputError(f"indices must be integers in 0 … {size - 1}")
+
+    def config(self) -> dict[str, Any]:
+        """A JSON-able description from which `from_config` builds the same tokenizer, without its weights."""
+        stages, size, dim = self.codebooks.shape
+        return {
+            "sample_rate": self.sample_rate,
+            "hop": self.hop,
+            "dim": dim,
+            "stages": stages,
+            "codebook_size": size,
+            "block": self.block,
+            "context": self.context,
+            "network": None if self.network_config is None else self.network_config.model_dump(),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> AudioTokenizer:
+        """The tokenizer that a description describes, with fresh weights and empty codebooks.
+
+        Raises:
+            InputError: an unknown field, a missing one, or a value that is not accepted.
+        """
+        made = pretrained.described(_Config, config)
+        code = FrameCode(
+            made.hop,
+            np.ones(made.hop, dtype=np.float32),
+            np.zeros((made.hop, made.dim), dtype=np.int16),
+            np.zeros((made.stages, made.codebook_size, made.dim), dtype=np.int8),
+            np.ones(made.stages, dtype=np.int32),
+        )
+        return cls(
+            code, sample_rate=made.sample_rate, network=made.network, block=made.block, context=made.context
+        )
+
+    def take_code(self, code: FrameCode) -> None:
+        """Put another frame code of the same sizes in the place of this one.
+
+        Raises:
+            InputError: another size.
+        """
+        if code.hop != self.hop or code.codebooks.shape != tuple(self.codebooks.shape):
+            raise InputError(
+                f"code has codebooks {code.codebooks.shape}; {tuple(self.codebooks.shape)} are accepted"
+            )
+        for name in ("gain", "axes", "codebooks", "steps"):
+            getattr(self, name).copy_(torch.from_numpy(np.array(getattr(code, name))))
+        self.__dict__.pop("frame_code", None)
+
+    def save_pretrained(self, folder: str | Path, *, card: str = "") -> None:
+        """Write `config.json`, `model.safetensors`, `README.md` (the model card) and `manifest.json` (SHA-256).
+
+        Weights of the network are written as 16-bit floats, and rounded to these here: what is saved is at hand.
+
+        Args:
+            card: what the model card says below the description of the model: data, training, figures.
+
+        Raises:
+            InputError: a folder that can't be written.
+        """
+        state = {
+            name: tensor.half() if name.startswith("network.") else tensor
+            for name, tensor in self.state_dict().items()
+        }
+        pretrained.save(Path(folder), "AudioTokenizer", self.config(), state, card, EXAMPLE)
+        self.load_state_dict(state)
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, *, revision: str | None = None) -> AudioTokenizer:
+        """The tokenizer of a folder that `save_pretrained` wrote, or of the Hugging Face hub; in eval, on the CPU.
+
+        Args:
+            source: a folder, `"owner/name"` on the hub, or `"default-speech"`: the one in the package.
+            revision: branch, tag or commit on the hub.
+
+        Raises:
+            InputError: no such folder or repository, or files that do not fit together.
+            DamagedModel: a file is not the one whose SHA-256 the manifest holds.
+        """
+        place = audio_folder(source)
+        config, state = pretrained.load(place, "AudioTokenizer", revision)
+        tokenizer = cls.from_config(config)
+        pretrained.take_over(tokenizer, state, str(source))
+        tokenizer.__dict__.pop("frame_code", None)
+        return tokenizer.eval()
+
+
+def audio_folder(source: str | Path) -> str | Path:
+    """The folder of a model on this machine; `"default-speech"` is the one in the package."""
+    return PACKAGED if str(source) in (DEFAULT_SPEECH, pretrained.DEFAULT_NAME) else source
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    sample_rate: int
+    hop: int
+    dim: int
+    stages: int
+    codebook_size: int
+    block: int
+    context: int
+    network: NetworkConfig | None

@@ -1,0 +1,293 @@
+"""Files of sound: there and back, by pieces, by parts, and what is refused."""
+
+import io
+import itertools
+import wave
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+from codebound import codec
+from codebound.cli.main import app
+from codebound.codec import CodecError, DamagedFile, SoundModel, SoundWriter, WrongModel
+from codebound.codec.sound_segments import checksum
+from codebound.codec.sounds import segment_indices
+from codebound.coding import sound_container
+from codebound.data.sound_pack import PACK, packed_sounds
+from codebound.sound.frames import FrameCode
+from codebound.tokenizers.audio import AudioTokenizer, NetworkConfig
+
+RATE = 16_000
+
+
+@pytest.fixture(scope="module")
+def model() -> SoundModel:
+    """A small model whose network does something."""
+    import torch
+
+    rng = np.random.default_rng(0)
+    axes = np.linalg.qr(rng.normal(size=(32, 8)))[0]
+    code = FrameCode(
+        32,
+        np.full(32, 40.0, dtype=np.float32),
+        np.rint(axes * 1024).astype(np.int16),
+        rng.integers(-127, 128, (4, 16, 8)).astype(np.int8),
+        np.array([60, 40, 20, 10], dtype=np.int32),
+    )
+    torch.manual_seed(0)
+    network = NetworkConfig(width=8, hidden=16, blocks=2, kernel=3)
+    tokenizer = AudioTokenizer(code, network=network, block=20, context=6)
+    assert tokenizer.network is not None
+    torch.nn.init.normal_(tokenizer.network.out.weight, std=0.05)
+    return SoundModel(tokenizer.eval())
+
+
+def noise(samples: int, channels: int = 1, seed: int = 0) -> np.ndarray:
+    return np.rint(np.random.default_rng(seed).normal(0, 4000, (channels, samples))).clip(-32768, 32767)
+
+
+def written(
+    model: SoundModel, samples: np.ndarray, piece: int | None = None, rate: int = RATE, **more
+) -> bytes:
+    writer = SoundWriter(rate, len(samples), model=model, **more)
+    piece = piece or samples.shape[1]
+    parts = [writer.push(samples[:, at : at + piece]) for at in range(0, samples.shape[1], piece)]
+    return b"".join([*parts, writer.finish()])
+
+
+def decoded(data: bytes, model: SoundModel, **more) -> np.ndarray:
+    found = codec.decompress_sound(data, model=model, **more)
+    blocks = np.concatenate(list(found.blocks))
+    assert blocks.shape == (found.samples, found.channels)
+    return blocks
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(16_000, 1), (44_100, 2), (8_000, 1)])
+@pytest.mark.parametrize("piece", [1, 7, 320, 4001])
+def test_pieces_give_the_same_bytes(model: SoundModel, piece: int, rate: int, channels: int) -> None:
+    samples = noise(1500 if piece == 1 else 9000, channels)
+    assert written(model, samples, piece, rate) == written(model, samples, rate=rate)
+
+
+def test_every_length_modulo_the_hop_comes_back(model: SoundModel) -> None:
+    for samples in (1, 2, 31, 32, 33, *range(640, 640 + 33)):
+        assert len(decoded(written(model, noise(samples)), model)) == samples
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100, 11_025])
+def test_a_part_is_that_part_of_the_whole(model: SoundModel, rate: int) -> None:
+    data = written(model, noise(7 * rate, 2), rate=rate)
+    whole = decoded(data, model)
+    for start, end in ((0.0, 0.01), (1.99, 2.01), (2.5, 5.75), (6.9, None), (0.0, 99.0)):
+        part = decoded(data, model, start=start, end=end)
+        assert np.array_equal(part, whole[round(start * rate) : None if end is None else round(end * rate)])
+
+
+def test_equal_channels_are_coded_once(model: SoundModel) -> None:
+    one = noise(5000)
+    both = np.concatenate([one, one])
+    mono, stereo = written(model, one), written(model, both)
+    assert len(stereo) == len(mono)
+    assert np.array_equal(decoded(stereo, model), np.repeat(decoded(mono, model), 2, axis=1))
+
+
+def test_fewer_stages_are_smaller_files(model: SoundModel) -> None:
+    samples = noise(20_000)
+    sizes = [len(written(model, samples, bitrate=kbit)) for kbit in (2.0, 4.0, 6.0, 8.0)]
+    assert sizes == sorted(sizes)
+    assert codec.inspect_sound(written(model, samples, bitrate=4.0)).stages == 2
+    with pytest.raises(CodecError, match=r"bitrate is 9\.5; 2 … 8 kbit/s"):
+        written(model, samples, bitrate=9.5)
+
+
+def test_indices_are_those_of_the_tokenizer(model: SoundModel) -> None:
+    import torch
+
+    samples = noise(10_000)
+    contents = sound_container.unpack(written(model, samples))
+    found = np.concatenate([segment_indices(contents, n) for n in range(len(contents.segments))], axis=1)
+    expected = model.tokenizer.encode(torch.from_numpy(samples / 32768), beam=4)
+    assert np.array_equal(found, expected.numpy())
+    batch = model.tokenizer.encode(
+        torch.from_numpy(np.concatenate([samples, samples[:, ::-1]]) / 32768), beam=4
+    )
+    assert torch.equal(batch[:1], expected)
+
+
+def test_decoding_in_pieces_is_decoding_at_once(model: SoundModel) -> None:
+    import torch
+
+    tokenizer = model.tokenizer
+    indices = tokenizer.encode(torch.from_numpy(noise(6000, 2) / 32768))
+    whole = tokenizer.decode(indices)
+    for row, expected in zip(indices.numpy(), whole, strict=True):
+        for piece in (1, 7, 33):
+            decoder = tokenizer.decoder()
+            parts = [decoder.push(row[at : at + piece]) for at in range(0, len(row), piece)]
+            again = np.concatenate([*parts, decoder.flush()])[: len(expected)]
+            assert np.array_equal(again, expected.numpy())
+
+
+def test_damage_stays_within_its_segment(model: SoundModel) -> None:
+    data = written(model, noise(10 * RATE))
+    contents = sound_container.unpack(data)
+    assert len(contents.segments) == 5
+
+    # Segments in another order, or from another file, are not taken for these.
+    head = contents.header.pack()
+    swapped = [contents.segments[at] for at in (1, 0, 2, 3, 4)]
+    end = data[-sound_container_end(data) :]
+    parts = [sound_container.pack_segment(s, head, n) for n, s in enumerate(contents.segments)]
+    assert head + b"".join(parts) + end == data
+    reordered = [
+        sound_container.pack_segment(s, head, n) for n, s in zip((1, 0, 2, 3, 4), swapped, strict=True)
+    ]
+    with pytest.raises(DamagedFile, match="checksum"):
+        sound_container.unpack(head + b"".join(reordered) + end)
+
+
+def sound_container_end(data: bytes) -> int:
+    contents = sound_container.unpack(data)
+    return len(sound_container.pack_end(contents.samples, contents.header.pack(), len(contents.segments)))
+
+
+def test_any_changed_byte_is_found(model: SoundModel) -> None:
+    data = written(model, noise(3000))
+    for at, bit in itertools.product(range(len(data)), (0, 5)):
+        changed = bytearray(data)
+        changed[at] ^= 1 << bit
+        with pytest.raises(CodecError):
+            codec.verify_sound(bytes(changed), model=model)
+    for cut in range(0, len(data), 7):
+        with pytest.raises(CodecError):
+            codec.verify_sound(data[:cut], model=model)
+    with pytest.raises(DamagedFile, match="goes on for 1 bytes"):
+        codec.verify_sound(data + b"x", model=model)
+
+
+def test_wrong_indices_are_found_behind_right_bytes(model: SoundModel) -> None:
+    data = written(model, noise(3000))
+    contents = sound_container.unpack(data)
+    head = contents.header.pack()
+    first = contents.segments[0]
+    wrong = first._replace(checksum=checksum(segment_indices(contents, 0)) ^ 1)
+    parts = [sound_container.pack_segment(wrong, head, 0)]
+    parts += [sound_container.pack_segment(s, head, n) for n, s in enumerate(contents.segments[1:], 1)]
+    forged = head + b"".join(parts) + sound_container.pack_end(contents.samples, head, len(contents.segments))
+    with pytest.raises(DamagedFile, match="its indices differ"):
+        codec.verify_sound(forged, model=model)
+
+
+def test_another_model_is_refused(model: SoundModel) -> None:
+    with pytest.raises(WrongModel, match="was written with model"):
+        codec.verify_sound(written(model, noise(3000)))
+
+
+def run(*words: object, ok: bool = True, given: bytes | None = None):
+    result = CliRunner().invoke(app, [str(word) for word in words], input=given)
+    assert (result.exit_code == 0) == ok, result.output
+    return result
+
+
+def test_commands_there_and_back(tmp_path: Path) -> None:
+    """Every kind of file in the package, and one of each other format, to files and back at the same length."""
+    speech, music = packed_sounds()[0], PACK / "loop_tabla.flac"
+    sound, rate = soundfile.read(speech)
+    for suffix in (".wav", ".ogg", ".mp3", ".flac", ".aiff"):
+        source = tmp_path / f"speech{suffix}"
+        soundfile.write(source, sound[: 3 * rate], rate)
+        run("compress", source, "-o", tmp_path / "one.cbd", "--force")
+        run("decompress", tmp_path / "one.cbd", "-o", tmp_path / "again.wav", "--force")
+        assert abs(soundfile.info(tmp_path / "again.wav").frames - soundfile.info(source).frames) == 0
+    run("compress", music, "-o", tmp_path / "music.cbd")
+    run("decompress", tmp_path / "music.cbd", "--from", "1.5s", "--to", "0:03", "-o", tmp_path / "part.flac")
+    assert soundfile.info(tmp_path / "part.flac").frames == round(1.5 * 44_100)
+    assert soundfile.info(tmp_path / "part.flac").channels == 2
+    assert '"kind": "sound"' in run("info", tmp_path / "music.cbd", "--json").output
+    assert "44,100 Hz" in run("info", tmp_path / "music.cbd").output
+    run("verify", tmp_path)
+
+
+def test_pipes(tmp_path: Path) -> None:
+    given = packed_sounds()[0].read_bytes()
+    packed = run("compress", "-", "-o", "-", given=given).stdout_bytes
+    again = run("decompress", "-", "-o", "-", given=packed).stdout_bytes
+    assert soundfile.info(io.BytesIO(again)).frames == soundfile.info(io.BytesIO(given)).frames
+
+
+def test_a_folder_of_pictures_and_sound(tmp_path: Path) -> None:
+    from PIL import Image
+
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    Image.new("RGB", (64, 64), "red").save(folder / "picture.png")
+    soundfile.write(folder / "sound.wav", np.zeros(4000), 16_000)
+    (folder / "notes.txt").write_text("passed over")
+    result = run("compress", folder, "--out", tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["picture.cbd", "sound.cbd"]
+    assert "passed over: notes.txt" in result.output
+    run("decompress", tmp_path / "out")
+    assert (tmp_path / "out" / "picture.cbd.png").exists()
+    assert (tmp_path / "out" / "sound.cbd.wav").exists()
+
+
+def _wav(samples: np.ndarray, rate: int, subtype: str) -> Callable[[Path], None]:
+    return lambda path: soundfile.write(path, samples, rate, subtype=subtype, format="WAV")
+
+
+REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "empty": (lambda path: path.write_bytes(b""), "is empty"),
+    "no samples": (_wav(np.zeros(0), 16_000, "PCM_16"), "has no samples"),
+    "not a number": (_wav(np.array([0.0, np.nan]), 16_000, "FLOAT"), "not finite"),
+    "eight channels": (_wav(np.zeros((100, 8)), 16_000, "PCM_16"), "8 channels; mono and stereo"),
+    "far too fast": (_wav(np.zeros(100), 384_000, "PCM_16"), "384,000 samples a second; 4,000 … 192,000"),
+    "noise": (
+        lambda path: path.write_bytes(b"RIFF\0\0\0\0WAVE" + bytes(range(200))),
+        "no sound that can be read",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_refusals(tmp_path: Path, what: str) -> None:
+    make, said = REFUSED[what]
+    source = tmp_path / "sound.wav"
+    make(source)
+    result = run("compress", source, ok=False)
+    assert said in " ".join(result.output.split()), result.output
+    assert not source.with_suffix(".cbd").exists()
+
+
+def test_what_is_unusual_is_taken(tmp_path: Path) -> None:
+    """8 bits, 192 kHz, floats beyond full scale (which are clipped, and that is said)."""
+    tone = 0.5 * np.sin(np.arange(8000) / 20)
+    for name, samples, rate, subtype in (
+        ("eight.wav", tone, 16_000, "PCM_U8"),
+        ("fast.wav", tone, 192_000, "PCM_24"),
+        ("loud.wav", 4 * tone, 16_000, "FLOAT"),
+    ):
+        soundfile.write(tmp_path / name, samples, rate, subtype=subtype)
+        result = run("compress", tmp_path / name)
+        assert ("beyond full scale" in " ".join(result.output.split())) == (name == "loud.wav")
+        run("decompress", tmp_path / f"{Path(name).stem}.cbd")
+        with wave.open(str(tmp_path / f"{Path(name).stem}.cbd.wav")) as again:
+            assert (again.getnframes(), again.getframerate()) == (8000, rate)
+
+
+def test_settings_of_the_other_kind_are_refused(tmp_path: Path) -> None:
+    source = packed_sounds()[0]
+    assert (
+        "--bitrate is accepted"
+        in run("compress", source, "-o", tmp_path / "a.cbd", "--quality", 3, ok=False).output
+    )
+    assert "a time is accepted" in _decompressed(tmp_path, "--from", "soon")
+    assert "nothing lies between" in _decompressed(tmp_path, "--from", "99")
+
+
+def _decompressed(folder: Path, *words: str) -> str:
+    run("compress", packed_sounds()[2], "-o", folder / "b.cbd", "--force")
+    return run("decompress", folder / "b.cbd", *words, ok=False).output
