@@ -31,6 +31,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
                 *({title: f"reference/{title}.md"} for title in names.PAGES),
                 {"Every name in use": "reference/examples.md"},
                 {"Files of pictures (.cbd, version 2)": "picture-format.md"},
+                {"Files of sound (.cbd, version 3)": "sound-format.md"},
                 {"Files of indices (.cbd, version 1)": "format.md"},
                 {"Metrics": "metrics.md"},
             ]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from io import BufferedIOBase
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int16
@@ -22,10 +21,10 @@ Blocks = Iterator[Int16[np.ndarray, "n c"]]
 
 
 class SoundFormat(NamedTuple):
-    """How a suffix is written: its name for a table, and what writes blocks of so many samples and channels."""
+    """How a suffix is written: its name for a table, and what writes blocks to an open file, or a pipe."""
 
     said: str
-    write: Callable[[BufferedIOBase, Blocks, int, int, int], None]
+    write: Callable[[Any, Blocks, int, int, int], None]
 
 
 def sound_format(path: Path) -> SoundFormat:
@@ -42,7 +41,7 @@ def sound_format(path: Path) -> SoundFormat:
     form, subtype = _FORMATS[suffix]
     soundfile = extras.imported("soundfile", "audio", f"--out {path}")
 
-    def write(stream: BufferedIOBase, blocks: Blocks, samples: int, rate: int, channels: int) -> None:
+    def write(stream: Any, blocks: Blocks, samples: int, rate: int, channels: int) -> None:
         try:
             opened = soundfile.SoundFile(stream, "w", rate, channels, subtype, format=form)
         except (RuntimeError, ValueError) as error:
@@ -54,7 +53,7 @@ def sound_format(path: Path) -> SoundFormat:
     return SoundFormat(form, write)
 
 
-def write_wav(stream: BufferedIOBase, blocks: Blocks, samples: int, rate: int, channels: int) -> None:
+def write_wav(stream: Any, blocks: Blocks, samples: int, rate: int, channels: int) -> None:
     """A WAV file of 16-bit PCM; nothing is sought, so that a pipe takes it.
 
     Raises:
