@@ -9,6 +9,7 @@ from codebound.errors import InputError
 from codebound.studies import (
     compression,
     estimators,
+    generation,
     half_decibel,
     hierarchy,
     initialisation,
@@ -29,6 +30,7 @@ STUDIES: dict[str, Entry] = {
         half_decibel.ENTRY,
         hierarchy.ENTRY,
         transfer.ENTRY,
+        generation.ENTRY,
     )
 }
 

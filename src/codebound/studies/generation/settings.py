@@ -1,0 +1,50 @@
+"""What can be set in the generation study."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from codebound.runs.settings import PictureData
+from codebound.tasks.tokenizer import TokenizerOptimization
+
+Kind = Literal["autoregressive", "masked", "neighbours"]
+
+
+class Settings(TokenizerOptimization, PictureData):
+    """Equal networks and steps for every codebook size and kind of prior.
+
+    Attributes:
+        sizes: K of the tokenizers.
+        priors: kinds; "neighbours" is the integer prior of files, which knows no classes.
+        guidances: with which samples of priors that know classes are drawn.
+        neighbour_steps, neighbour_hidden: of the integer prior; by default about as much processor time as the
+            transformers take.
+        samples: pictures in each set, of all classes alike.
+        judge_steps: of the classifier in whose features pictures are compared.
+    """
+
+    CHOOSES: ClassVar = frozenset({"seeds", "sizes", "workers"})
+
+    data: str = "fashion-mnist"
+    sizes: tuple[int, ...] = Field((64, 512), min_length=1)
+    priors: tuple[Kind, ...] = Field(("autoregressive", "masked", "neighbours"), min_length=1)
+    guidances: tuple[float, ...] = Field((1.0, 1.5, 2.0), min_length=1)
+    temperature: float = Field(1.0, gt=0)
+    seeds: int = Field(3, ge=1)
+    held_out: int = Field(1024, ge=32)  # pyright: ignore[reportIncompatibleVariableOverride]
+    width: int = Field(32, ge=1)
+    depth: int = Field(2, ge=0)
+    stride: int = 4
+    dim: int = Field(16, ge=1)
+    commitment: float = Field(0.25, ge=0)
+    steps: int = Field(800, ge=1)
+    batch_size: int = Field(64, ge=1)
+    prior_steps: int = Field(600, ge=1)
+    prior_width: int = Field(80, ge=1)
+    prior_depth: int = Field(3, ge=1)
+    neighbour_steps: int = Field(5000, ge=1)
+    neighbour_hidden: int = Field(192, ge=1)
+    samples: int = Field(500, ge=20)
+    judge_steps: int = Field(400, ge=1)
