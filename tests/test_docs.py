@@ -2,11 +2,15 @@
 
 import contextlib
 import io
+import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from codebound.cli import app
 from codebound.reporting.claims import load_claims
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -43,6 +47,39 @@ def assert_alike(printed: str, shown: str) -> None:
     for found, expected in zip(NUMBER.findall(printed), NUMBER.findall(shown), strict=True):
         unit = 10.0 ** -len(expected.partition(".")[2])
         assert float(found) == pytest.approx(float(expected), rel=0.02, abs=1.001 * unit), printed
+
+
+def sessions() -> list[tuple[str, str]]:
+    """(page, command and what it prints), of the README and of all pages."""
+    pages = [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))]
+    return [
+        (page.name, session)
+        for page in pages
+        for session in re.findall(
+            r"^```console\n(.*?)^```", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE
+        )
+    ]
+
+
+@pytest.mark.parametrize(("page", "session"), sessions())
+def test_commands_print_what_is_shown(page: str, session: str) -> None:
+    """A command with --json; "2.479…" stands for every number that begins so."""
+    command, shown = session.removeprefix("$ codebound ").split("\n", 1)
+    result = CliRunner().invoke(app, shlex.split(command))
+    assert result.exit_code == 0, result.output
+    printed = json.loads(result.stdout)
+    expected = json.loads(re.sub(r"([\d.]+)…", r'"\1…"', shown))
+    assert printed.keys() == expected.keys()
+    for key, value in expected.items():
+        if isinstance(value, str):
+            assert str(printed[key]).startswith(value.removesuffix("…")), key
+        else:
+            assert printed[key] == (value if value is None else pytest.approx(value, rel=1e-9)), key
+
+
+def test_there_is_something_to_test() -> None:
+    assert len(pages()) > 10
+    assert len(sessions()) >= 2
 
 
 @pytest.mark.parametrize("printed", ["usage 0.95, 900\n", "usage 0.99, 880\n", "use 0.99, 900\n"])

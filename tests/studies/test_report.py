@@ -191,11 +191,11 @@ def test_few_held_out_vectors_are_remarked_on(run_folder, tmp_path):
     assert notes["isotropic"] == notes["anisotropic"] == ""
 
 
-def test_the_readme_takes_full_runs_only(run, tmp_path):
-    spec = importlib.util.spec_from_file_location("readme_results", ROOT / "tools" / "readme_results.py")
+def test_the_results_page_takes_full_runs_only(run, tmp_path):
+    spec = importlib.util.spec_from_file_location("write_results", ROOT / "tools" / "write_results.py")
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
-    with pytest.raises(SystemExit, match="3 seeds; the README's table needs 8"):
+    with pytest.raises(SystemExit, match="3 seeds; the table needs 8"):
         tool.table(run)
     out = write_run(
         tmp_path / "run", seeds=9, sources=("isotropic",), arms=("kmeans",), tuned_arms=(), evaluate_every=2500

@@ -1,4 +1,4 @@
-"""Write the results of a full initialisation study into README.md: python tools/readme_results.py runs/init"""
+"""Write a full initialisation study into docs/results/initialisation.md: python tools/write_results.py runs/init"""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from codebound.studies.initialisation.settings import Settings
 from codebound.studies.initialisation.study import STUDY
 from codebound.studies.initialisation.summary import summarise
 
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent / "docs" / "results" / "initialisation.md"
 BEGIN, END = "<!-- results: begin -->\n", "<!-- results: end -->\n"
 SEEDS = 8
 SOURCES = {"isotropic": "isotropic", "anisotropic": "Σ ∝ BBᵀ", "photos": "photographs"}
@@ -24,7 +24,7 @@ def table(run: StudyRun[Settings]) -> str:
     summary = summarise(run)
     seeds = min(summary.seeds.values())
     if seeds < SEEDS:
-        raise SystemExit(f"this run has {seeds} seeds; the README's table needs {SEEDS}")
+        raise SystemExit(f"this run has {seeds} seeds; the table needs {SEEDS}")
     heads = [cell for name in SOURCES.values() for cell in (f"{name}: step 0 → trained", "dB")]
     lines = [f"| start | {' | '.join(heads)} | dead at the end |", "|---" * (len(heads) + 2) + "|"]
     for name in ARMS:
@@ -54,10 +54,10 @@ def table(run: StudyRun[Settings]) -> str:
 
 def main() -> None:
     """Replace what stands between the marks."""
-    text = README.read_text(encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
-    README.write_text(before + BEGIN + table(load(STUDY, Path(sys.argv[1]))) + END + after, encoding="utf-8")
+    PAGE.write_text(before + BEGIN + table(load(STUDY, Path(sys.argv[1]))) + END + after, encoding="utf-8")
 
 
 if __name__ == "__main__":
