@@ -1,7 +1,8 @@
 # %% [markdown]
 # # 1. One number, few values: scalar quantization
 #
-# A quantizer replaces a number $x$ by one of $K$ values, its **levels** $c_1 < \dots < c_K$. Only the number of the level, its
+# A quantizer replaces a number $x$ by one of $K$ values, its **levels** $c_1 < \dots < c_K$. Only the number of the
+# level, its
 # **index**, is kept: $\log_2 K$ bits. What is lost is the **distortion**, the mean of the squared error
 #
 # $$D = \mathbb{E}\,\bigl(x - c_{j(x)}\bigr)^2 .$$
@@ -20,7 +21,8 @@ x = rng.normal(size=200_000)
 # %% [markdown]
 # ## Two conditions
 #
-# **The levels are given.** Then each $x$ should go to the nearest level: any other choice makes a term of the mean larger, and no
+# **The levels are given.** Then each $x$ should go to the nearest level: any other choice makes a term of the mean
+# larger, and no
 # term depends on another. The border between two neighbours is their midpoint $t_j = (c_j + c_{j+1})/2$.
 #
 # **The cells are given.** Then each level should be the mean of what falls into its cell. For a cell $A$ write
@@ -28,9 +30,12 @@ x = rng.normal(size=200_000)
 #
 # $$\mathbb{E}[(x-c)^2 \mid A] = \mathbb{E}[(x-m)^2 \mid A] + 2(m-c)\,\mathbb{E}[x-m \mid A] + (m-c)^2 ,$$
 #
-# and the middle term is zero, since $m$ is the mean. So $c = m$ is best, and an error of $m - c$ costs exactly its square.
+# and the middle term is zero, since $m$ is the mean. So $c = m$ is best, and an error of $m - c$ costs exactly its
+# square.
 #
-# Lloyd's algorithm (1957, printed 1982) takes the two steps in turn. Neither can raise $D$, and $D \ge 0$: so $D$ converges.
+# Lloyd's algorithm (1957, printed 1982) takes the two steps in turn. Neither can raise $D$, and $D \ge 0$: so $D$
+# converges.
+
 
 # %%
 def lloyd_step(x, levels):
@@ -64,22 +69,29 @@ right.set(xlabel="step", ylabel="distortion", yscale="log")
 right.legend()
 
 # %% [markdown]
-# `codebound.theory.lloyd.lloyd_max` solves the two conditions for a Gaussian without samples, with integrals in closed form. The solution
-# is unique there, because the density is log-concave (Fleischer 1964). For other densities Lloyd's algorithm can stop at a local optimum.
+# `codebound.theory.lloyd.lloyd_max` solves the two conditions for a Gaussian without samples, with integrals in closed
+# form. The solution
+# is unique there, because the density is log-concave (Fleischer 1964). For other densities Lloyd's algorithm can stop
+# at a local optimum.
 #
 # ## What a bit buys
 #
-# With twice as many levels, each cell is half as wide and its error a quarter. So at many levels every bit divides $D$ by four, which is
-# 6.02 dB. For a density $f$ the best placement of levels (closer where $f$ is large, with density proportional to $f^{1/3}$) gives
+# With twice as many levels, each cell is half as wide and its error a quarter. So at many levels every bit divides $D$
+# by four, which is
+# 6.02 dB. For a density $f$ the best placement of levels (closer where $f$ is large, with density proportional to
+# $f^{1/3}$) gives
 # (Panter and Dite 1951)
 #
 # $$D \approx \frac{1}{12 K^2}\Bigl(\int f^{1/3}\Bigr)^3, \qquad \text{for } N(0,1):\quad \frac{\sqrt{3}\,\pi}{2}\,K^{-2} \approx 2.72\,K^{-2}.$$
 #
-# Why $f^{1/3}$: with $\lambda(x)$ levels per unit length the cell at $x$ has width $1/\lambda$ and a uniform error of variance
-# $1/(12\lambda^2)$. Minimise $\int f/(12\lambda^2)$ under $\int\lambda = K$: the derivative $-f/(6\lambda^3)$ must be the same everywhere,
+# Why $f^{1/3}$: with $\lambda(x)$ levels per unit length the cell at $x$ has width $1/\lambda$ and a uniform error of
+# variance
+# $1/(12\lambda^2)$. Minimise $\int f/(12\lambda^2)$ under $\int\lambda = K$: the derivative $-f/(6\lambda^3)$ must be
+# the same everywhere,
 # so $\lambda \propto f^{1/3}$.
 #
-# Shannon's bound for the same number of bits is $2^{-2R} = K^{-2}$ (chapter 3). So scalar levels with a fixed number of bits stay
+# Shannon's bound for the same number of bits is $2^{-2R} = K^{-2}$ (chapter 3). So scalar levels with a fixed number of
+# bits stay
 # $10\log_{10} 2.72 = 4.35$ dB above it, however many there are.
 
 # %%
@@ -97,15 +109,21 @@ plt.legend()
 for k, gap in zip(sizes[:4], gaps):
     print(f"{k:3d} levels: {gap:.2f} dB above the bound")
 zador = bounds.zador_high_rate(1, 256)
-print(f"at 256 levels the formula says {zador:.3e}, the best levels have {lloyd.lloyd_max(256).distortion:.3e}")
+print(
+    f"at 256 levels the formula says {zador:.3e}, the best levels have {lloyd.lloyd_max(256).distortion:.3e}"
+)
 
 # %% [markdown]
 # ## Questions
 #
-# Write your answers into a file and try them: `codebound course check scalar my_answer.py`. Hints come with what is wrong.
+# Write your answers into a file and try them: `codebound course check scalar my_answer.py`. Hints come with what is
+# wrong.
 #
-# 1. *Understanding.* `one_bit_distortion`: what does the best quantizer of two levels leave of $N(0,1)$? (Its levels are $\pm\sqrt{2/\pi}$.)
+# 1. *Understanding.* `one_bit_distortion`: what does the best quantizer of two levels leave of $N(0,1)$? (Its levels
+#    are $\pm\sqrt{2/\pi}$.)
 # 2. *Extension.* `uniform_distortion(levels)`: the least distortion of a uniform density on $[0, 1]$.
-# 3. *Theory.* `price_of_a_shift(shift)`: by how much $D$ rises if all levels of an optimal quantizer are moved by `shift`, cells unchanged.
+# 3. *Theory.* `price_of_a_shift(shift)`: by how much $D$ rises if all levels of an optimal quantizer are moved by
+#    `shift`, cells unchanged.
 # 4. *Implementation.* `lloyd(x, levels, steps)`: Lloyd's algorithm in NumPy; a level without samples stays where it is.
-# 5. *Research.* `better_start(x, count)`: starting levels from which `lloyd` ends well on a density with two narrow peaks of unequal weight.
+# 5. *Research.* `better_start(x, count)`: starting levels from which `lloyd` ends well on a density with two narrow
+#    peaks of unequal weight.

@@ -5,13 +5,16 @@
 #
 # $$x \;\xrightarrow{\text{encoder}}\; z_e \;\xrightarrow{\text{nearest codeword}}\; z_q = c_{j(z_e)} \;\xrightarrow{\text{decoder}}\; \hat x .$$
 #
-# All that is kept of $x$ are the indices. Its loss has three parts, and $\mathrm{sg}$ ("stop gradient") says what is not moved by each:
+# All that is kept of $x$ are the indices. Its loss has three parts, and $\mathrm{sg}$ ("stop gradient") says what is
+# not moved by each:
 #
 # $$L = \underbrace{\|x - \hat x\|^2}_{\text{reconstruction}} + \underbrace{\|\mathrm{sg}(z_e) - c\|^2}_{\text{codebook}} + \beta\,\underbrace{\|z_e - \mathrm{sg}(c)\|^2}_{\text{commitment}} .$$
 #
 # - *Reconstruction* trains encoder and decoder. The gradient jumps over the quantizer (chapter 6).
-# - *Codebook* moves codewords to the mean of their latents: its gradient is the one of chapter 2. An EMA does the same (chapter 7).
-# - *Commitment* keeps latents near their codewords. Without it latents may grow for ever: a larger scale makes no reconstruction worse, as
+# - *Codebook* moves codewords to the mean of their latents: its gradient is the one of chapter 2. An EMA does the same
+#   (chapter 7).
+# - *Commitment* keeps latents near their codewords. Without it latents may grow for ever: a larger scale makes no
+#   reconstruction worse, as
 #   codewords follow.
 #
 # ## From a variational bound
@@ -20,9 +23,12 @@
 #
 # $$-\log p(x) \le \mathbb{E}_q\bigl[-\log p(x\mid j)\bigr] + \mathrm{KL}\bigl(q(j\mid x)\,\|\,p(j)\bigr).$$
 #
-# (Write $\log p(x) = \log\sum_j q(j)\,\frac{p(x|j)\,p(j)}{q(j)}$ and take the logarithm inside the mean, where it can only fall: Jensen.) The VQ-VAE's
-# encoder puts all weight on one $j$, and with the uniform prior $p(j)=1/K$ the KL term is $\log K$: a constant, which leaves the
-# reconstruction. In bits: $\log_2 K$ a token, the rate. A Gaussian decoder's $-\log p(x\mid j)$ is a squared error. So *the VQ-VAE is
+# (Write $\log p(x) = \log\sum_j q(j)\,\frac{p(x|j)\,p(j)}{q(j)}$ and take the logarithm inside the mean, where it can
+# only fall: Jensen.) The VQ-VAE's
+# encoder puts all weight on one $j$, and with the uniform prior $p(j)=1/K$ the KL term is $\log K$: a constant, which
+# leaves the
+# reconstruction. In bits: $\log_2 K$ a token, the rate. A Gaussian decoder's $-\log p(x\mid j)$ is a squared error. So
+# *the VQ-VAE is
 # rate-distortion at a fixed rate*; a trained prior (chapter 14) later pays fewer bits than $\log_2 K$.
 #
 # ## One from start to end
@@ -66,7 +72,9 @@ vq = VectorQuantizer(1, 8)
 encoder, decoder, history = train(vq)
 x = curve(4000)
 index = vq.encode(encoder(x)).squeeze(-1)
-print(f"three bits a point; reconstruction {history[-50:, 0].mean():.3f} of a variance of {float(x.var(0).sum()):.2f}")
+print(
+    f"three bits a point; reconstruction {history[-50:, 0].mean():.3f} of a variance of {float(x.var(0).sum()):.2f}"
+)
 
 # %%
 # Figure: Eight codewords on a curve. Each colour is a cell, each star what its index decodes to: the mean of its points.
@@ -77,17 +85,22 @@ plt.scatter(*words.T, marker="*", s=140, color="black")
 plt.gca().set_aspect("equal")
 
 # %% [markdown]
-# The decoder sees one of eight inputs, so the best it can answer is the mean of the points with that index (chapter 1, second condition):
+# The decoder sees one of eight inputs, so the best it can answer is the mean of the points with that index (chapter 1,
+# second condition):
 
 # %%
 with torch.no_grad():
     means = torch.stack([x[index == j].mean(0) for j in range(8)])
-    print("largest distance of a decoded codeword from its cell's mean", f"{float((decoder(vq.codewords()) - means).norm(dim=1).max()):.2f}")
+    print(
+        "largest distance of a decoded codeword from its cell's mean",
+        f"{float((decoder(vq.codewords()) - means).norm(dim=1).max()):.2f}",
+    )
 
 # %% [markdown]
 # ## What the commitment does
 #
-# Three values of its weight $\beta$. The commitment holds the latents near the codewords; too much of it holds them back.
+# Three values of its weight $\beta$. The commitment holds the latents near the codewords; too much of it holds them
+# back.
 
 # %%
 # Figure: The scale of the latents during training for three weights of the commitment.
@@ -103,7 +116,8 @@ plt.legend()
 # %% [markdown]
 # ## Real pictures
 #
-# `codebound train` is this, with a convolutional network, on photographs: five minutes, a report, and the numbers on pictures that it has not seen
+# `codebound train` is this, with a convolutional network, on photographs: five minutes, a report, and the numbers on
+# pictures that it has not seen
 # ([train a tokenizer](../start/tokenizer.md)). The packaged tokenizer has six indices for each 8×8 pixels:
 
 # %%
@@ -127,8 +141,10 @@ for axis, shown in zip(axes, (picture, *decoded)):
 #
 # `codebound course check vqvae my_answer.py`
 #
-# 1. *Understanding.* `bits_per_pixel(codebook_size, side, levels)`: of a grid with one token for `side`×`side` pixels, `levels` indices each.
+# 1. *Understanding.* `bits_per_pixel(codebook_size, side, levels)`: of a grid with one token for `side`×`side` pixels,
+#    `levels` indices each.
 # 2. *Extension.* `kl_to_uniform(q)`: bits between a distribution over K codewords and the uniform prior.
 # 3. *Theory.* `best_answers(x, index, count)`: what a decoder of unlimited power makes of each index.
 # 4. *Implementation.* `vq_loss(z, codebook, beta)`: codebook plus commitment loss, with the right stop gradients.
-# 5. *Research.* `scale_after(steps, beta)`: not needed to be exact: whether a weight of 0 lets latents drift further than .25 (return True or False).
+# 5. *Research.* `scale_after(steps, beta)`: not needed to be exact: whether a weight of 0 lets latents drift further
+#    than .25 (return True or False).

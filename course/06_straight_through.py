@@ -1,7 +1,8 @@
 # %% [markdown]
 # # 6. What straight-through really differentiates
 #
-# The nearest codeword is a step function of $z$: its derivative is zero almost everywhere, so no gradient would reach the encoder. The
+# The nearest codeword is a step function of $z$: its derivative is zero almost everywhere, so no gradient would reach
+# the encoder. The
 # **straight-through estimator** pretends that it is the identity:
 #
 # $$z_q = z + \mathrm{sg}(c - z), \qquad \frac{\partial z_q}{\partial z} := I .$$
@@ -10,16 +11,20 @@
 #
 # ## The derivative of a smoothed problem
 #
-# Let $Q$ be the quantizer and $\ell$ what comes after it, $f(z) = \ell(Q(z))$. Smooth $f$ by adding noise to $z$ before quantizing:
+# Let $Q$ be the quantizer and $\ell$ what comes after it, $f(z) = \ell(Q(z))$. Smooth $f$ by adding noise to $z$ before
+# quantizing:
 #
 # $$F(z) = \mathbb{E}_u\, \ell\bigl(Q(z+u)\bigr).$$
 #
-# Take one dimension, a uniform quantizer of step $\Delta$, and $u$ uniform on an interval of exactly one step. As $z$ grows by $\mathrm dz$, the part
-# $\mathrm dz/\Delta$ of the noise changes its cell, from the codeword $q$ at the lower end of the interval to $q+\Delta$ at its upper end:
+# Take one dimension, a uniform quantizer of step $\Delta$, and $u$ uniform on an interval of exactly one step. As $z$
+# grows by $\mathrm dz$, the part
+# $\mathrm dz/\Delta$ of the noise changes its cell, from the codeword $q$ at the lower end of the interval to
+# $q+\Delta$ at its upper end:
 #
 # $$F'(z) = \frac{\ell(q+\Delta) - \ell(q)}{\Delta} .$$
 #
-# **A difference quotient of $\ell$ over one step.** For a linear $\ell$ this is $\ell'$, exactly what straight-through says with its $I$. For quadratic
+# **A difference quotient of $\ell$ over one step.** For a linear $\ell$ this is $\ell'$, exactly what straight-through
+# says with its $I$. For quadratic
 # $\ell$ it is $\ell'$ in the middle of the step. So:
 #
 # - straight-through is the exact derivative of the smoothed problem where $\ell$ is linear over a cell;
@@ -59,7 +64,11 @@ def straight_through(loss, z):
 
 
 z = torch.linspace(-1.1, 1.1, 88, dtype=torch.float64)
-losses = {"linear": lambda q: 2 * q, "quadratic": lambda q: (q - 0.3) ** 2, "sharp": lambda q: torch.tanh(6 * q)}
+losses = {
+    "linear": lambda q: 2 * q,
+    "quadratic": lambda q: (q - 0.3) ** 2,
+    "sharp": lambda q: torch.tanh(6 * q),
+}
 lower = quantized(z - step / 2)
 for name, loss in losses.items():
     formula = (loss(lower + step) - loss(lower)) / step
@@ -77,13 +86,17 @@ for axis, (name, loss) in zip(axes, losses.items()):
 axes[0].legend()
 
 # %% [markdown]
-# Linear: no difference. Quadratic: off by curvature times half a step, too low above a codeword and too high below it, so that the errors
-# cancel over a cell and the mean gradient over many latents is right. Sharp ($\tanh 6q$ bends much within one cell): straight-through sees
-# the slope at the codeword alone, and is far off. **It is good where the decoder is smooth at the scale of a cell**: many codewords make it better.
+# Linear: no difference. Quadratic: off by curvature times half a step, too low above a codeword and too high below it,
+# so that the errors
+# cancel over a cell and the mean gradient over many latents is right. Sharp ($\tanh 6q$ bends much within one cell):
+# straight-through sees
+# the slope at the codeword alone, and is far off. **It is good where the decoder is smooth at the scale of a cell**:
+# many codewords make it better.
 #
 # ## Through a whole network
 #
-# The same in a layer: the gradient that reaches the encoder is the gradient at the codeword, $\nabla_z = \ell'(c)$, for every $z$ of the cell.
+# The same in a layer: the gradient that reaches the encoder is the gradient at the codeword, $\nabla_z = \ell'(c)$, for
+# every $z$ of the cell.
 
 # %%
 torch.manual_seed(0)
@@ -99,7 +112,8 @@ print("the gradient at z is that at its codeword, for all", len(latents), "laten
 # %% [markdown]
 # ## Others
 #
-# The **rotation trick** (Fifty et al. 2024) multiplies the gradient by the rotation and scale that take $z$ to $c$: the angle between gradient and latent is that
+# The **rotation trick** (Fifty et al. 2024) multiplies the gradient by the rotation and scale that take $z$ to $c$: the
+# angle between gradient and latent is that
 # between gradient and codeword. It changes direction where $z$ and $c$ differ in direction:
 
 # %%
@@ -115,7 +129,8 @@ for axis, estimator in zip(axes, (StraightThrough(), Rotation())):
     axis.set_title(type(estimator).__name__)
 
 # %% [markdown]
-# Which is better is a question for experiments: level in 20 of 24 linear comparisons, and with each at its better $\beta$ worse on three sources
+# Which is better is a question for experiments: level in 20 of 24 linear comparisons, and with each at its better
+# $\beta$ worse on three sources
 # with a network ([measured](../results/estimators.md)).
 #
 # ## Questions
