@@ -48,7 +48,9 @@ def run(path: Path) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
             exec(compile(cell.text, path.name, "exec"), namespace)
             drawn = bool(plt.get_fignums())
             if drawn != (cell.caption is not None):
-                raise SystemExit(f"{path.name}: a figure needs a first line '# Figure: …':\n{cell.text[:200]}")
+                raise SystemExit(
+                    f"{path.name}: a figure needs a first line '# Figure: …':\n{cell.text[:200]}"
+                )
             name = f"{path.stem}_{len(figures)}.png" if drawn else None
             if name:
                 figures[name] = picture()
@@ -64,7 +66,9 @@ def picture() -> bytes:
     raw, small = io.BytesIO(), io.BytesIO()
     plt.gcf().savefig(raw, format="png")
     plt.close("all")
-    Image.open(raw).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
+    Image.open(raw).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(
+        small, format="png", optimize=True
+    )
     return small.getvalue()
 
 
