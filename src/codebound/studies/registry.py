@@ -7,6 +7,7 @@ from typing import Any
 
 from codebound.errors import InputError
 from codebound.studies import (
+    adversary,
     compression,
     estimators,
     generation,
@@ -31,6 +32,7 @@ STUDIES: dict[str, Entry] = {
         hierarchy.ENTRY,
         transfer.ENTRY,
         generation.ENTRY,
+        adversary.ENTRY,
     )
 }
 

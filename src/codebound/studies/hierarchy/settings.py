@@ -34,9 +34,9 @@ class Settings(TokenizerOptimization, PictureData):
     stride: int = 4
     dim: int = Field(16, ge=1)
     commitment: float = Field(0.25, ge=0)
-    steps: int = Field(1000, ge=1)
+    steps: int = Field(800, ge=1)
     batch_size: int = Field(64, ge=1)
-    prior_steps: int = Field(800, ge=1)
+    prior_steps: int = Field(500, ge=1)
     prior_width: int = Field(64, ge=1)
     prior_depth: int = Field(2, ge=1)
     samples: int = Field(400, ge=16)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from codebound.reporting import plots
 from codebound.reporting.stock_figures import PALETTE
@@ -203,26 +204,29 @@ def _matrix(table: fw.LongTable, there: Sequence[str]) -> fw.Section:
 
 
 def _draw_matrix(table: fw.LongTable, there: Sequence[str]) -> Figure:
+    """A field for each pair; the more is lost, the more colour it has, on white paper and on a dark page."""
+    short = {
+        (row, column): _interval(table, "short", source=source, target=target, refit=AS_IT_IS)
+        for row, source in enumerate(there)
+        for column, target in enumerate(there)
+    }
+    most = max((found.mean for found in short.values() if found is not None), default=1.0)
     figure = plots.new_figure(6.5, 4.6)
     axes = figure.subplots()
-    labels = [DOMAINS[name].label for name in there]
-    short = np.array([[_mean_short(table, s, t) for t in there] for s in there])
-    axes.imshow(short, cmap="Blues", vmin=0, vmax=max(1.0, 1.6 * float(np.nanmax(short))))
-    for (row, column), value in np.ndenumerate(short):
-        text = "own" if there[row] == there[column] else "–" if np.isnan(value) else f"{value:.1f}"
+    plots.style(axes, "", "tried on", "trained on")
+    axes.grid(False)
+    for (row, column), found in short.items():
+        loss = 0.0 if found is None else found.mean
+        alpha = 0.6 * min(1.0, max(0.0, loss / most))
+        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, color=(PALETTE[0], alpha), linewidth=0))
+        text = "own" if row == column else "–" if found is None else f"{loss:.1f}"
         axes.text(column, row, text, ha="center", va="center", fontsize=10, color=plots.INK)
+    labels = [DOMAINS[name].label for name in there]
     axes.set_xticks(range(len(there)), labels)
     axes.set_yticks(range(len(there)), labels)
-    axes.set_xlabel("tried on")
-    axes.set_ylabel("trained on")
+    axes.set_xlim(-0.5, len(there) - 0.5)
+    axes.set_ylim(len(there) - 0.5, -0.5)
     return figure
-
-
-def _mean_short(table: fw.LongTable, source: str, target: str) -> float:
-    if source == target:
-        return 0.0
-    found = _interval(table, "short", source=source, target=target, refit=AS_IT_IS)
-    return float("nan") if found is None else found.mean
 
 
 def _refits(table: fw.LongTable, there: Sequence[str]) -> fw.Section:
