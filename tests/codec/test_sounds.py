@@ -18,6 +18,7 @@ from codebound.codec.sound_segments import checksum
 from codebound.codec.sounds import segment_indices
 from codebound.coding import sound_container
 from codebound.data.sound_pack import PACK, packed_sounds
+from codebound.priors.frame_fitting import FrameFitSettings, fit_frame_prior
 from codebound.sound.frames import FrameCode
 from codebound.tokenizers.audio import AudioTokenizer, NetworkConfig
 
@@ -43,7 +44,10 @@ def model() -> SoundModel:
     tokenizer = AudioTokenizer(code, network=network, block=20, context=6)
     assert tokenizer.network is not None
     torch.nn.init.normal_(tokenizer.network.out.weight, std=0.05)
-    return SoundModel(tokenizer.eval())
+    samples = torch.from_numpy(noise(200 * 32 * 20)[0].reshape(20, -1) / 32768)
+    segments = tokenizer.encode(samples)[:, :200].numpy()
+    settings = FrameFitSettings(steps=150, hidden=16)
+    return SoundModel(tokenizer.eval(), fit_frame_prior(segments, tokenizer.frame_code, settings))
 
 
 def noise(samples: int, channels: int = 1, seed: int = 0) -> np.ndarray:
@@ -95,6 +99,16 @@ def test_equal_channels_are_coded_once(model: SoundModel) -> None:
     assert np.array_equal(decoded(stereo, model), np.repeat(decoded(mono, model), 2, axis=1))
 
 
+def test_the_prior_saves_bytes_and_is_needed(model: SoundModel) -> None:
+    samples = noise(60_000, seed=7)
+    data = written(model, samples)
+    assert codec.inspect_sound(data).modes == ("prior",)
+    bare = SoundModel(model.tokenizer)
+    assert len(data) < 0.95 * len(written(bare, samples))
+    with pytest.raises(WrongModel):
+        codec.verify_sound(data, model=bare)
+
+
 def test_fewer_stages_are_smaller_files(model: SoundModel) -> None:
     samples = noise(20_000)
     sizes = [len(written(model, samples, bitrate=kbit)) for kbit in (2.0, 4.0, 6.0, 8.0)]
@@ -109,7 +123,9 @@ def test_indices_are_those_of_the_tokenizer(model: SoundModel) -> None:
 
     samples = noise(10_000)
     contents = sound_container.unpack(written(model, samples))
-    found = np.concatenate([segment_indices(contents, n) for n in range(len(contents.segments))], axis=1)
+    found = np.concatenate(
+        [segment_indices(contents, n, model) for n in range(len(contents.segments))], axis=1
+    )
     expected = model.tokenizer.encode(torch.from_numpy(samples / 32768), beam=4)
     assert np.array_equal(found, expected.numpy())
     batch = model.tokenizer.encode(
@@ -174,7 +190,7 @@ def test_wrong_indices_are_found_behind_right_bytes(model: SoundModel) -> None:
     contents = sound_container.unpack(data)
     head = contents.header.pack()
     first = contents.segments[0]
-    wrong = first._replace(checksum=checksum(segment_indices(contents, 0)) ^ 1)
+    wrong = first._replace(checksum=checksum(segment_indices(contents, 0, model)) ^ 1)
     parts = [sound_container.pack_segment(wrong, head, 0)]
     parts += [sound_container.pack_segment(s, head, n) for n, s in enumerate(contents.segments[1:], 1)]
     forged = head + b"".join(parts) + sound_container.pack_end(contents.samples, head, len(contents.segments))

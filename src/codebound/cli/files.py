@@ -340,25 +340,37 @@ def verify(
 
 def fit_prior(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished codebound train.")],
-    steps: Annotated[int, typer.Option(help="Of training, for each level.")] = 4000,
-    hidden: Annotated[int, typer.Option(help="Units in each of the two hidden layers.")] = 96,
+    steps: Annotated[
+        int | None, typer.Option(help="Of training, for each level (default 4000; of sound 1200).")
+    ] = None,
+    hidden: Annotated[
+        int | None,
+        typer.Option(help="Units in each of the two hidden layers (default 96; of sound 64)."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fit the integer prior for a run's tokenizer, on its own training pictures, into RUN/model.
+    """Fit the integer prior for a run's tokenizer, on its own training pictures or sound, into RUN/model.
 
     [bold]Example[/]
 
       codebound fit-prior runs/default-model
     """
     from codebound.priors.fitting import FitSettings
-    from codebound.runs import priors
+    from codebound.priors.frame_fitting import FrameFitSettings
+    from codebound.runs import audio_priors, priors
+    from codebound.runs.run import kind_of
 
-    with Cells("levels") as bar:
-        rows = priors.fit(folder, FitSettings(steps=steps, hidden=hidden), bar.show)
+    given = {name: value for name, value in (("steps", steps), ("hidden", hidden)) if value is not None}
+    of_sound = kind_of(folder).name == "audio"
+    with Cells("steps" if of_sound else "levels") as bar:
+        if of_sound:
+            rows = audio_priors.fit(folder, FrameFitSettings(**given), bar.show)
+        else:
+            rows = priors.fit(folder, FitSettings(**given), bar.show)
     if as_json:
         plain(json.dumps(rows, indent=2))
         return
-    out.print(table(rows, "Held-out pictures, bits per index"))
+    out.print(table(rows, f"Held-out {'sound' if of_sound else 'pictures'}, bits per index"))
 
 
 class Models:

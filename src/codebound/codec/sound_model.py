@@ -10,24 +10,35 @@ from pathlib import Path
 
 from codebound.coding.container import CODEBOOK, HASH, LEVELS
 from codebound.coding.errors import CodecError
+from codebound.priors.frame_prior import DESCRIPTION, FramePrior, load_frame_prior
 from codebound.tokenizers.audio import DEFAULT_SPEECH, AudioTokenizer, audio_folder
 
 
 @dataclass(frozen=True, eq=False)
 class SoundModel:
-    """An audio tokenizer in eval on the CPU.
+    """An audio tokenizer in eval on the CPU, and its prior or None.
 
     Raises:
-        CodecError: codebooks that a file can't hold.
+        CodecError: codebooks that a file can't hold, or a prior of others.
     """
 
     tokenizer: AudioTokenizer
+    prior: FramePrior | None = None
 
     def __post_init__(self) -> None:
         sizes = self.tokenizer.codebook_sizes
         if len(sizes) > LEVELS or max(sizes) > CODEBOOK:
             raise CodecError(
                 f"the tokenizer has codebook sizes {sizes}; up to {LEVELS} of {CODEBOOK} are accepted"
+            )
+        prior, dim = self.prior, self.tokenizer.frame_code.dim
+        if prior is not None and (prior.codebook_size, prior.dim, len(prior.networks)) != (
+            sizes[0],
+            dim,
+            len(sizes),
+        ):
+            raise CodecError(
+                f"the prior is for other codebooks than the tokenizer's {len(sizes)} of {sizes[0]}"
             )
 
     def digest(self) -> bytes:
@@ -37,6 +48,7 @@ class SoundModel:
             tensor = tensor.detach().cpu().contiguous()
             hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             hashed.update(tensor.numpy().tobytes())
+        hashed.update(b"" if self.prior is None else self.prior.digest())
         return hashed.digest()[:HASH]
 
     def stages(self, bitrate: float | None) -> int:
@@ -66,7 +78,9 @@ def load_sound_model(source: str | Path) -> SoundModel:
     Raises:
         InputError: no such folder, or files that are damaged or don't fit together.
     """
-    return SoundModel(AudioTokenizer.from_pretrained(audio_folder(source)))
+    tokenizer = AudioTokenizer.from_pretrained(source)
+    folder = Path(audio_folder(source))
+    return SoundModel(tokenizer, load_frame_prior(folder) if (folder / DESCRIPTION).is_file() else None)
 
 
 @cache

@@ -6,34 +6,46 @@ import zlib
 
 import numpy as np
 from jaxtyping import Int64
+from threadpoolctl import threadpool_limits
 
-from codebound.coding.errors import DamagedFile
+from codebound.codec.sound_model import SoundModel
+from codebound.coding.errors import DamagedFile, WrongModel
 from codebound.coding.integers import frequencies
 from codebound.coding.range_coder import Coder, Decoder, Encoder
 from codebound.coding.sound_container import SoundMode, SoundSegment
 from codebound.priors import digits
 
 
-def encode_segment(indices: Int64[np.ndarray, "c t q"], size: int) -> SoundSegment:
-    """One segment of all channels, which are coded once where they are equal."""
+# A segment's products are too small for threads.
+@threadpool_limits.wrap(limits=1, user_api="blas")
+def encode_segment(indices: Int64[np.ndarray, "c t q"], model: SoundModel) -> SoundSegment:
+    """One segment of all channels, which are coded once where they are equal; in the mode of fewer bytes."""
     alike = len(indices) > 1 and bool((indices[1:] == indices[0]).all())
-    encoder = Encoder()
-    for channel in indices[:1] if alike else indices:
-        _code_raw(encoder, channel, size)
-    return SoundSegment(indices.shape[1], SoundMode.RAW, alike, encoder.payload(), checksum(indices))
+    streams = {}
+    for mode in SoundMode if model.prior is not None else [SoundMode.RAW]:
+        encoder = Encoder()
+        for channel in indices[:1] if alike else indices:
+            _code(encoder, mode, channel, model)
+        streams[mode] = encoder.payload()
+    mode = min(streams, key=lambda mode: len(streams[mode]))
+    return SoundSegment(indices.shape[1], mode, alike, streams[mode], checksum(indices))
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def decode_segment(
-    segment: SoundSegment, channels: int, stages: int, size: int
+    segment: SoundSegment, channels: int, stages: int, model: SoundModel
 ) -> Int64[np.ndarray, "c t q"]:
     """The indices of a segment.
 
     Raises:
         DamagedFile: they are not those that were written.
+        WrongModel: they need a prior, and the model has none.
     """
+    if segment.mode is SoundMode.PRIOR and model.prior is None:
+        raise WrongModel("the file needs the prior that it was written with; the model has none")
     decoder = Decoder(segment.stream)
     empty = np.zeros((segment.frames, stages), dtype=np.int64)
-    coded = [_code_raw(decoder, empty, size) for _ in range(1 if segment.alike else channels)]
+    coded = [_code(decoder, segment.mode, empty, model) for _ in range(1 if segment.alike else channels)]
     decoder.check_end()
     indices = np.stack(coded * channels if segment.alike else coded)
     if checksum(indices) != segment.checksum:
@@ -44,6 +56,15 @@ def decode_segment(
 def checksum(indices: Int64[np.ndarray, "c t q"]) -> int:
     """CRC-32 of the indices as little-endian 16-bit numbers, channel by channel, frame by frame."""
     return zlib.crc32(np.ascontiguousarray(indices).astype("<u2").tobytes())
+
+
+def _code(
+    coder: Coder, mode: SoundMode, indices: Int64[np.ndarray, "t q"], model: SoundModel
+) -> Int64[np.ndarray, "t q"]:
+    """One channel's indices in a mode."""
+    if mode is SoundMode.PRIOR and model.prior is not None:
+        return model.prior.code(coder, indices, model.tokenizer.frame_code)
+    return _code_raw(coder, indices, model.tokenizer.codebook_sizes[0])
 
 
 def _code_raw(coder: Coder, indices: Int64[np.ndarray, "t q"], size: int) -> Int64[np.ndarray, "t q"]:

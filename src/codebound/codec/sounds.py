@@ -80,7 +80,7 @@ class SoundWriter:
         while (held := self._held.shape[1]) > self._longest or (last and held):
             end = held if held <= self._longest else self._length
             part, self._held = self._held[:, :end], self._held[:, end:]
-            segment = encode_segment(part, self._header.codebook_size)
+            segment = encode_segment(part, self._model)
             parts += [head] * (self._segments == 0) + [pack_segment(segment, head, self._segments)]
             self._segments += 1
         return b"".join(parts)
@@ -192,10 +192,10 @@ def checked_model(contents: SoundFile, model: SoundModel | None) -> SoundModel:
     return model
 
 
-def segment_indices(contents: SoundFile, number: int) -> Int64[np.ndarray, "c t q"]:
+def segment_indices(contents: SoundFile, number: int, model: SoundModel) -> Int64[np.ndarray, "c t q"]:
     """The indices of a segment, checked."""
     header = contents.header
-    return decode_segment(contents.segments[number], header.channels, header.stages, header.codebook_size)
+    return decode_segment(contents.segments[number], header.channels, header.stages, model)
 
 
 def verify_sound(data: Data, *, model: SoundModel | None = None) -> int:
@@ -205,8 +205,8 @@ def verify_sound(data: Data, *, model: SoundModel | None = None) -> int:
         CodecError: as `decompress_sound`.
     """
     contents = sound_container.unpack(read_bytes(data))
-    checked_model(contents, model)
-    return sum(segment_indices(contents, number).size for number in range(len(contents.segments)))
+    model = checked_model(contents, model)
+    return sum(segment_indices(contents, number, model).size for number in range(len(contents.segments)))
 
 
 def _blocks(
@@ -233,7 +233,7 @@ def _blocks(
     skip = length - context if segment else 0
     while given < last:
         if at < len(contents.segments):
-            indices = segment_indices(contents, at)[:, skip:]
+            indices = segment_indices(contents, at, model)[:, skip:]
             rows = [decoder.push(part) for decoder, part in zip(decoders, indices, strict=True)]
             skip, at = 0, at + 1
         else:

@@ -180,14 +180,14 @@ def quantize(
 
     # Each layer in units of its inputs' step, its outputs in that of the next.
     layers = [
-        _quantized(layer, *steps[i : i + 2])
+        quantized_layer(layer, *steps[i : i + 2])
         for i, layer in enumerate((model.first, model.second, model.last))
     ]
     embedding = np.rint(table / step).astype(np.int8)
     return Network(sizes, level, place, embedding, (layers[0], layers[1], layers[2]))
 
 
-def _quantized(layer: nn.Linear, unit: float, target: float) -> Layer:
+def quantized_layer(layer: nn.Linear, unit: float, target: float) -> Layer:
     """A layer whose inputs are whole multiples of `unit`, its outputs of `target`."""
     weight, bias = layer.weight.double().numpy(), layer.bias.double().numpy()
     step = np.maximum(np.abs(weight).max(-1), 1e-9) / 127

@@ -23,6 +23,7 @@ _PLACES = {  # imported when asked for: they bring heavy packages
     "classifier": "codebound.runs.classifier:KIND",
     "vqvae2": "codebound.runs.hierarchy:KIND",
     "vqgan": "codebound.runs.adversarial:KIND",
+    "audio": "codebound.runs.audio:KIND",
 }
 
 

@@ -86,6 +86,7 @@ class AudioTokenizer(nn.Module):
         self.register_buffer(
             "inverse", torch.from_numpy(mdct.inverse_matrix(code.hop)).float(), persistent=False
         )
+        self.register_load_state_dict_post_hook(_forget_code)
         self.network_config = network
         self.network = (
             None if network is None else SpectralDecoder(code.hop, code.dim, **network.model_dump())
@@ -255,7 +256,7 @@ class AudioTokenizer(nn.Module):
             )
         for name in ("gain", "axes", "codebooks", "steps"):
             getattr(self, name).copy_(torch.from_numpy(np.array(getattr(code, name))))
-        self.__dict__.pop("frame_code", None)
+        _forget_code(self)
 
     def save_pretrained(self, folder: str | Path, *, card: str = "") -> None:
         """Write `config.json`, `model.safetensors`, `README.md` (the model card) and `manifest.json` (SHA-256).
@@ -291,8 +292,12 @@ class AudioTokenizer(nn.Module):
         config, state = pretrained.load(place, "AudioTokenizer", revision)
         tokenizer = cls.from_config(config)
         pretrained.take_over(tokenizer, state, str(source))
-        tokenizer.__dict__.pop("frame_code", None)
         return tokenizer.eval()
+
+
+def _forget_code(tokenizer: nn.Module, keys: object = None) -> None:
+    """The frame code is made anew of the present buffers."""
+    tokenizer.__dict__.pop("frame_code", None)
 
 
 def audio_folder(source: str | Path) -> str | Path:

@@ -1,0 +1,260 @@
+"""The run of an audio tokenizer: from its settings to a model with figures, sounds to listen to and a report."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from codebound import config
+from codebound.data.sound_output import write_wav
+from codebound.data.sound_sets import open_sounds
+from codebound.data.speech import Clip
+from codebound.engine.devices import launch
+from codebound.engine.journal import Journal
+from codebound.engine.recipe import LoopSettings, Recipe
+from codebound.evaluate import sounds as evaluation
+from codebound.files import write_bytes, write_text
+from codebound.metrics import sound as metrics
+from codebound.reporting import page, plots
+from codebound.runs import labels
+from codebound.runs.kinds import EvaluationOptions, Preparation, RunKind
+from codebound.runs.run import FINAL, check_finished, check_run, load_settings
+from codebound.sound.frames import FrameCode
+from codebound.tasks.audio import AudioOptimization, AudioTask
+from codebound.tokenizers.audio import AudioTokenizer, NetworkConfig
+from codebound.tokenizers.audio_fitting import FrameCodeSettings
+
+PLAYED = 3  # held-out recordings that a report plays
+NAMES = {
+    "pesq": ("PESQ, wide band", "{:.2f}", "4.64"),
+    "stoi": ("STOI", "{:.3f}", "1"),
+    "si_sdr": ("SI-SDR, dB", "{:.2f}", "–"),
+    "mel": ("mel distance", "{:.4f}", "0"),
+}
+
+
+class Settings(LoopSettings, AudioOptimization, FrameCodeSettings):
+    """All that decides a run's numbers, but for the sound itself and the machine."""
+
+    kind: Literal["audio"] = "audio"
+    data: str = "speech"
+    sample_rate: int = Field(default=16_000, ge=4_000, le=192_000)
+    width: int = Field(default=160, ge=1)
+    hidden: int = Field(default=320, ge=1)
+    blocks: int = Field(default=5, ge=1)
+    kernel: int = Field(default=7, ge=1)
+    batch_size: int = Field(default=8, ge=1)
+    steps: int = Field(default=3000, ge=1)
+    evaluate_every: int | None = Field(default=None, ge=1)  # by default a tenth of the run
+
+
+class AudioRun(RunKind[Settings]):
+    """`codebound train audio`."""
+
+    name = "audio"
+    settings = Settings
+    shown = (("mel", "mel {:.3f}"), ("si_sdr", "SI-SDR {:.1f} dB"))
+
+    def default_name(self, settings: Settings) -> str:
+        """The kind of data."""
+        return f"audio-{settings.data.partition(':')[0]}"
+
+    def prepare(self, settings: Settings) -> Preparation:
+        """Sound, an untrained tokenizer, and the task of training it."""
+        sounds = open_sounds(settings.data, settings.sample_rate)
+        every = settings.evaluate_every or max(1, settings.steps // 10)
+        recipe = config.part(Recipe, settings, evaluate_every=every)
+        torch.manual_seed(settings.seed)
+        task = AudioTask(
+            untrained(settings), sounds, settings, config.part(FrameCodeSettings, settings), settings.seed
+        )
+        return Preparation(task, recipe, {"data": sounds.digest})
+
+    def finish(self, folder: Path, task: AudioTask, skipped: int, step: int) -> dict[str, Any]:
+        """Judge the trained tokenizer by recordings that training never saw; write model and sounds."""
+        tokenizer = task.tokenizer
+        result: dict[str, Any] = {"step": step, "skipped_steps": skipped, "data": task.sounds.note}
+        tokenizer.save_pretrained(folder / "model")  # rounds its weights: what is judged is what is written
+        clips = task.sounds.judged()
+        result |= judged(tokenizer, clips)
+        tokenizer.save_pretrained(folder / "model", card=card(result))
+        for clip in clips[:PLAYED]:
+            name = clip.name.replace("/", "_").rpartition(".")[0]
+            write_bytes(folder / "sounds" / f"{name}.wav", wav(clip.samples, tokenizer.sample_rate))
+            for stages in evaluation.bitrates(tokenizer):
+                made = evaluation.decoded(tokenizer, clip, stages)[1]
+                path = folder / "sounds" / f"{name}-{evaluation.kbit(tokenizer, stages):g}.wav"
+                write_bytes(path, wav(to_int16(made), tokenizer.sample_rate))
+        return result
+
+    def evaluate(self, folder: Path, options: EvaluationOptions) -> dict[str, Any]:
+        """The final figures of a finished run anew, also on other sound."""
+        settings = load_settings(folder, Settings)
+        tokenizer = load_tokenizer(folder).to(launch(options.device).device)
+        sounds = open_sounds(options.data or settings.data, settings.sample_rate)
+        return {"data": sounds.note, **judged(tokenizer, sounds.judged())}
+
+    def report(self, folders: Sequence[Path], page_path: Path | None) -> Path:
+        """One page for all of these runs: figures, curves over bitrate, spectrograms, and sounds to listen to."""
+        runs = []
+        for folder in folders:
+            check_finished(folder)
+            runs.append(
+                {
+                    "name": folder.resolve().name,
+                    "study": check_run(folder),
+                    "final": json.loads((folder / FINAL).read_text(encoding="utf-8")),
+                    "settings": page.settings_text(load_settings(folder, Settings)),
+                    "sounds": _players(folder),
+                    "spectrograms": page.embed_bytes(_spectrograms(folder), "png"),
+                    "training": [r for r in Journal(folder).rows() if r.get("mel") is not None],
+                }
+            )
+        if page_path is None:
+            page_path = folders[0] / "report.html" if len(runs) == 1 else folders[0].parent / "runs.html"
+        head, *rows = self.table({run["name"]: run["final"] for run in runs})
+        curves = page.embed_bytes(_curves(runs), "png")
+        text = page.render("runs/audio_report.html.j2", runs=runs, head=head, rows=rows, curves=curves)
+        write_text(page_path, text)
+        return page_path
+
+    def table(self, figures: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+        """A row for each figure at each bitrate."""
+        rates = sorted({rate for run in figures.values() for rate in run["held_out"]}, key=float)
+        named = tuple(
+            (("held_out", rate, name), f"{label} at {rate} kbit/s", form, limit)
+            for rate in rates
+            for name, (label, form, limit) in NAMES.items()
+        )
+        rows = labels.rows(list(figures.values()), named)
+        return [["held out", *figures, "limit"], *([label, *cells, limit] for label, cells, limit in rows)]
+
+    def score(self, figures: Mapping[str, Any]) -> str:
+        """PESQ, or the mel distance, at the highest bitrate."""
+        best = figures["held_out"][max(figures["held_out"], key=float)]
+        name = "pesq" if "pesq" in best else "mel"
+        return f"{NAMES[name][0]} {NAMES[name][1].format(best[name])}"
+
+
+KIND = AudioRun()
+
+
+def untrained(settings: Settings) -> AudioTokenizer:
+    """The model of the settings, its codebooks empty; weights drawn by the caller's generator."""
+    hop, dim = settings.hop, settings.dim
+    code = FrameCode(
+        hop,
+        np.ones(hop, dtype=np.float32),
+        np.zeros((hop, dim), dtype=np.int16),
+        np.zeros((settings.stages, settings.codebook_size, dim), dtype=np.int8),
+        np.ones(settings.stages, dtype=np.int32),
+    )
+    network = NetworkConfig(
+        width=settings.width, hidden=settings.hidden, blocks=settings.blocks, kernel=settings.kernel
+    )
+    return AudioTokenizer(code, sample_rate=settings.sample_rate, network=network)
+
+
+def load_tokenizer(folder: Path) -> AudioTokenizer:
+    """The tokenizer of a finished run.
+
+    Raises:
+        InputError: not a run's folder, or a run that is not finished.
+    """
+    check_finished(folder)
+    return AudioTokenizer.from_pretrained(folder / "model")
+
+
+def judged(tokenizer: AudioTokenizer, clips: Sequence[Clip]) -> dict[str, Any]:
+    """Figures at a quarter, half and all of the stages, by nominal kbit/s."""
+    rows = {
+        f"{evaluation.kbit(tokenizer, stages):g}": evaluation.held_out_figures(
+            tokenizer, clips, stages, listeners=True
+        )
+        for stages in evaluation.bitrates(tokenizer)
+    }
+    seconds = sum(len(clip.samples) for clip in clips) / tokenizer.sample_rate
+    return {
+        "codebook_sizes": list(tokenizer.codebook_sizes),
+        "clips": len(clips),
+        "seconds": seconds,
+        "held_out": rows,
+    }
+
+
+def card(result: Mapping[str, Any]) -> str:
+    """The text of a model card: how the model was trained, and a table of its figures."""
+    names = [name for name in NAMES if name in next(iter(result["held_out"].values()))]
+    rows = [
+        f"| {rate} | " + " | ".join(NAMES[name][1].format(row[name]) for name in names) + " |"
+        for rate, row in result["held_out"].items()
+    ]
+    head = f"| kbit/s before coding | {' | '.join(NAMES[name][0] for name in names)} |"
+    return "\n".join(
+        [
+            f"Trained by `codebound train audio` for {result['step']:,} steps on {result['data']}. On "
+            f"{result['clips']} held-out recordings, {result['seconds']:.0f} s:",
+            "",
+            head,
+            "|---" * (len(names) + 1) + "|",
+            *rows,
+        ]
+    )
+
+
+def to_int16(samples: np.ndarray) -> np.ndarray:
+    """Samples in [−1, 1] as 16-bit ones."""
+    return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
+
+
+def wav(samples: np.ndarray, rate: int) -> bytes:
+    """A WAV file of one channel."""
+    stream = io.BytesIO()
+    write_wav(stream, iter([samples[:, None]]), len(samples), rate, 1)
+    return stream.getvalue()
+
+
+def _players(folder: Path) -> list[tuple[str, str]]:
+    """Name and address of each sound that a run wrote."""
+    files = sorted((folder / "sounds").glob("*.wav"))
+    return [
+        (f.stem, f"data:audio/wav;base64,{base64.b64encode(f.read_bytes()).decode('ascii')}") for f in files
+    ]
+
+
+def _spectrograms(folder: Path) -> bytes:
+    """Log magnitudes over time and frequency of the first recording and of what became of it."""
+    files = sorted((folder / "sounds").glob("*.wav"))
+    first = min(files, key=lambda path: len(path.stem)).stem if files else ""
+    files = [path for path in files if path.stem.startswith(first)][:4]
+    figure = plots.new_figure(11, 2.4 * max(len(files), 1))
+    for axes, path in zip(np.atleast_1d(figure.subplots(max(len(files), 1))), files, strict=False):
+        samples = np.frombuffer(path.read_bytes()[44:], dtype="<i2").astype(np.float32) / 32768
+        level = 20 * torch.log10(metrics.spectrum(torch.from_numpy(samples)[None], 512)[0].abs() + 1e-5)
+        plots.style(axes, path.stem, "", "frequency")
+        axes.imshow(level.numpy(), origin="lower", aspect="auto", vmin=-100, vmax=-20, cmap="magma")
+    return plots.picture(figure).png
+
+
+def _curves(runs: Sequence[Mapping[str, Any]]) -> bytes:
+    """Each figure over the bitrate."""
+    names = [
+        name
+        for name in NAMES
+        if any(name in row for run in runs for row in run["final"]["held_out"].values())
+    ]
+    figure = plots.new_figure(11, 3.4)
+    for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
+        plots.style(axes, NAMES[name][0], "kbit/s before coding", "")
+        for run in runs:
+            points = sorted((float(rate), row[name]) for rate, row in run["final"]["held_out"].items())
+            axes.plot(*zip(*points, strict=True), marker="o", label=run["name"], linewidth=1.6)
+    return plots.picture(figure).png

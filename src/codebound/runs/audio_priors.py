@@ -1,0 +1,111 @@
+"""The prior of a run's audio tokenizer: fitted on its training sound, judged on what was held out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from codebound.codec.sound_model import SoundModel
+from codebound.codec.sounds import BEAM, segment_frames
+from codebound.data.sound_sets import SoundSet, open_sounds
+from codebound.files import write_text
+from codebound.priors.frame_fitting import FrameFitSettings, fit_frame_prior, stage_bits
+from codebound.runs.audio import Settings, load_tokenizer
+from codebound.runs.run import load_settings
+from codebound.sound.frames import FrameCode, FrameSplitter
+from codebound.tokenizers.pretrained import CARD
+
+SEGMENTS = 1500  # that a prior is fitted to: 50 minutes
+JUDGED = 100  # held-out segments
+FIT_STEP = 2**41  # where the crops for a prior begin: steps that no training reaches
+HEADING = "\n## Bits\n"
+
+
+def fit(
+    folder: Path, settings: FrameFitSettings, progress: Callable[[int, int], None]
+) -> list[dict[str, Any]]:
+    """Fit the prior into the run's `model` folder and say in its card what it does for held-out sound.
+
+    Returns:
+        Per stage, bits per index: nominal, under the training's frequencies, and with the prior; at last their sums in
+        kbit/s.
+
+    Raises:
+        InputError: as `runs.audio.load_tokenizer`; the run's sound is no longer there.
+    """
+    run, tokenizer = load_settings(folder, Settings), load_tokenizer(folder)
+    sounds, code = open_sounds(run.data, run.sample_rate), tokenizer.frame_code
+    frames = segment_frames(SoundModel(tokenizer))[0]
+
+    # Crops as a training sees them, then held-out recordings one after the other.
+    seen = np.stack([_segment(sounds, code, frames, settings.seed, number) for number in range(SEGMENTS)])
+    held_out = held_out_segments(sounds, code, frames)
+    prior = fit_frame_prior(seen, code, settings, progress)
+    prior.save(folder / "model")
+
+    # What it saves.
+    size = code.codebooks.shape[1]
+    nominal = np.full(code.stages, np.log2(size))
+    columns = {
+        "nominal": nominal,
+        "frequencies": _order_0(seen, held_out, size),
+        "prior": stage_bits(prior, held_out, code),
+    }
+    rows: list[dict[str, Any]] = [
+        {"stage": stage, **{name: round(float(bits[stage]), 3) for name, bits in columns.items()}}
+        for stage in range(code.stages)
+    ]
+    sums = {name: float(bits.sum()) * tokenizer.frame_rate / 1000 for name, bits in columns.items()}
+    rows.append({"stage": "kbit/s", **{name: round(value, 3) for name, value in sums.items()}})
+    _say(folder / "model" / CARD, sums)
+    return rows
+
+
+def held_out_segments(
+    sounds: SoundSet, code: FrameCode, frames: int, count: int = JUDGED
+) -> Int64[np.ndarray, "n t q"]:
+    """Segments of held-out recordings, one recording after the other."""
+    samples = np.concatenate([clip.samples for clip in sounds.held_out])[: count * frames * code.hop]
+    indices = _indices(samples.astype(np.float64), code)
+    count = max(len(indices) // frames, 1)
+    return indices[: count * frames].reshape(count, -1, code.stages)
+
+
+def _segment(
+    sounds: SoundSet, code: FrameCode, frames: int, seed: int, number: int
+) -> Int64[np.ndarray, "t q"]:
+    """The indices of one crop, at a speed and a gain of its own."""
+    crop = sounds.batch(seed, FIT_STEP + number, 1, (frames - 1) * code.hop)[0].double().numpy()
+    return _indices(crop, code)
+
+
+def _indices(samples: Float64[np.ndarray, " n"], code: FrameCode) -> Int64[np.ndarray, "t q"]:
+    splitter = FrameSplitter(code.hop)
+    frames = np.concatenate([splitter.push(samples), splitter.flush()])
+    return code.search(code.latents(frames), beam=BEAM)
+
+
+def _order_0(
+    seen: Int64[np.ndarray, "n t q"], held_out: Int64[np.ndarray, "m t q"], size: int
+) -> Float64[np.ndarray, " q"]:
+    """−log2 of how often each index was in training, one more than that, over held-out ones."""
+    bits = []
+    for stage in range(seen.shape[2]):
+        counts = 1.0 + np.bincount(seen[:, :, stage].ravel(), minlength=size)
+        bits.append(-np.log2(counts / counts.sum())[held_out[:, :, stage]].mean())
+    return np.array(bits)
+
+
+def _say(path: Path, sums: dict[str, float]) -> None:
+    """The figures at the end of the model's card, in place of those of an earlier fit."""
+    card = path.read_text(encoding="utf-8").partition(HEADING)[0]
+    saved = 1 - sums["prior"] / sums["nominal"]
+    text = (
+        f"With all stages {sums['nominal']:.2f} kbit/s nominal, {sums['frequencies']:.2f} under the frequencies of "
+        f"training, {sums['prior']:.2f} with the prior: {saved:.1%} less, on held-out sound."
+    )
+    write_text(path, f"{card}{HEADING}\n{text}\n")

@@ -1,0 +1,146 @@
+"""The audio tokenizer as a task: transform and codebooks are fitted once, the decoder's network learns from there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from codebound import config
+from codebound.data.batch_stream import BatchStream
+from codebound.data.sound_sets import SoundSet
+from codebound.engine.recipe import Schedule
+from codebound.engine.task import Figures, OptimizerPlan, ParameterGroup, Score, StepLosses, Task
+from codebound.evaluate.sounds import bitrates, held_out_figures
+from codebound.metrics import sound as metrics
+from codebound.sound.frames import FrameSplitter
+from codebound.sound.resampling import LOUDEST
+from codebound.tokenizers.audio import AudioTokenizer
+from codebound.tokenizers.audio_fitting import FrameCodeSettings, fit_frame_code
+
+BETAS = (0.8, 0.98)
+
+
+class AudioOptimization(config.Settings):
+    """How an audio tokenizer is trained, besides the loop's settings.
+
+    Attributes:
+        seconds: of a crop.
+        fit_frames: frames that transform and codebooks are fitted to.
+        lr, warmup, weight_decay, clip: of the network.
+        magnitude, complex, mel: weights of the losses: compressed spectra, their magnitudes and their complex values,
+            and log-mel magnitudes.
+        full_depth: share of crops that are coded by all stages; the others by 2 … all, uniformly.
+    """
+
+    seconds: float = Field(default=2.0, gt=0, le=60)
+    fit_frames: int = Field(default=120_000, ge=16)
+    lr: float = Field(default=1.2e-3, ge=0, allow_inf_nan=False)
+    warmup: int = Field(default=50, ge=0)
+    weight_decay: float = Field(default=1e-3, ge=0, allow_inf_nan=False)
+    clip: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    magnitude: float = Field(default=3.0, ge=0, allow_inf_nan=False)
+    complex: float = Field(default=3.0, ge=0, allow_inf_nan=False)
+    mel: float = Field(default=0.1, ge=0, allow_inf_nan=False)
+    full_depth: float = Field(default=0.25, ge=0, le=1)
+
+
+class AudioTask(Task[Tensor]):
+    """An `AudioTokenizer` on a set of sound.
+
+    Args:
+        tokenizer: with a network; its transform and codebooks are fitted before the first step.
+        sounds: crops to train on and held-out recordings to judge by.
+        settings: rates and the like.
+        code: how transform and codebooks are fitted.
+        seed: of what is drawn besides the crops.
+    """
+
+    kind = "audio"
+    unit = "crops"
+    score = Score("mel", "lower")
+    averaged = ("tokenizer",)
+
+    def __init__(
+        self,
+        tokenizer: AudioTokenizer,
+        sounds: SoundSet,
+        settings: AudioOptimization,
+        code: FrameCodeSettings,
+        seed: int = 0,
+    ) -> None:
+        self.tokenizer, self.sounds, self.settings, self.code, self.seed = (
+            tokenizer,
+            sounds,
+            settings,
+            code,
+            seed,
+        )
+        hops = max(round(settings.seconds * tokenizer.frame_rate), 1)
+        self.length = hops * tokenizer.hop
+        self.modules: Mapping[str, torch.nn.Module] = {"tokenizer": tokenizer}
+
+    def optimizers(self) -> Mapping[str, OptimizerPlan]:
+        """Matrices and kernels, which decay; all others, which don't."""
+        return {"tokenizer": plan(self.tokenizer, self.settings, BETAS)}
+
+    def batches(self, seed: int, first_step: int, size: int) -> BatchStream[Tensor]:
+        """Crops, each at a speed and a gain of its own."""
+        return self.sounds.batches(seed, first_step, size, self.length)
+
+    def initialise(self, batches: Iterator[Tensor], devices: int) -> None:
+        """Transform and codebooks begin from frames of crops; every device fits to its own, the first one's count."""
+        frames: list[np.ndarray] = []
+        while sum(map(len, frames)) < self.settings.fit_frames:
+            for crop in next(batches).cpu().numpy().astype(np.float64):
+                frames.append(FrameSplitter(self.tokenizer.hop).push(crop))
+        code = fit_frame_code(np.concatenate(frames), self.code, self.seed)
+        self.tokenizer.take_code(code)
+
+    def losses(self, batch: Tensor, step: int) -> StepLosses:
+        """Decode the codes of each crop at a depth of its own, and compare spectra."""
+        x = batch / LOUDEST
+        made = self.tokenizer(self.coded(batch, step))
+        values = self.distances(x, made, step)
+        settings = self.settings
+        loss = sum(getattr(settings, name) * value for name, value in values.items())
+        assert isinstance(loss, Tensor)
+        return StepLosses({"tokenizer": loss}, {"loss": loss, **values})
+
+    def coded(self, batch: Float[Tensor, "b n"], step: int) -> Float[Tensor, "b t d"]:
+        """Latents of whole samples after the codebooks, each crop by as many stages as it draws."""
+        code, rng = self.tokenizer.frame_code, np.random.default_rng((self.seed, step, 1))
+        rows = []
+        for crop in batch.cpu().numpy().astype(np.float64):
+            splitter = FrameSplitter(code.hop)
+            frames = np.concatenate([splitter.push(crop), splitter.flush()])
+            full = rng.random() < self.settings.full_depth or code.stages < 2
+            depth = code.stages if full else int(rng.integers(2, code.stages + 1))
+            rows.append(code.decode(code.search(code.latents(frames), depth)))
+        return torch.from_numpy(np.stack(rows)).to(batch.device, torch.float32)
+
+    def distances(self, x: Float[Tensor, "b n"], made: Float[Tensor, "b n"], step: int) -> dict[str, Tensor]:
+        """What training lowers, unweighted: windows of 256 to 2048 samples by turns."""
+        size = (512, 1024, 256, 2048)[step % 4]
+        magnitude, both = metrics.compressed_distances(made, x, 512)
+        mel = metrics.mel_distance(made, x, self.tokenizer.sample_rate, (size,))
+        return {"magnitude": magnitude, "complex": both, "mel": mel}
+
+    def evaluate(self) -> Figures:
+        """Figures of a few held-out recordings at all stages."""
+        clips = self.sounds.judged()[:4]
+        return held_out_figures(self.tokenizer, clips, bitrates(self.tokenizer)[-1])
+
+
+def plan(module: torch.nn.Module, settings: AudioOptimization, betas: tuple[float, float]) -> OptimizerPlan:
+    """AdamW of all parameters, weight decay for matrices and kernels alone."""
+    parameters, schedule = list(module.parameters()), Schedule(peak=settings.lr, warmup=settings.warmup)
+    groups = [
+        ParameterGroup([p for p in parameters if p.ndim > 1], schedule, settings.weight_decay),
+        ParameterGroup([p for p in parameters if p.ndim <= 1], schedule),
+    ]
+    return OptimizerPlan(groups, betas, settings.clip)

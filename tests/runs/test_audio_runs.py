@@ -1,0 +1,98 @@
+"""`codebound train audio`: from a folder of recordings to a model, a prior, a page and files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from commands import call
+
+from codebound.codec import load_sound_model
+from codebound.data.sound_pack import PACK, packed_sounds
+from codebound.data.sound_sets import open_sounds
+from codebound.errors import InputError
+
+SMALL = [
+    f"{key}={value}"
+    for key, value in {
+        "seconds": 0.5, "hop": 160, "dim": 16, "stages": 4, "codebook_size": 32, "iterations": 3, "fit_frames": 400,
+        "width": 16, "hidden": 16, "blocks": 1, "batch_size": 2, "checkpoint_every": 2, "evaluate_every": 3,
+    }.items()
+]  # fmt: skip
+
+
+def run(*words: str) -> str:
+    code, out, err = call(*words)
+    assert code == 0, err
+    return out
+
+
+def train(out: Path, steps: int, *words: str):
+    sets = [word for text in SMALL for word in ("--set", text)]
+    return run(
+        "train", "audio", "--data", f"folder:{PACK}", "--steps", str(steps), *sets, "--out", str(out), *words
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("audio") / "run"
+    train(out, 6)
+    return out
+
+
+def test_a_run_leaves_what_others_need(trained: Path) -> None:
+    figures = json.loads((trained / "final_metrics.json").read_text())
+    assert set(figures["held_out"]) == {"0.5", "1", "2"}
+    assert figures["held_out"]["2"]["si_sdr"] > figures["held_out"]["0.5"]["si_sdr"]
+    page = (trained / "report.html").read_text()
+    assert "data:audio/wav;base64," in page
+    assert "mel distance at 2 kbit/s" in page
+    again = json.loads(run("eval", str(trained), "--json"))
+    assert again["held_out"] == figures["held_out"]
+
+
+def test_prior_files_and_back(trained: Path, tmp_path: Path) -> None:
+    rows = json.loads(run("fit-prior", str(trained), "--steps", "3", "--hidden", "8", "--json"))
+    assert rows[-1]["stage"] == "kbit/s"
+    assert rows[-1]["nominal"] == 2.0
+    model = str(trained / "model")
+    assert load_sound_model(model).prior is not None
+    assert "## Bits" in (trained / "model" / "README.md").read_text()
+    packed = tmp_path / "a.cbd"
+    run("compress", str(packed_sounds()[0]), "--model", model, "-o", str(packed))
+    run("verify", str(packed), "--model", model)
+    run("decompress", str(packed), "--model", model)
+    assert (tmp_path / "a.cbd.wav").exists()
+
+
+def test_a_resumed_run_is_the_whole_one(trained: Path, tmp_path: Path) -> None:
+    """The checkpoint of step 4 taken up in another folder ends in the same weights."""
+    import shutil
+
+    other = tmp_path / "other"
+    shutil.copytree(trained, other)
+    for path in (other / "final_metrics.json", *(other / "checkpoints").glob("*6*")):
+        path.unlink()
+    shutil.rmtree(other / "model")
+    train(other, 6, "--resume")
+    first, second = (load_sound_model(folder / "model").tokenizer.state_dict() for folder in (trained, other))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_batches_depend_on_seed_and_step_alone() -> None:
+    sounds = open_sounds(f"folder:{PACK}", 16_000)
+    one, again, other = (sounds.batch(seed, 3, 2, 8000) for seed in (0, 0, 1))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+    assert np.array_equal(one.numpy(), np.rint(one.numpy()))
+
+
+def test_what_is_no_set_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="accepted: speech, folder:PATH"):
+        open_sounds("music", 16_000)
+    with pytest.raises(InputError, match="holds no file of sound"):
+        open_sounds(f"folder:{tmp_path}", 16_000)
+    with pytest.raises(InputError, match="sample_rate=44100"):
+        open_sounds("speech", 44_100)
