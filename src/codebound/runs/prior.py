@@ -250,11 +250,15 @@ def _codes(settings: Settings, tokenizer: PictureTokenizer) -> Codes:
     """What the prior learns from.
 
     Raises:
-        InputError: no data for a model without its run, or codes of another tokenizer.
+        InputError: no data for a model without its run, codes of another tokenizer, or augmentation of codes.
     """
     # A tokenised set holds the codes themselves; they must be this tokenizer's.
     data = settings.data
     if data is not None and (Path(data) / "data").is_dir():
+        if settings.moves or settings.recolour:
+            raise InputError(
+                f"flip, shift, turn and recolour change pictures; data={data} holds codes of them alone"
+            )
         codes = TokenisedCodes(Path(data), settings.held_out)
         own = load_codec_model(model_folder(settings.tokenizer)).digest().hex()
         if codes.model != own:
@@ -269,7 +273,8 @@ def _codes(settings: Settings, tokenizer: PictureTokenizer) -> Codes:
             f"tokenizer={settings.tokenizer} is a model without its run: say what to learn from with --data"
         )
     request = (request or _REQUEST)._replace(held_out=settings.held_out, channels=tokenizer.channels)
-    return PictureCodes(tokenizer, open_images(data, request._replace(crop=settings.crop or request.crop)))
+    images = open_images(data, request._replace(crop=settings.crop or request.crop))
+    return PictureCodes(tokenizer, images, settings)
 
 
 def _figures(task: PriorTask, settings: Settings) -> dict[str, Any]:

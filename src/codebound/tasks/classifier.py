@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from codebound import config
+from codebound.data.augment import Augmentation, augmented
 from codebound.data.batch_stream import BatchStream
 from codebound.data.image_sets import ImageSet
 from codebound.engine.recipe import Schedule
@@ -18,8 +18,8 @@ from codebound.evaluate.classifier import PictureClassifier
 LabelledBatch = tuple[Tensor, Tensor]
 
 
-class ClassifierOptimization(config.Settings):
-    """How a classifier is trained, besides the loop's settings."""
+class ClassifierOptimization(Augmentation):
+    """How a classifier is trained, besides the loop's settings, and what is done to its pictures."""
 
     lr: float = Field(default=3e-3, ge=0, allow_inf_nan=False)
     warmup: int = Field(default=50, ge=0)
@@ -52,9 +52,12 @@ class ClassifierTask(Task[LabelledBatch]):
         return {"classifier": OptimizerPlan(groups, (0.9, 0.99), settings.clip)}
 
     def batches(self, seed: int, first_step: int, size: int) -> BatchStream[LabelledBatch]:
-        """Pictures with their classes."""
-        stream = self.images.batches(seed, first_step, size)
-        return stream.map(lambda batch, step: (batch, self.images.labels(seed, step, size)), first_step)
+        """Pictures, augmented, with their classes."""
+
+        def labelled(batch: Tensor, step: int) -> LabelledBatch:
+            return augmented(batch, self.settings, seed, step), self.images.labels(seed, step, size)
+
+        return self.images.batches(seed, first_step, size).map(labelled, first_step)
 
     def initialise(self, batches: Iterator[LabelledBatch], devices: int) -> None:
         """Nothing begins from data."""

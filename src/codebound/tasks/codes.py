@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from codebound.data.augment import Augmentation, augmented
 from codebound.data.batch_stream import BatchStream
 from codebound.data.image_sets import EpochOrder, ImageSet
 from codebound.errors import InputError
@@ -64,17 +65,24 @@ class PictureCodes(Codes):
     Args:
         tokenizer: in eval; it does not learn.
         images: pictures of one size.
+        augmentation: what is done to each picture of a batch before it is encoded.
 
     Raises:
         InputError: pictures with other channels than the tokenizer's.
     """
 
-    def __init__(self, tokenizer: PictureTokenizer, images: ImageSet) -> None:
+    def __init__(
+        self,
+        tokenizer: PictureTokenizer,
+        images: ImageSet,
+        augmentation: Augmentation = Augmentation(),  # noqa: B008  immutable
+    ) -> None:
         if images.channels != tokenizer.channels:
             raise InputError(
                 f"data={images.name}: pictures of {images.channels} channels; the tokenizer has {tokenizer.channels}"
             )
         self.tokenizer, self.images = tokenizer.requires_grad_(False), images
+        self.augmentation = augmentation
         self.note, self.digest_of_images = images.note, images.digest
         self.layout = layout_of(tokenizer, images.size)
         self.classes = images.class_names
@@ -82,10 +90,9 @@ class PictureCodes(Codes):
     def batches(self, seed: int, first_step: int, size: int) -> BatchStream[tuple[Tensor, Tensor]]:
         # Without classes all labels are 0, which is then the number of no class.
         def labelled(batch: Tensor, step: int) -> tuple[Tensor, Tensor]:
-            known = bool(self.classes)
-            return batch, self.images.labels(seed, step, size) if known else torch.zeros(
-                size, dtype=torch.int64
-            )
+            none = torch.zeros(size, dtype=torch.int64)
+            labels = self.images.labels(seed, step, size) if self.classes else none
+            return augmented(batch, self.augmentation, seed, step), labels
 
         return self.images.batches(seed, first_step, size).map(labelled, first_step)
 

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from codebound import config
+from codebound.data.augment import Augmentation
 from codebound.data.batch_stream import BatchStream
 from codebound.data.image_sets import step_random
 from codebound.engine.recipe import Schedule
@@ -25,8 +25,8 @@ DRAWS = 2**41  # where the streams of what is random in a step begin: beyond tho
 PriorBatch = tuple[Tensor, Tensor, Tensor]  # pictures or indices, labels, numbers in [0, 1)
 
 
-class PriorOptimization(config.Settings):
-    """How a prior is trained, besides the loop's settings.
+class PriorOptimization(Augmentation):
+    """How a prior is trained, besides the loop's settings, and what is done to pictures before they are encoded.
 
     Attributes:
         lr, warmup: the highest rate, and the steps until it is reached.

@@ -9,10 +9,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from codebound import config
+from codebound.data.augment import Augmentation, augmented
 from codebound.data.batch_stream import BatchStream
 from codebound.data.image_sets import ImageSet
-from codebound.data.recolour import recoloured
 from codebound.engine.recipe import Schedule
 from codebound.engine.task import (
     AfterStep,
@@ -33,8 +32,8 @@ BETAS = (0.9, 0.99)
 TOKENS_TO_START = 2  # latents for each codeword that a codebook begins from, at least
 
 
-class TokenizerOptimization(config.Settings):
-    """How an image tokenizer is trained, besides the loop's settings.
+class TokenizerOptimization(Augmentation):
+    """How an image tokenizer is trained, besides the loop's settings, and what is done to its pictures.
 
     Attributes:
         lr, warmup: of the networks: the highest rate, and the steps until it is reached.
@@ -42,7 +41,6 @@ class TokenizerOptimization(config.Settings):
         weight_decay: of the networks' weights; biases and codewords have none.
         clip: largest norm of the gradient; 0 for none.
         init_tokens: latents that the codebook begins from, at least.
-        recolour: probability that a picture of a batch is shown in other colours (`data.recolour`).
     """
 
     lr: float = Field(default=6e-3, ge=0, allow_inf_nan=False)
@@ -52,7 +50,6 @@ class TokenizerOptimization(config.Settings):
     weight_decay: float = Field(default=1e-4, ge=0, allow_inf_nan=False)
     clip: float = Field(default=5.0, ge=0, allow_inf_nan=False)
     init_tokens: int = Field(default=16384, ge=1)
-    recolour: float = Field(default=0.0, ge=0, le=1)
 
 
 class TokenizerTask(Task[Tensor]):
@@ -97,13 +94,9 @@ class TokenizerTask(Task[Tensor]):
         return {"tokenizer": OptimizerPlan([g for g in groups if g.parameters], BETAS, settings.clip)}
 
     def batches(self, seed: int, first_step: int, size: int) -> BatchStream[Tensor]:
-        """The batches of the set of pictures, some of the pictures in other colours."""
+        """The batches of the set of pictures, augmented."""
         stream = self.images.batches(seed, first_step, size)
-        if not self.settings.recolour:
-            return stream
-        return stream.map(
-            lambda batch, step: recoloured(batch, self.settings.recolour, seed, step), first_step
-        )
+        return stream.map(lambda batch, step: augmented(batch, self.settings, seed, step), first_step)
 
     def initialise(self, batches: Iterator[Tensor], devices: int) -> None:
         """Codebooks begin from the latents of as many pictures as `init_tokens` needs, joined over the devices."""
