@@ -83,7 +83,7 @@ docs: $(BOOK)  ## build the site, strictly, into build/site
 docs-serve: docs  ## show the site at http://localhost:8000
 	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory build/site
 
-course: $(BOOK)  ## run every chapter of the course and keep what it prints and draws (a quarter of an hour)
+course: $(BOOK)  ## run every chapter of the course and keep what it prints and draws (two minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python tools/site/run_course.py
 
 constraints: $(READY)  ## pin what is installed now

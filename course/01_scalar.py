@@ -2,8 +2,7 @@
 # # 1. One number, few values: scalar quantization
 #
 # A quantizer replaces a number $x$ by one of $K$ values, its **levels** $c_1 < \dots < c_K$. Only the number of the
-# level, its
-# **index**, is kept: $\log_2 K$ bits. What is lost is the **distortion**, the mean of the squared error
+# level, its **index**, is kept: $\log_2 K$ bits. What is lost is the **distortion**, the mean of the squared error
 #
 # $$D = \mathbb{E}\,\bigl(x - c_{j(x)}\bigr)^2 .$$
 #
@@ -22,11 +21,10 @@ x = rng.normal(size=200_000)
 # ## Two conditions
 #
 # **The levels are given.** Then each $x$ should go to the nearest level: any other choice makes a term of the mean
-# larger, and no
-# term depends on another. The border between two neighbours is their midpoint $t_j = (c_j + c_{j+1})/2$.
+# larger, and no term depends on another. The border between two neighbours is their midpoint $t_j = (c_j + c_{j+1})/2$.
 #
-# **The cells are given.** Then each level should be the mean of what falls into its cell. For a cell $A$ write
-# $m = \mathbb{E}[x \mid A]$; for any level $c$
+# **The cells are given.** Then each level should be the mean of what falls into its cell. For a cell $A$ write $m =
+# \mathbb{E}[x \mid A]$; for any level $c$
 #
 # $$\mathbb{E}[(x-c)^2 \mid A] = \mathbb{E}[(x-m)^2 \mid A] + 2(m-c)\,\mathbb{E}[x-m \mid A] + (m-c)^2 ,$$
 #
@@ -70,29 +68,23 @@ right.legend()
 
 # %% [markdown]
 # `codebound.theory.lloyd.lloyd_max` solves the two conditions for a Gaussian without samples, with integrals in closed
-# form. The solution
-# is unique there, because the density is log-concave (Fleischer 1964). For other densities Lloyd's algorithm can stop
-# at a local optimum.
+# form. The solution is unique there, because the density is log-concave (Fleischer 1964). For other densities Lloyd's
+# algorithm can stop at a local optimum.
 #
 # ## What a bit buys
 #
 # With twice as many levels, each cell is half as wide and its error a quarter. So at many levels every bit divides $D$
-# by four, which is
-# 6.02 dB. For a density $f$ the best placement of levels (closer where $f$ is large, with density proportional to
-# $f^{1/3}$) gives
-# (Panter and Dite 1951)
+# by four, which is 6.02 dB. For a density $f$ the best placement of levels (closer where $f$ is large, with density
+# proportional to $f^{1/3}$) gives (Panter and Dite 1951)
 #
 # $$D \approx \frac{1}{12 K^2}\Bigl(\int f^{1/3}\Bigr)^3, \qquad \text{for } N(0,1):\quad \frac{\sqrt{3}\,\pi}{2}\,K^{-2} \approx 2.72\,K^{-2}.$$
 #
 # Why $f^{1/3}$: with $\lambda(x)$ levels per unit length the cell at $x$ has width $1/\lambda$ and a uniform error of
-# variance
-# $1/(12\lambda^2)$. Minimise $\int f/(12\lambda^2)$ under $\int\lambda = K$: the derivative $-f/(6\lambda^3)$ must be
-# the same everywhere,
-# so $\lambda \propto f^{1/3}$.
+# variance $1/(12\lambda^2)$. Minimise $\int f/(12\lambda^2)$ under $\int\lambda = K$: the derivative $-f/(6\lambda^3)$
+# must be the same everywhere, so $\lambda \propto f^{1/3}$.
 #
 # Shannon's bound for the same number of bits is $2^{-2R} = K^{-2}$ (chapter 3). So scalar levels with a fixed number of
-# bits stay
-# $10\log_{10} 2.72 = 4.35$ dB above it, however many there are.
+# bits stay $10\log_{10} 2.72 = 4.35$ dB above it, however many there are.
 
 # %%
 # Figure: Distance of the best scalar quantizer from Shannon's bound, and its limit for many levels.

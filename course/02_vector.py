@@ -2,8 +2,8 @@
 # # 2. Many numbers at once: vector quantization, and why k-means
 #
 # Now $x$ is a vector of $d$ components, and the $K$ **codewords** $c_1, \dots, c_K$ are vectors too: a **codebook**. An
-# index costs
-# $\log_2 K$ bits per vector, $R = \log_2(K)/d$ per component. Nothing in chapter 1 needed $x$ to be one number:
+# index costs $\log_2 K$ bits per vector, $R = \log_2(K)/d$ per component. Nothing in chapter 1 needed $x$ to be one
+# number:
 #
 # - given the codewords, each $x$ belongs to the nearest one; the cells are polygons, named after Voronoi;
 # - given the cells, each codeword belongs at the mean of its cell.
@@ -23,8 +23,7 @@ torch.manual_seed(0)
 # ## Why bother with vectors?
 #
 # Take two components that go together. Scalars, one level for each component, must put a rectangular grid of codewords
-# over the plane, also
-# where no data are. A codebook of the same size puts them where the data are.
+# over the plane, also where no data are. A codebook of the same size puts them where the data are.
 
 # %%
 # Figure: 64 codewords for correlated pairs. Left, eight levels for each component; right, a codebook. The same six bits.
@@ -46,12 +45,10 @@ for axis, words in zip(axes, (grid, book)):
 # - **memory**: components that go together are coded together, as above;
 # - **shape**: even for independent components the codebook may fit the shape of the density, a ball rather than a cube;
 # - **space filling**: cells can be rounder than cubes. Per component and at equal volume a hexagon's mean squared error
-#   is 0.962 of a square's,
-#   and a ball of many dimensions reaches $12/(2\pi e) = 0.703$, which is 1.53 dB.
+#   is 0.962 of a square's, and a ball of many dimensions reaches $12/(2\pi e) = 0.703$, which is 1.53 dB.
 #
 # Independent Gaussians have no memory to exploit; shape and space filling are worth up to $4.35$ dB in many dimensions.
-# Here is what they are
-# worth in few.
+# Here is what they are worth in few.
 
 # %%
 # Figure: k-means for independent Gaussians at one bit per component: more dimensions, less distortion, towards Shannon's bound.
@@ -74,10 +71,8 @@ for d, value in zip(dims, found):
 # ## Why it can't go on like this
 #
 # At $R$ bits per component the codebook has $2^{Rd}$ words: 256 for one bit in eight dimensions, $10^{19}$ for two bits
-# in 32. Searching takes
-# $K \cdot d$ products a vector, and training needs samples for each word. What a codebook learns from few samples it
-# can't keep on
-# fresh data:
+# in 32. Searching takes $K \cdot d$ products a vector, and training needs samples for each word. What a codebook learns
+# from few samples it can't keep on fresh data:
 
 # %%
 for samples in (512, 2_048, 16_384, 65_536):
@@ -89,9 +84,8 @@ for samples in (512, 2_048, 16_384, 65_536):
 
 # %% [markdown]
 # So always judge a codebook on data that it was not fitted to. (With few samples the left column is below what any
-# codebook of 256 words can do on
-# the source itself, 2.479: `codebound limits gaussian --dim 8 --codebook-size 256`.) Structured codes (chapter 10)
-# trade some of the gain for size.
+# codebook of 256 words can do on the source itself, 2.479: `codebound limits gaussian --dim 8 --codebook-size 256`.)
+# Structured codes (chapter 10) trade some of the gain for size.
 #
 # ## Where k-means stops
 #
@@ -101,9 +95,8 @@ for samples in (512, 2_048, 16_384, 65_536):
 # $$\frac{\partial D}{\partial c_j} = \frac{2}{N}\,\bigl(N_j c_j - \sum_{i\,:\,j(i)=j} x_i\bigr),$$
 #
 # twice count times codeword minus sum. So **counts and sums of the cells are all that any training of a codebook
-# needs**: Lloyd's step sets the
-# derivative to zero, gradient descent follows it, and EMA (chapter 7) averages both over batches.
-# `search.assignment_sums` computes them.
+# needs**: Lloyd's step sets the derivative to zero, gradient descent follows it, and EMA (chapter 7) averages both over
+# batches. `search.assignment_sums` computes them.
 
 # %%
 index = nearest(z, book)
@@ -121,11 +114,9 @@ print(f"largest derivative at the end of k-means: {float(by_formula.abs().max())
 #
 # 1. *Understanding.* `bits_per_component(codebook_size, dim)`.
 # 2. *Extension.* `space_filling_gain_db(second_moment)`: the gain over cubes, in dB, of cells with this normalised
-#    second moment
-#    (cubes have $1/12$, hexagons $5/(36\sqrt 3)$).
+#    second moment (cubes have $1/12$, hexagons $5/(36\sqrt 3)$).
 # 3. *Theory.* `distortion_after_merge(n1, c1, n2, c2)`: by how much the sum of squared errors rises when two cells,
-#    each with its mean as
-#    codeword, become one with the common mean.
+#    each with its mean as codeword, become one with the common mean.
 # 4. *Implementation.* `lloyd_step(z, codebook)`: one step of k-means in PyTorch; a codeword without vectors stays.
 # 5. *Research.* `sample_size(dim)`: enough training vectors that 2^dim codewords lose less than 10 % on fresh data (dim
 #    from 2 to 6).

@@ -2,15 +2,13 @@
 # # 3. The bound: rate-distortion and water-filling
 #
 # How small can the distortion be at $R$ bits, whatever the code? Shannon (1959) answered: for a source $X$ no code of
-# any length gets below the
-# distortion $D$ at which the **rate-distortion function** is $R$,
+# any length gets below the distortion $D$ at which the **rate-distortion function** is $R$,
 #
 # $$R(D) = \min_{p(\hat x \mid x)\,:\ \mathbb{E}\|X-\hat X\|^2 \le D} I(X; \hat X),$$
 #
 # and codes of long blocks come as near as one likes. $I$ is the **mutual information**: by how many bits knowing $\hat
-# X$ shortens the
-# description of $X$, $I(X;\hat X) = h(X) - h(X \mid \hat X)$, where $h(X) = -\mathbb{E}\log_2 f(X)$ is the
-# **differential entropy**.
+# X$ shortens the description of $X$, $I(X;\hat X) = h(X) - h(X \mid \hat X)$, where $h(X) = -\mathbb{E}\log_2 f(X)$ is
+# the **differential entropy**.
 #
 # ## The Gaussian, derived
 #
@@ -19,16 +17,14 @@
 # $$I(X;\hat X) = h(X) - h(X-\hat X \mid \hat X) \ \ge\ h(X) - h(X-\hat X)\ \ge\ \tfrac12\log_2(2\pi e\,\sigma^2) - \tfrac12\log_2(2\pi e\,D).$$
 #
 # First step: given $\hat X$, subtracting it changes no entropy. Second: conditions can only lower entropy. Third: of
-# all densities of
-# variance at most $D$ the Gaussian has the largest entropy. (For density $f$ and the Gaussian $g$ of its variance
-# $0 \le \int f\log_2(f/g) = -h(f) - \int f\log_2 g$, and $\int f\log_2 g$ depends on the variance alone, so it equals
-# $-h(g)$.) Hence
+# all densities of variance at most $D$ the Gaussian has the largest entropy. (For density $f$ and the Gaussian $g$ of
+# its variance $0 \le \int f\log_2(f/g) = -h(f) - \int f\log_2 g$, and $\int f\log_2 g$ depends on the variance alone,
+# so it equals $-h(g)$.) Hence
 #
 # $$R(D) \ge \tfrac12\log_2\frac{\sigma^2}{D}, \qquad D(R) = \sigma^2\,2^{-2R}.$$
 #
 # Equality: choose $\hat X \sim N(0,\sigma^2-D)$ and $X = \hat X + N$ with $N\sim N(0,D)$ independent. All three steps
-# are then equalities. Note
-# what it says: **the best reproduction has less variance than the source**, $\sigma^2 - D$.
+# are then equalities. Note what it says: **the best reproduction has less variance than the source**, $\sigma^2 - D$.
 
 # %%
 import matplotlib.pyplot as plt
@@ -45,18 +41,14 @@ print(f"8 bits for 8 of them: D = {gaussian.distortion_rate(8.0, 8):.3f} for the
 # ## Components of unequal variance: water-filling
 #
 # Independent $X_i \sim N(0,\lambda_i)$ may share the bits as we like. Minimise $\sum_i \tfrac12\log_2(\lambda_i/D_i)$
-# under $\sum_i D_i = D$ and
-# $D_i \le \lambda_i$. The derivative with respect to $D_i$ is $-1/(2\ln 2\,D_i)$. If two components below their
-# ceilings had unequal
-# derivatives, moving a little distortion from one to the other would save bits. So all of them have the same $D_i =
-# \theta$, and a component with
-# $\lambda_i \le \theta$ gets no bits at all:
+# under $\sum_i D_i = D$ and $D_i \le \lambda_i$. The derivative with respect to $D_i$ is $-1/(2\ln 2\,D_i)$. If two
+# components below their ceilings had unequal derivatives, moving a little distortion from one to the other would save
+# bits. So all of them have the same $D_i = \theta$, and a component with $\lambda_i \le \theta$ gets no bits at all:
 #
 # $$D_i = \min(\lambda_i, \theta), \qquad R_i = \max\bigl(0, \tfrac12\log_2(\lambda_i/\theta)\bigr).$$
 #
 # $\theta$ is the water level. Components that stick out of the water pay bits until they are cut down to it. Correlated
-# components are first
-# turned to their principal axes, which changes no squared error.
+# components are first turned to their principal axes, which changes no squared error.
 
 # %%
 # Figure: Reverse water-filling at 6 bits. What stands above the water level is described, what is below is given up.
@@ -94,10 +86,9 @@ print("greedy", np.round(rates, 2), "water-filling", np.round(filled.rates, 2))
 # $$R(D) \ \ge\ h(X) - \tfrac d2\log_2\bigl(2\pi e\,D/d\bigr),$$
 #
 # Shannon's lower bound. At equal variance the Gaussian has the largest $h$, so it is the hardest source: everything
-# else can be coded
-# better. A Laplace density of variance 1 has $h = \log_2(e\sqrt 2) = 1.94$ bits where the Gaussian has $2.05$.
-# `theory.entropy` estimates $h$
-# from samples, with an interval; `codebound limits data` then prints the bound for your vectors.
+# else can be coded better. A Laplace density of variance 1 has $h = \log_2(e\sqrt 2) = 1.94$ bits where the Gaussian
+# has $2.05$. `theory.entropy` estimates $h$ from samples, with an interval; `codebound limits data` then prints the
+# bound for your vectors.
 
 # %%
 # Figure: The bound for a Gaussian and for a Laplace density of the same variance.
@@ -113,11 +104,9 @@ plt.legend()
 # ## What "a bound" means
 #
 # It is about *all* codes, also those of infinite length. A codebook of 256 words in 8 dimensions is not infinite:
-# nothing of that size
-# gets below 2.479, where Shannon's bound is 2.0 (`codebound limits gaussian --dim 8 --codebook-size 256`;
-# `theory.converse` proves it by
-# linear programming). So three numbers stand beside a codebook: Shannon's bound, what its size allows, and what it
-# does.
+# nothing of that size gets below 2.479, where Shannon's bound is 2.0 (`codebound limits gaussian --dim 8
+# --codebook-size 256`; `theory.converse` proves it by linear programming). So three numbers stand beside a codebook:
+# Shannon's bound, what its size allows, and what it does.
 
 # %%
 from codebound.theory.converse import converse
@@ -137,5 +126,4 @@ print(
 # 3. *Theory.* `reproduction_variance(variance, distortion)`: of the best reproduction of a Gaussian.
 # 4. *Implementation.* `water_filling(variances, rate_bits)`: the distortions of the components.
 # 5. *Research.* `worth_of_axes(covariance, rate_bits)`: by how many dB principal axes with water-filling beat equal
-#    bits on the raw
-#    components.
+#    bits on the raw components.

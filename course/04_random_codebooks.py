@@ -2,25 +2,20 @@
 # # 4. Random codebooks, and how a codebook should begin
 #
 # Shannon's proof that the bound can be reached is short: **draw the codewords at random**, from the distribution of the
-# best
-# reproduction, $N(0, \sigma^2 - D)$ for a Gaussian (chapter 3). With long blocks nearly every such codebook is good.
-# That suggests a way to
-# initialise a codebook: fit a Gaussian to the latents and draw from $N(0, \sigma^2 - D)$. Does it work at the sizes
-# that are used?
+# best reproduction, $N(0, \sigma^2 - D)$ for a Gaussian (chapter 3). With long blocks nearly every such codebook is
+# good. That suggests a way to initialise a codebook: fit a Gaussian to the latents and draw from $N(0, \sigma^2 - D)$.
+# Does it work at the sizes that are used?
 #
 # ## Why random works at all
 #
-# Let $x$ have $\|x\|^2 \approx d\sigma^2$. A random codeword is within $\sqrt{dD}$ of it with probability about
-# $2^{-d R(D)}$. (For the Gaussian that is a cap of a sphere: its half angle has $\sin^2 = D/\sigma^2$, and a cap's
-# share of the surface is
-# about $\sin^{d} = (D/\sigma^2)^{d/2} = 2^{-d\cdot\frac12\log_2(\sigma^2/D)}$.) So with a few more than $2^{dR(D)}$
-# codewords one is near enough.
+# Let $x$ have $\|x\|^2 \approx d\sigma^2$. A random codeword is within $\sqrt{dD}$ of it with probability about $2^{-d
+# R(D)}$. (For the Gaussian that is a cap of a sphere: its half angle has $\sin^2 = D/\sigma^2$, and a cap's share of
+# the surface is about $\sin^{d} = (D/\sigma^2)^{d/2} = 2^{-d\cdot\frac12\log_2(\sigma^2/D)}$.) So with a few more than
+# $2^{dR(D)}$ codewords one is near enough.
 #
 # "About" hides factors that only vanish for long blocks. At finite size everything can be computed: the distance of $x$
-# to a random
-# codeword has a noncentral $\chi^2$ distribution with function $F$, and the nearest of $n$ independent ones is beyond
-# $t$ with probability
-# $(1-F(t))^n$, hence
+# to a random codeword has a noncentral $\chi^2$ distribution with function $F$, and the nearest of $n$ independent ones
+# is beyond $t$ with probability $(1-F(t))^n$, hence
 #
 # $$\mathbb{E} D = \mathbb{E}_{\|x\|}\int_0^\infty \bigl(1-F(t)\bigr)^n\,dt .$$
 
@@ -61,8 +56,7 @@ plt.ylabel("dB above Shannon's bound")
 
 # %% [markdown]
 # So "a random codebook starts at Shannon's bound" is true only where no one can store the codebook. And the best
-# variance at finite
-# size is not $\sigma^2 - D$ either:
+# variance at finite size is not $\sigma^2 - D$ either:
 
 # %%
 for size in (16, 256, 4096):
@@ -74,10 +68,8 @@ for size in (16, 256, 4096):
 # ## Starts beside each other
 #
 # A codebook begins somewhere, then it is trained. What matters is where it ends, on fresh data. Here on correlated
-# Gaussian latents, with
-# 1,000 of them to begin with, as is usual, and 10,000 to train on. (The [study](../results/initialisation.md) does this
-# over four sources,
-# eight seeds and twelve starts.)
+# Gaussian latents, with 1,000 of them to begin with, as is usual, and 10,000 to train on. (The
+# [study](../results/initialisation.md) does this over four sources, eight seeds and twelve starts.)
 
 
 # %%
@@ -115,12 +107,10 @@ plt.gca().invert_yaxis()
 
 # %% [markdown]
 # What it says: a start that follows the shape of the latents is good; which of them is a matter of a percent. The
-# isotropic one puts
-# codewords where no latents are, and those that never win a latent stay dead: no later step of Lloyd's algorithm brings
-# them back (chapter 8).
-# Uniform ones sit so near each other that all get a share of the latents at once, and whole batches then pull them
-# apart; with the small
-# steps of a training they are the worst start of all ([measured](../results/initialisation.md)).
+# isotropic one puts codewords where no latents are, and those that never win a latent stay dead: no later step of
+# Lloyd's algorithm brings them back (chapter 8). Uniform ones sit so near each other that all get a share of the
+# latents at once, and whole batches then pull them apart; with the small steps of a training they are the worst start
+# of all ([measured](../results/initialisation.md)).
 #
 # ## Questions
 #
@@ -132,7 +122,6 @@ plt.gca().invert_yaxis()
 # 3. *Theory.* `cap_exponent(distortion)`: bits per dimension in the share of a sphere that is within $\sqrt{dD}$ (unit
 #    variance).
 # 4. *Implementation.* `random_codebook(z, codebook_size, seed)`: Gaussian codewords with the mean of the latents and
-#    the covariance of
-#    the best reproduction at $\log_2 K$ bits.
+#    the covariance of the best reproduction at $\log_2 K$ bits.
 # 5. *Research.* `better_start(z, codebook_size)`: a start in PyTorch that ends (after Lloyd) level with k-means on
 #    correlated latents.

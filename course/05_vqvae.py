@@ -14,8 +14,7 @@
 # - *Codebook* moves codewords to the mean of their latents: its gradient is the one of chapter 2. An EMA does the same
 #   (chapter 7).
 # - *Commitment* keeps latents near their codewords. Without it latents may grow for ever: a larger scale makes no
-#   reconstruction worse, as
-#   codewords follow.
+#   reconstruction worse, as codewords follow.
 #
 # ## From a variational bound
 #
@@ -24,12 +23,10 @@
 # $$-\log p(x) \le \mathbb{E}_q\bigl[-\log p(x\mid j)\bigr] + \mathrm{KL}\bigl(q(j\mid x)\,\|\,p(j)\bigr).$$
 #
 # (Write $\log p(x) = \log\sum_j q(j)\,\frac{p(x|j)\,p(j)}{q(j)}$ and take the logarithm inside the mean, where it can
-# only fall: Jensen.) The VQ-VAE's
-# encoder puts all weight on one $j$, and with the uniform prior $p(j)=1/K$ the KL term is $\log K$: a constant, which
-# leaves the
-# reconstruction. In bits: $\log_2 K$ a token, the rate. A Gaussian decoder's $-\log p(x\mid j)$ is a squared error. So
-# *the VQ-VAE is
-# rate-distortion at a fixed rate*; a trained prior (chapter 14) later pays fewer bits than $\log_2 K$.
+# only fall: Jensen.) The VQ-VAE's encoder puts all weight on one $j$, and with the uniform prior $p(j)=1/K$ the KL term
+# is $\log K$: a constant, which leaves the reconstruction. In bits: $\log_2 K$ a token, the rate. A Gaussian decoder's
+# $-\log p(x\mid j)$ is a squared error. So *the VQ-VAE is rate-distortion at a fixed rate*; a trained prior (chapter
+# 14) later pays fewer bits than $\log_2 K$.
 #
 # ## One from start to end
 #
@@ -117,8 +114,8 @@ plt.legend()
 # ## Real pictures
 #
 # `codebound train` is this, with a convolutional network, on photographs: five minutes, a report, and the numbers on
-# pictures that it has not seen
-# ([train a tokenizer](../start/tokenizer.md)). The packaged tokenizer has six indices for each 8×8 pixels:
+# pictures that it has not seen ([train a tokenizer](../start/tokenizer.md)). The packaged tokenizer has six indices for
+# each 8×8 pixels:
 
 # %%
 # Figure: A photograph that no training saw, and what its indices decode to with one and with all six indices a place.

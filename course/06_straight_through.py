@@ -2,8 +2,7 @@
 # # 6. What straight-through really differentiates
 #
 # The nearest codeword is a step function of $z$: its derivative is zero almost everywhere, so no gradient would reach
-# the encoder. The
-# **straight-through estimator** pretends that it is the identity:
+# the encoder. The **straight-through estimator** pretends that it is the identity:
 #
 # $$z_q = z + \mathrm{sg}(c - z), \qquad \frac{\partial z_q}{\partial z} := I .$$
 #
@@ -17,15 +16,13 @@
 # $$F(z) = \mathbb{E}_u\, \ell\bigl(Q(z+u)\bigr).$$
 #
 # Take one dimension, a uniform quantizer of step $\Delta$, and $u$ uniform on an interval of exactly one step. As $z$
-# grows by $\mathrm dz$, the part
-# $\mathrm dz/\Delta$ of the noise changes its cell, from the codeword $q$ at the lower end of the interval to
-# $q+\Delta$ at its upper end:
+# grows by $\mathrm dz$, the part $\mathrm dz/\Delta$ of the noise changes its cell, from the codeword $q$ at the lower
+# end of the interval to $q+\Delta$ at its upper end:
 #
 # $$F'(z) = \frac{\ell(q+\Delta) - \ell(q)}{\Delta} .$$
 #
 # **A difference quotient of $\ell$ over one step.** For a linear $\ell$ this is $\ell'$, exactly what straight-through
-# says with its $I$. For quadratic
-# $\ell$ it is $\ell'$ in the middle of the step. So:
+# says with its $I$. For quadratic $\ell$ it is $\ell'$ in the middle of the step. So:
 #
 # - straight-through is the exact derivative of the smoothed problem where $\ell$ is linear over a cell;
 # - otherwise its error is of the order of the curvature of $\ell$ times the width of the cell.
@@ -87,11 +84,9 @@ axes[0].legend()
 
 # %% [markdown]
 # Linear: no difference. Quadratic: off by curvature times half a step, too low above a codeword and too high below it,
-# so that the errors
-# cancel over a cell and the mean gradient over many latents is right. Sharp ($\tanh 6q$ bends much within one cell):
-# straight-through sees
-# the slope at the codeword alone, and is far off. **It is good where the decoder is smooth at the scale of a cell**:
-# many codewords make it better.
+# so that the errors cancel over a cell and the mean gradient over many latents is right. Sharp ($\tanh 6q$ bends much
+# within one cell): straight-through sees the slope at the codeword alone, and is far off. **It is good where the
+# decoder is smooth at the scale of a cell**: many codewords make it better.
 #
 # ## Through a whole network
 #
@@ -113,8 +108,8 @@ print("the gradient at z is that at its codeword, for all", len(latents), "laten
 # ## Others
 #
 # The **rotation trick** (Fifty et al. 2024) multiplies the gradient by the rotation and scale that take $z$ to $c$: the
-# angle between gradient and latent is that
-# between gradient and codeword. It changes direction where $z$ and $c$ differ in direction:
+# angle between gradient and latent is that between gradient and codeword. It changes direction where $z$ and $c$ differ
+# in direction:
 
 # %%
 # Figure: Gradients that reach the encoder under straight-through and under the rotation trick, for latents of two dimensions.
@@ -130,8 +125,7 @@ for axis, estimator in zip(axes, (StraightThrough(), Rotation())):
 
 # %% [markdown]
 # Which is better is a question for experiments: level in 20 of 24 linear comparisons, and with each at its better
-# $\beta$ worse on three sources
-# with a network ([measured](../results/estimators.md)).
+# $\beta$ worse on three sources with a network ([measured](../results/estimators.md)).
 #
 # ## Questions
 #

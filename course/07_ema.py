@@ -2,8 +2,7 @@
 # # 7. EMA as online k-means
 #
 # Training sees the data in batches. k-means wants counts and sums of the cells over all data. So keep running ones:
-# after each batch with
-# counts $n_j$ and sums $s_j$,
+# after each batch with counts $n_j$ and sums $s_j$,
 #
 # $$N_j \leftarrow \gamma N_j + (1-\gamma)\,n_j, \qquad M_j \leftarrow \gamma M_j + (1-\gamma)\,s_j, \qquad c_j = M_j / N_j .$$
 #
@@ -17,29 +16,24 @@
 # $$c_j^{\text{new}} = c_j + \underbrace{\frac{(1-\gamma)\,n_j}{\gamma N_j + (1-\gamma) n_j}}_{\eta_j}\Bigl(\frac{s_j}{n_j} - c_j\Bigr).$$
 #
 # A step of size $\eta_j$ towards the batch's mean of the cell. In steady state $N_j \approx n_j$, so $\eta_j \approx
-# 1-\gamma$ for *every* codeword, however
-# rarely it is used. Gradient descent on the codebook loss (chapter 2) has $\eta_j = 2\,\mathrm{lr}\,n_j/B$: rare
-# codewords move slowly. **EMA is gradient
-# descent preconditioned with the inverse of the counts**, which is Newton's method for this loss: its second derivative
-# is $2 n_j/B$.
+# 1-\gamma$ for *every* codeword, however rarely it is used. Gradient descent on the codebook loss (chapter 2) has
+# $\eta_j = 2\,\mathrm{lr}\,n_j/B$: rare codewords move slowly. **EMA is gradient descent preconditioned with the
+# inverse of the counts**, which is Newton's method for this loss: its second derivative is $2 n_j/B$.
 #
 # ## It converges: a theorem and its conditions
 #
 # Let the cells be fixed (as they are near a solution without vectors on borders), with mean $\mu_j$, variance $v_j$ per
-# latent and $n$ latents a
-# batch. Then $M_j/N_j$ is a weighted mean of batch means with weights $(1-\gamma)\gamma^{t}$, so after $T$ batches from
-# $c_j(0)$
+# latent and $n$ latents a batch. Then $M_j/N_j$ is a weighted mean of batch means with weights $(1-\gamma)\gamma^{t}$,
+# so after $T$ batches from $c_j(0)$
 #
 # $$\mathbb{E}\,c_j(T) - \mu_j = \gamma^T\,(c_j(0) - \mu_j), \qquad \operatorname{Var} c_j \to \frac{v_j}{n}\sum_t (1-\gamma)^2\gamma^{2t} = \frac{v_j}{n}\,\frac{1-\gamma}{1+\gamma}.$$
 #
 # (Constant counts; with random ones it holds to first order.) So at fixed $\gamma$ the codeword forgets its start
-# geometrically, and then trembles
-# around the mean with variance $\frac{1-\gamma}{1+\gamma}\cdot\frac{v}{n}$: it does *not* converge. If $1-\gamma_t =
-# 1/t$, the averages are plain means of all
-# batches so far; $\sum 1/t = \infty$ forgets the start, $\sum 1/t^2 < \infty$ lets the tremor die, and $c_j \to \mu_j$
-# almost surely: the conditions of
-# Robbins and Monro (1951), and MacQueen's k-means (1967). With moving cells the same steps end at *some* stationary
-# point of k-means (Bottou and Bengio 1995).
+# geometrically, and then trembles around the mean with variance $\frac{1-\gamma}{1+\gamma}\cdot\frac{v}{n}$: it does
+# *not* converge. If $1-\gamma_t = 1/t$, the averages are plain means of all batches so far; $\sum 1/t = \infty$ forgets
+# the start, $\sum 1/t^2 < \infty$ lets the tremor die, and $c_j \to \mu_j$ almost surely: the conditions of Robbins and
+# Monro (1951), and MacQueen's k-means (1967). With moving cells the same steps end at *some* stationary point of
+# k-means (Bottou and Bengio 1995).
 #
 # ## Watched
 
@@ -117,9 +111,8 @@ plt.legend()
 
 # %% [markdown]
 # A short memory follows quickly and trembles; a long one is slow. When an encoder moves the latents all the time,
-# following matters: in the
-# [utilisation study](../results/utilisation.md) decay 0.9 beats 0.99 by 0.29 dB after 1,000 steps, and after 30 epochs
-# nothing of it is left.
+# following matters: in the [utilisation study](../results/utilisation.md) decay 0.9 beats 0.99 by 0.29 dB after 1,000
+# steps, and after 30 epochs nothing of it is left.
 #
 # ## Questions
 #

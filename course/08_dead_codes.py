@@ -8,8 +8,7 @@
 # ## A codeword in a fixed cell
 #
 # Let $p$ be the probability that a vector falls into the cell, and $B$ vectors a batch. A batch misses it with
-# probability $(1-p)^B \approx e^{-pB}$,
-# so of $K$ codewords the expected number without a hit in $N$ vectors is
+# probability $(1-p)^B \approx e^{-pB}$, so of $K$ codewords the expected number without a hit in $N$ vectors is
 #
 # $$\mathbb{E}\,\text{dead} = \sum_{j=1}^K (1-p_j)^N .$$
 #
@@ -37,11 +36,10 @@ for name, p in (("equal", np.full(512, 1 / 512)), ("unequal", rng.dirichlet(np.f
 # ## The mass of an EMA
 #
 # With EMA the codeword has a mass $N_j$ (chapter 7), which decays by $\gamma$ in each batch without a hit. From $N$ to
-# a threshold $\theta$ it takes
-# $\ln(N/\theta)/(-\ln\gamma)$ batches. In a fixed cell the mass is a first-order autoregression: mean $Bp$, variance
-# $\frac{1-\gamma}{1+\gamma}Bp(1-p)$. A rare codeword (small $Bp$) fluctuates much in proportion and sinks below a
-# threshold now and then, though it is alive:
-# **a threshold on the mass must be in proportion to $Bp$**, else codewords are "revived" that had nothing wrong.
+# a threshold $\theta$ it takes $\ln(N/\theta)/(-\ln\gamma)$ batches. In a fixed cell the mass is a first-order
+# autoregression: mean $Bp$, variance $\frac{1-\gamma}{1+\gamma}Bp(1-p)$. A rare codeword (small $Bp$) fluctuates much
+# in proportion and sinks below a threshold now and then, though it is alive: **a threshold on the mass must be in
+# proportion to $Bp$**, else codewords are "revived" that had nothing wrong.
 
 # %%
 # Figure: How long until the mass of a codeword first falls below half of a hit, for cells that get one to eight hits a batch on average.
@@ -59,24 +57,20 @@ plt.legend()
 # ## Cells that move: the mean field
 #
 # Codewords pull at each other's cells. In the limit of small steps the noise averages out, and all $K$ codewords follow
-# a differential equation, the
-# **mean field**. For EMA
+# a differential equation, the **mean field**. For EMA
 #
 # $$\frac{dN_j}{dt} = (1-\gamma)(B\,p_j - N_j), \qquad \frac{dm_j}{dt} = (1-\gamma)(B\,p_j\mu_j - m_j), \qquad c_j = m_j/N_j ,$$
 #
 # where $p_j$ and $\mu_j$, the share and mean of cell $j$, depend on all codewords. A codeword with $p_j = 0$ has
-# $dN_j/dt = -(1-\gamma)N_j$: it keeps its
-# place while its mass decays with rate $1-\gamma$. So $p_j=0$ is an absorbing state: dead stays dead unless a neighbour
-# moves out of the way.
-# `theory.population.evolve` integrates this, with whole hits as well, and predicts the number of dead within 3 % in
-# settings that were fixed before
-# any simulation ([measured](../results/estimators.md)).
+# $dN_j/dt = -(1-\gamma)N_j$: it keeps its place while its mass decays with rate $1-\gamma$. So $p_j=0$ is an absorbing
+# state: dead stays dead unless a neighbour moves out of the way. `theory.population.evolve` integrates this, with whole
+# hits as well, and predicts the number of dead within 3 % in settings that were fixed before any simulation
+# ([measured](../results/estimators.md)).
 #
 # ## Watched
 #
 # 256 codewords, of which most begin far out. Without revival those stay dead. `Resample` moves a codeword that had too
-# few hits in a window to a vector
-# of the batch; `Split` moves it beside a busy one.
+# few hits in a window to a vector of the batch; `Split` moves it beside a busy one.
 
 
 # %%
@@ -119,8 +113,7 @@ left.legend()
 # - **Keeping latents still**: commitment, a small learning rate of the encoder.
 #
 # And a full codebook is no proof of a good one: in the [utilisation study](../results/utilisation.md) an arm with 99 %
-# of 4,096 in use is 0.25 dB below one
-# with 94 %.
+# of 4,096 in use is 0.25 dB below one with 94 %.
 #
 # ## Questions
 #
@@ -132,5 +125,4 @@ left.legend()
 # 4. *Implementation.* `revive(codebook, counts, z, share, seed)`: rows whose count is below `share` of the mean move to
 #    different vectors of `z`.
 # 5. *Research.* `false_alarms(p, batch_size, window, share)`: the probability that a codeword of share p, alive, is
-#    below `share` of its own mean in a
-#    window of batches (Poisson hits).
+#    below `share` of its own mean in a window of batches (Poisson hits).

@@ -2,8 +2,7 @@
 # # 9. Blahut–Arimoto: the bound computed, and soft assignment
 #
 # Chapter 3 derived $R(D)$ for a Gaussian. For a source with finitely many values, or a sample of one, it can be
-# computed: Blahut (1972) and
-# Arimoto (1972) found an algorithm that looks much like k-means with soft cells.
+# computed: Blahut (1972) and Arimoto (1972) found an algorithm that looks much like k-means with soft cells.
 #
 # ## Derivation
 #
@@ -12,17 +11,14 @@
 # $$I(X;\hat X) + s\,\mathbb{E}\,d = \min_{r}\ \sum_x p(x) \sum_{\hat x} q(\hat x\mid x)\Bigl[\log\frac{q(\hat x\mid x)}{r(\hat x)} + s\,d(x,\hat x)\Bigr].$$
 #
 # The inner minimum over $r$ is at $r(\hat x)=\sum_x p(x)q(\hat x\mid x)$, since the difference is
-# $\mathrm{KL}(\text{marginal}\,\|\,r)\ge 0$. So there are two
-# unknowns, and each is easy for a given other:
+# $\mathrm{KL}(\text{marginal}\,\|\,r)\ge 0$. So there are two unknowns, and each is easy for a given other:
 #
 # - given $r$: $\ q(\hat x\mid x) \propto r(\hat x)\,e^{-s\,d(x,\hat x)}$ (set the derivative with respect to $q$ plus a
-#   multiplier of $\sum q=1$ to zero:
-#   $\log q/r + 1 + s d + \lambda = 0$);
+#   multiplier of $\sum q=1$ to zero: $\log q/r + 1 + s d + \lambda = 0$);
 # - given $q$: $\ r(\hat x) = \sum_x p(x)\,q(\hat x\mid x)$.
 #
 # Taking them in turn lowers the sum each time, and as it is convex in $(q, r)$ together, it ends at the minimum. $-s$
-# is the slope of $R(D)$ at the
-# point that is found.
+# is the slope of $R(D)$ at the point that is found.
 
 # %%
 import matplotlib.pyplot as plt
@@ -81,9 +77,8 @@ for rate, dist in points[::2]:
 # ## As a layer
 #
 # With codewords in place of fixed reproductions, add one step: each codeword moves to the mean of the vectors weighted
-# by $q$ (deterministic
-# annealing: Rose 1998). `VectorQuantizer(assign=Soft(), update=BlahutArimoto())` does that; as $s$ grows, the
-# assignment hardens to the nearest codeword.
+# by $q$ (deterministic annealing: Rose 1998). `VectorQuantizer(assign=Soft(), update=BlahutArimoto())` does that; as
+# $s$ grows, the assignment hardens to the nearest codeword.
 #
 # At small $s$ all codewords share one place; as $s$ grows they split, first where the data spread most. (A little noise
 # separates those that share a place.) That finds good minima more often than k-means from drawn vectors does:
@@ -129,8 +124,8 @@ plt.ylabel("distortion at the end")
 # %% [markdown]
 # ## A layer's soft cells
 #
-# Without the rising slope soft cells only blur. Codewords that are best for shared vectors lie nearer together than those
-# that are best for the nearest one, and if indices are kept, the nearest one it is:
+# Without the rising slope soft cells only blur. Codewords that are best for shared vectors lie nearer together than
+# those that are best for the nearest one, and if indices are kept, the nearest one it is:
 
 # %%
 torch.manual_seed(0)
@@ -144,9 +139,9 @@ for name, layer in (
     print(f"{name:15s} {float(distortion(torch.randn(50_000, 8), layer.codewords())):.3f}")
 
 # %% [markdown]
-# In a VQ-VAE the slope follows the scale of the latents and the network trains along. There soft assignment as it is usually
-# described loses to EMA with revival, and with a slope scaled to the data it is level with an EMA of the same short memory
-# ([measured](../results/utilisation.md)).
+# In a VQ-VAE the slope follows the scale of the latents and the network trains along. There soft assignment as it is
+# usually described loses to EMA with revival, and with a slope scaled to the data it is level with an EMA of the same
+# short memory ([measured](../results/utilisation.md)).
 #
 # ## Questions
 #

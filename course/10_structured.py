@@ -14,23 +14,18 @@
 # ## Product: parts by themselves
 #
 # Error and bits add up over the parts, so each part is a small problem. What is lost is everything between parts:
-# memory, and the shape and
-# space-filling gain of the whole (chapter 2). For independent Gaussians each part of $d/m$ dimensions has the distance
-# from the bound of a codebook of that
-# dimension. Correlation between parts is best removed first (turn to principal axes) or spread (a random rotation makes
-# unequal variances equal).
+# memory, and the shape and space-filling gain of the whole (chapter 2). For independent Gaussians each part of $d/m$
+# dimensions has the distance from the bound of a codebook of that dimension. Correlation between parts is best removed
+# first (turn to principal axes) or spread (a random rotation makes unequal variances equal).
 #
 # ## Residual: one after the other
 #
 # Stage $i$ quantizes what stages before left, $r_i = r_{i-1} - c^{(i)}$. If stage $i$ leaves the share $\rho_i$ of its
-# input's energy, $m$ stages leave
-# $\prod\rho_i$: distortion falls **exponentially in the stages**, as it should in bits. How far from the bound?
-# Shannon's bound is a Gaussian's
-# $2^{-2R}$ for $R$ bits, and it is *successively refinable* (Equitz and Cover 1991): optimal codes of $R_1$ bits and
-# then of $R_2$ for the residual would be
-# optimal for $R_1+R_2$ (the optimal residual is again Gaussian, of variance $D_1$, independent of the reproduction:
-# chapter 3). But real stages leave
-# residuals that are no longer Gaussian, and a greedy choice is not the best sum.
+# input's energy, $m$ stages leave $\prod\rho_i$: distortion falls **exponentially in the stages**, as it should in
+# bits. How far from the bound? Shannon's bound is a Gaussian's $2^{-2R}$ for $R$ bits, and it is *successively
+# refinable* (Equitz and Cover 1991): optimal codes of $R_1$ bits and then of $R_2$ for the residual would be optimal
+# for $R_1+R_2$ (the optimal residual is again Gaussian, of variance $D_1$, independent of the reproduction: chapter 3).
+# But real stages leave residuals that are no longer Gaussian, and a greedy choice is not the best sum.
 
 # %%
 import matplotlib.pyplot as plt
@@ -122,8 +117,7 @@ plt.legend()
 # ## Which one?
 #
 # [Choosing](../choosing.md) has it measured: one codebook up to some thousand words; residual codes where the latent is
-# large and several rates are wanted; FSQ
-# where nothing may die; trellis codes (chapter 15) for the last decibel.
+# large and several rates are wanted; FSQ where nothing may die; trellis codes (chapter 15) for the last decibel.
 #
 # ## Questions
 #

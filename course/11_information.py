@@ -7,25 +7,23 @@
 #
 # The first because entropy is not negative; the second because the uniform distribution has the largest entropy
 # ($\log_2 K - H(Z) = \mathrm{KL}(p_Z\,\|\,\text{uniform}) \ge 0$). If $Z$ is a function of $X$, as for a nearest
-# codeword, $H(Z \mid X) = 0$ and $I(X;Z)=H(Z)$:
-# **all that the index knows is its entropy**. The *perplexity* $2^{H(Z)}$ says how many equally used codewords would
-# carry as much.
+# codeword, $H(Z \mid X) = 0$ and $I(X;Z)=H(Z)$: **all that the index knows is its entropy**. The *perplexity*
+# $2^{H(Z)}$ says how many equally used codewords would carry as much.
 #
 # ## What follows
 #
 # - **Dead codewords** cost $\log_2 K - H(Z)$ bits that are paid and not used (with codes of fixed length).
 # - **Nothing later helps.** For a chain $X \to Z \to \hat X \to Y$ information can only fall (*data processing*:
-#   $I(X;Y) \le I(X;Z)$, because
-#   $I(X;Z,Y) = I(X;Z) + 0 = I(X;Y) + I(X;Z\mid Y)$). A decoder, a prior, a classifier on the tokens: none knows more of
-#   $X$ than $H(Z)$ bits.
+#   $I(X;Y) \le I(X;Z)$, because $I(X;Z,Y) = I(X;Z) + 0 = I(X;Y) + I(X;Z\mid Y)$). A decoder, a prior, a classifier on
+#   the tokens: none knows more of $X$ than $H(Z)$ bits.
 # - **Distortion.** As $I(X;\hat X) \le H(Z) \le \log_2 K$, the distortion is at least $D(H(Z))$, which is at least
 #   $D(\log_2 K)$.
 #
 # ## Counted
 #
 # From samples, entropy is estimated too low: with counts $n_j$ the plug-in estimate $-\sum
-# \frac{n_j}{N}\log\frac{n_j}{N}$ has bias about
-# $-(K_+-1)/(2N\ln 2)$ bits (Miller 1955, Madow), $K_+$ the codewords seen. With few samples per codeword it is far off:
+# \frac{n_j}{N}\log\frac{n_j}{N}$ has bias about $-(K_+-1)/(2N\ln 2)$ bits (Miller 1955, Madow), $K_+$ the codewords
+# seen. With few samples per codeword it is far off:
 
 # %%
 import matplotlib.pyplot as plt
@@ -96,12 +94,10 @@ plt.legend()
 # ## What a hierarchy can gain
 #
 # Two levels $Z_1, Z_2$ carry $I(X; Z_1, Z_2) = I(X;Z_1) + I(X;Z_2\mid Z_1) \le \log_2 K_1 + \log_2 K_2$: **the same
-# bits as one level of $K_1K_2$ words**, never
-# more. A hierarchy can't raise the bound; it can (a) make a code of that size searchable, (b) put bits where they pay,
-# (c) be easier to model by a prior.
-# Equality needs $Z_2$ to be independent of $Z_1$ and uniform; what is shared, $I(Z_1;Z_2)$, is paid twice by
-# fixed-length codes, and can be won back by
-# an entropy code that knows $Z_1$. Measured on a residual code:
+# bits as one level of $K_1K_2$ words**, never more. A hierarchy can't raise the bound; it can (a) make a code of that
+# size searchable, (b) put bits where they pay, (c) be easier to model by a prior. Equality needs $Z_2$ to be
+# independent of $Z_1$ and uniform; what is shared, $I(Z_1;Z_2)$, is paid twice by fixed-length codes, and can be won
+# back by an entropy code that knows $Z_1$. Measured on a residual code:
 
 # %%
 from codebound import Residual
