@@ -40,6 +40,7 @@ def test_bytes_of_a_file_beside_the_bound(rate, most):
 SPREAD = gaussian(60, 4) * torch.tensor([5.0, 1.0, 0.5, 0.01]) @ torch.linalg.qr(gaussian(4, 4, 1))[0] + 10.0
 OUTLIER = torch.cat([SPREAD[:7], 1e5 * SPREAD[7:8], SPREAD[8:]])
 MANY = gaussian(30, 40) * torch.linspace(0.3, 2, 40)
+SPARSE = torch.where(gaussian(3000, 6, 2) > 1, 2.5, 0.2) * gaussian(3000, 6, 3) * torch.linspace(4, 0.5, 6)
 CONSTANT = torch.full((5, 2), 3.0)
 MASK = torch.arange(60).view(3, 20) % 3 != 1
 
@@ -53,6 +54,8 @@ SETTINGS = {
     "coarse": (SPREAD.bfloat16(), SPREAD, {"rate": 0.5}, {}),
     "far": (OUTLIER, SPREAD, {"rate": 7.0}, {}),
     "bins": (MANY, MANY, {"rate": 60.0, "states": 4}, {}),
+    "scalars": (SPARSE, SPARSE, {"rate": 3.0, "transform": None}, {"block": 1100}),
+    "scalars-alone": (SPARSE[:40, 3:5], SPARSE[:, 3:5], {"rate": 0.5, "transform": None}, {}),
     "constant": (CONSTANT, CONSTANT, {"rate": 1.0}, {}),
     "one": (SPREAD[:1], SPREAD, {"rate": 9.0}, {}),
     "none": (SPREAD[:0], SPREAD, {"rate": 9.0}, {}),
@@ -95,8 +98,24 @@ def test_files_written_once_decode_for_ever(path):
     assert np.array_equal(decompress_vectors(path.read_bytes()).numpy(), wanted)
 
 
-def test_golden_files_are_there():
-    assert len(list(GOLDEN.glob("*.cbv"))) >= 4
+def test_golden_files_of_both_versions_are_there():
+    versions = [path.read_bytes()[4] for path in GOLDEN.glob("*.cbv")]
+    assert versions.count(1) >= 8
+    assert versions.count(2) >= 6
+
+
+def test_files_of_both_versions_are_as_the_page_says():
+    for path in GOLDEN.glob("*.cbv"):
+        wanted = torch.from_numpy(np.load(path.with_suffix(".npy")))
+        rows = torch.tensor(vector_stranger.read(path.read_bytes()), dtype=torch.float64).view(wanted.shape)
+        assert torch.equal(rows.to(wanted.dtype), wanted)
+
+
+def test_sparse_components_are_scalars():
+    quantizer = fitted(SPARSE, rate=3.0, transform=None)
+    assert 0 < int(quantizer.alone.sum()) < 6
+    assert int(fitted(SPARSE[:, 3:5], rate=0.5, transform=None).alone.sum()) == 2
+    assert not bool((quantizer.encode(SPARSE)[:, quantizer.alone > 0] % 2).any())
 
 
 def test_no_damage_passes():

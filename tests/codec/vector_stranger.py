@@ -30,7 +30,7 @@ def read(data: bytes) -> list[list[float]]:
     source = Bytes(data)
     assert source.take(4) == bytes.fromhex("89434256")
     version, flags = source.take(2)
-    assert version == 1
+    assert version in (1, 2)
     states = 1 << source.varint()
     sizes = [source.varint() for _ in range(source.varint())]
     dim, room = sizes[-1], math.prod(sizes[:-1])
@@ -40,8 +40,13 @@ def read(data: bytes) -> list[list[float]]:
     mean = [source.zigzag() for _ in range(dim)]
     coded = [i for i, bit in enumerate(source.bits(dim)) if bit]
     own = source.bits(len(coded))
+    alone = source.bits(len(coded)) if flags & 64 else [0] * len(coded)
     pitches = [source.varint() for _ in coded]
-    values = [[0] + [source.varint() for _ in range(8)] if mine else [] for mine in own]
+    values = []
+    for mine, scalar in zip(own, alone, strict=True):
+        step = 2 if scalar else 1
+        of = {n: source.varint() for n in range(step, 9, step)} if mine else {}
+        values.append([of.get(n, 0) for n in range(9)] if mine else [])
     fixed, table = source.take(1)[0] if flags & 32 else 0, []
     if fixed:
         table = [int.from_bytes(source.take(2), "little", signed=True) for _ in range(states)]
@@ -63,8 +68,10 @@ def read(data: bytes) -> list[list[float]]:
         assert int.from_bytes(source.take(4), "little") == zlib.crc32(covered)
         if fixed:
             decoded += registers(Bytes(body), count, dim, fixed, table)
+        elif version == 1:
+            decoded += levels_1(Bytes(body), count, len(coded), states)
         else:
-            decoded += levels(Bytes(body), count, len(coded), states)
+            decoded += levels(Bytes(body), count, alone, states)
     if not counts:
         assert int.from_bytes(source.take(4), "little") == zlib.crc32(covered)
     assert source.at == len(data)
@@ -117,8 +124,84 @@ def registers(body: Bytes, count: int, dim: int, bits: int, table: list[int]) ->
     return out
 
 
-def levels(body: Bytes, count: int, components: int, states: int) -> list[list[int]]:
-    """The levels of a block. Sections 2 and 3."""
+def levels(body: Bytes, count: int, alone: list[int], states: int) -> list[list[int]]:
+    """The levels of a block. Sections 1 to 3."""
+    scalars = sum(alone)
+    path, b = len(alone) - scalars, body.varint()
+    s = body.varint() if scalars else 0
+    bin_of, on_path, apart = [], 0, 0
+    for scalar in alone:
+        if scalar:
+            bin_of.append(b + apart * s // scalars)
+            apart += 1
+        else:
+            bin_of.append(on_path * b // path)
+            on_path += 1
+    models = [model_2(body, 2 if i < b else 1) for i in range(b + s)]
+    odd = [body.varint() if i < b else 0 for i in range(b + s)]
+    place, far = 0, {}
+    for _ in range(body.varint()):
+        place += body.varint()
+        far[place] = 4 * body.zigzag()
+
+    # Which streams there are: how many levels, and of what; then all their low bits, then all their symbols.
+    kinds = []
+    for i, own in enumerate(models):
+        every = count * bin_of.count(i)
+        kinds += [(i, 0, every - odd[i], own)] + ([(i, 1, odd[i], own)] if i < b else [])
+    lows = []
+    for _, _, many, (shift, _, _) in kinds:
+        bits = body.bits(many * shift)
+        lows.append([sum(bits[j * shift + k] << k for k in range(shift)) for j in range(many)])
+    coder, streams = stranger.RangeDecoder(body.data[body.at :]), {}
+    for (i, parity, many, (shift, firsts, rows)), low in zip(kinds, lows, strict=True):
+        one = len(rows[parity]) == 1
+        high = [firsts[parity] + (0 if one else coder.symbol(rows[parity])) for _ in range(many)]
+        streams[i, parity] = iter([2 * ((h << shift) + m) + parity for h, m in zip(high, low, strict=True)])
+
+    state, out = 0, []
+    for v in range(count):
+        row = []
+        for component, number in enumerate(bin_of):
+            n = next(streams[number, 0 if alone[component] else state % 2])
+            row.append(n + far.get(v * len(alone) + component, 0))
+            if not alone[component]:
+                state = state >> 1 ^ (H0[states] >> 1) * (state % 2) ^ (H1[states] >> 1) * (n >> 1 & 1)
+        out.append(row)
+    return out
+
+
+def model_2(body: Bytes, parities: int) -> tuple[int, list[int], list[list[int]]]:
+    """Shift, first symbols and frequencies of a bin, for each parity."""
+    first = body.take(1)[0]
+    kind, shift, lows, rows = first & 3, first >> 2, [], []
+    if kind == 2:
+        reach = body.varint()
+        costs = list(body.take(body.take(1)[0]))
+        rise = body.take(1)[0]
+        while len(costs) <= reach:
+            costs.append(min(255, costs[-parities] + rise))
+        for parity in range(parities):
+            ms = [m for m in range(-256, 257) if abs(parities * m + parity) <= reach]
+            lows.append(ms[0])
+            rows.append([stranger.exp2(16 * costs[abs(parities * m + parity)]) for m in ms])
+        return 0, lows, [stranger.frequencies(row) for row in rows]
+    counts = []
+    for _ in range(parities):
+        lows.append(body.zigzag())
+        counts.append(body.varint())
+    if kind == 1:
+        rows = [[stranger.exp2(16 * cost) for cost in body.take(count)] for count in counts]
+    else:
+        q = body.varint()
+        for p in range(parities):
+            xs = [2 * h + (p if shift == 0 else 1) for h in range(lows[p], lows[p] + counts[p])]
+            rows.append([1 + stranger.exp2(min(x * x, 2**27) * q >> 16) for x in xs])
+    return shift, lows, [stranger.frequencies(row) for row in rows]
+
+
+def levels_1(body: Bytes, count: int, components: int, states: int) -> list[list[int]]:
+    """The levels of a block of version 1. Section 7."""
     bins = min(components, 32)
     bin_of = [i * bins // components for i in range(components)]
     models = [model(body) for _ in range(bins)]

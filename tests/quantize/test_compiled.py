@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from codebound import Trellis
-from codebound.codec import vectors
+from codebound.codec import vector_blocks
 from codebound.codec.vectors import compress_vectors, decompress_vectors
 from codebound.coding.errors import DamagedFile
 from codebound.quantize import bit_trellis_search, trellis_search, viterbi
@@ -18,7 +18,7 @@ def both(monkeypatch, work):
     """What `work` gives with the compiled search, and without."""
     monkeypatch.setattr(viterbi, "WORTH", 0)
     fast = work()
-    for module in (viterbi, trellis_search, bit_trellis_search, vectors):
+    for module in (viterbi, trellis_search, bit_trellis_search, vector_blocks):
         monkeypatch.setattr(module, "compiled_for", lambda tensor, work: None)
     return fast, work()
 
@@ -88,10 +88,16 @@ def test_files_decode_the_same_and_levels_that_are_no_path_are_refused(monkeypat
 def test_a_stream_that_ends_early_is_damage(monkeypatch, compiled):
     monkeypatch.setattr(viterbi, "WORTH", 0 if compiled else 1 << 62)
     if not compiled:
-        monkeypatch.setattr(vectors, "compiled_for", lambda tensor, work: None)
-    bins, levels = np.zeros(2, dtype=np.int64), np.arange(6, dtype=np.int64)
-    # Two tokens of two components, all levels even: state 0 stays where z1 is 0.
-    whole = vectors._walked([4 * levels[:4], levels[:0]], bins, 2, 8)
-    assert whole.tolist() == [[0, 4], [8, 12]]
-    with pytest.raises(DamagedFile, match="no path"):
-        vectors._walked([4 * levels[:3], levels[:0]], bins, 2, 8)
+        monkeypatch.setattr(vector_blocks, "compiled_for", lambda tensor, work: None)
+    bins, levels = np.zeros(3, dtype=np.int64), np.arange(6, dtype=np.int64)
+    bins[2], alone = 1, np.array([False, False, True])
+    # Two tokens of two components and a scalar, all levels even: state 0 stays where z1 is 0.
+    scalars, nothing = 2 * levels[:2] + 2, levels[:0]
+    whole = vector_blocks._walked([4 * levels[:4], nothing, scalars, nothing], bins, alone, 2, 8)
+    assert whole.tolist() == [[0, 4, 2], [8, 12, 4]]
+    for short in (
+        [4 * levels[:3], nothing, scalars, nothing],
+        [4 * levels[:4], nothing, scalars[:1], nothing],
+    ):
+        with pytest.raises(DamagedFile, match="no path"):
+            vector_blocks._walked(short, bins, alone, 2, 8)

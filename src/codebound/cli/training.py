@@ -50,7 +50,8 @@ def train(
     quantizer: Annotated[
         str | None,
         typer.Option(
-            help="vq-ema, vq-ema-norevival, ba, gradient, rotation, simvq, fsq, lfq, bsq, rvq or pq."
+            help="vq-ema, vq-ema-norevival, ba, gradient, rotation, simvq, fsq, lfq, bsq, rvq, pq, trellis, "
+            "trellis-dither."
         ),
     ] = None,
     codebook_size: Annotated[int | None, typer.Option(help="K (default 512).")] = None,

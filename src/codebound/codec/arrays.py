@@ -43,6 +43,7 @@ SEEN = 1 << 16  # vectors that a code is fitted to
 ESTIMATED_DIM, ESTIMATED_ROWS = 16, 4096  # where an entropy is estimated, in a second at most
 STATE_BITS = 12  # of a code of fixed rate
 TRIED_VALUES = 1 << 17  # on which axes are compared
+FEW_STATES = 8
 TRIED = 256  # vectors on which its choices are compared
 LONG = 16  # vectors for each of their components: with fewer the axes would be too much of a file
 
@@ -200,7 +201,8 @@ def inspect_arrays(data: Data) -> Mapping[str, tuple[tuple[int, ...], VectorRepo
 def fitted(vectors: Float[Tensor, "n D"], aim: Aim, whole: int) -> Trellis | BitTrellis:
     """The code for some of the vectors, spread evenly over all; `whole` components make one of the user's vectors.
 
-    On principal axes, or the components as they are: what measures better.
+    On principal axes, or the components as they are, and below a bit a value with fewer states, too: what measures
+    better.
     """
     count, dim = vectors.shape
     some = vectors[:: max(1, count // SEEN)].float()
@@ -222,7 +224,16 @@ def fitted(vectors: Float[Tensor, "n D"], aim: Aim, whole: int) -> Trellis | Bit
     for quantizer in found if count else ():
         quantizer.init_(some)
         costs.append(_cost(quantizer, some, count))
-    return found[costs.index(min(costs))] if costs else found[-1]
+    if not costs:
+        return found[-1]
+    best = found[costs.index(min(costs))]
+
+    # Sparse components of few bits are the better on a short path, as it may rest at zero.
+    if aim.states > FEW_STATES and float(best.code.rates.sum()) < dim:
+        other = Trellis(dim, distortion, rate, FEW_STATES, transform=best.transform).eval()
+        other.init_(some)
+        best = other if _cost(other, some, count) < min(costs) else best
+    return best
 
 
 def _cost(quantizer: Trellis, some: Float[Tensor, "n D"], count: int) -> float:

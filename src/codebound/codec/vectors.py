@@ -17,22 +17,19 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from codebound.codec.sources import Data, read_bytes
+from codebound.codec.vector_blocks import pack_block, unpack_block
 from codebound.coding import level_streams, varint
 from codebound.coding.errors import CodecError, DamagedFile
-from codebound.coding.level_streams import Model, unzigzag, zigzag
-from codebound.coding.vector_container import BINS, BLOCK, DTYPES, VALUES, Header
+from codebound.coding.vector_container import BLOCK, DTYPES, VALUES, Header
 from codebound.quantize.bit_trellis import BitTrellis
 from codebound.quantize.bit_trellis_search import reproduced
 from codebound.quantize.trellis import Trellis
 from codebound.quantize.trellis_search import HALF
-from codebound.quantize.viterbi import compiled_for, machine
 
 EXACT = 52  # bits of a float64 sum that is exact
 MOST_VALUES = 1 << 28
 PART = 1 << 16  # vectors looked at at once
 TABLE = (1 << 15) - 1  # the largest level of a table
-WALKED = 8  # a step through a file in plain Python takes as long as so many states of a search
-FAR = 12  # root mean squares: levels beyond are listed beside the streams
 
 
 class VectorReport(NamedTuple):
@@ -79,7 +76,7 @@ def compress_vectors(
         body = (
             _pack_symbols(indices, header.bits)
             if fixed
-            else _pack_block(indices[:, header.kept] - HALF, header)
+            else pack_block(indices[:, header.kept] - HALF, header)
         )
         body = varint.write(len(body)) + body
         running = zlib.crc32(body, running)
@@ -111,7 +108,7 @@ def decompress_vectors(data: Data, *, max_values: int = MOST_VALUES) -> Tensor:
     rows = torch.zeros(header.vectors, header.shape[-1], dtype=getattr(torch, header.dtype))
     for body in blocks:
         at = places[done : done + header.block]
-        unpack = _unpack_block if header.table is None else _unpack_symbols
+        unpack = unpack_block if header.table is None else _unpack_symbols
         found = _reproduced(unpack(body, len(at), header), header)
         rows[at] = torch.from_numpy(found).to(rows.dtype)
         done += len(at)
@@ -186,6 +183,7 @@ def _header(z: Tensor, quantizer: Trellis | BitTrellis, mask: np.ndarray | None,
         exponent=exponent,
         mean=np.round(mean * unit).astype(np.int64),
         kept=numbers.kept,
+        alone=numbers.alone,
         pitch=np.round(pitch * unit * 2**16).astype(np.int64),
         values={i: np.round(own * unit).astype(np.int64) for i, own in numbers.values.items()},
         axes=None if numbers.axes is None else _integer_axes(numbers.axes, numbers.axis_bits),
@@ -201,6 +199,7 @@ class _Numbers(NamedTuple):
 
     states: int
     kept: Bool[np.ndarray, " D"]
+    alone: Bool[np.ndarray, " K"]
     pitch: Float[np.ndarray, " K"]
     values: dict[int, np.ndarray]
     axes: Float[np.ndarray, "K D"] | None
@@ -221,12 +220,13 @@ def _numbers(quantizer: Trellis) -> _Numbers:
     return _Numbers(
         states=quantizer.states,
         kept=kept,
+        alone=(quantizer.alone > 0).cpu().numpy()[kept],
         pitch=quantizer.pitch.double().cpu().numpy()[kept],
         values={int(i): values[i, 1:] for i in np.flatnonzero(fitted)},
         axes=None if plain else quantizer.transform_matrix.double().cpu().numpy()[kept],
         axis_bits=15 if error > 1e-4 * total else 22,
         reach=HALF,
-        fine=9,
+        fine=10,
     )
 
 
@@ -238,6 +238,7 @@ def _fixed_numbers(quantizer: BitTrellis) -> _Numbers:
     return _Numbers(
         states=len(entries),
         kept=np.ones(quantizer.dim, dtype=bool),
+        alone=np.zeros(quantizer.dim, dtype=bool),
         pitch=quantizer.scale.double().cpu().numpy() * unit,
         values={},
         axes=quantizer.rotation_matrix.double().cpu().numpy() if rotated else None,
@@ -273,136 +274,6 @@ def _unpack_symbols(body: bytes, tokens: int, header: Header) -> Int64[np.ndarra
     assert header.table is not None
     rows = torch.from_numpy(symbols.reshape(tokens, header.shape[-1]))
     return reproduced(rows, torch.from_numpy(header.table), header.bits).numpy()
-
-
-def _bins(components: int) -> Int64[np.ndarray, " K"]:
-    """The bin of each component: neighbours on the principal axes, of about the same variance, share one."""
-    return np.arange(components) * min(components, BINS) // max(components, 1)
-
-
-def _pack_block(levels: Int64[np.ndarray, "n K"], header: Header) -> bytes:
-    """Models, sizes, levels out of the way, and two streams for each bin."""
-    models, sizes, streams, far = b"", b"", [], []
-    bins = _bins(levels.shape[1])
-    for number in range(header.bins):
-        own = levels[:, bins == number].ravel()
-        inner = _within(own)
-        at = np.flatnonzero(own != inner)
-        far.append((at, (own[at] - inner[at]) >> 2))
-        model = level_streams.fitted(inner)
-        models += model.pack()
-        sizes += varint.write(int((inner & 1).sum()))
-        streams += [level_streams.encode(inner[(inner & 1) == parity], parity, model) for parity in (0, 1)]
-    sizes += b"".join(varint.write(len(stream)) for stream in streams[:-1])
-    listed = b""
-    for at, quarters in far:
-        listed += varint.write(len(at))
-        gaps = np.diff(at, prepend=0)
-        listed += b"".join(
-            varint.write(int(gap)) + varint.write(zigzag(int(q)))
-            for gap, q in zip(gaps, quarters, strict=True)
-        )
-    return models + sizes + listed + b"".join(streams)
-
-
-def _within(levels: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
-    """Levels within some root mean squares of 0, multiples of 4 from what they were, so that branches are the same."""
-    if not len(levels):
-        return levels
-    size = np.sort(np.abs(levels))
-    # Without the largest thousandth, which may be all that there is to the mean square.
-    bulk = size[: max(1, len(size) - len(size) // 1000)].astype(np.float64)
-    limit = max(16, math.ceil(FAR * math.sqrt(float((bulk**2).mean()))))
-    over = np.maximum(np.abs(levels) - limit, 0)
-    return levels - np.sign(levels) * 4 * -(-over // 4)
-
-
-def _unpack_block(body: bytes, tokens: int, header: Header) -> Int64[np.ndarray, "n K"]:
-    """The levels of a block.
-
-    Raises:
-        DamagedFile: they can't be read, or are not as many as there should be.
-    """
-    reader, components = varint.Reader(body), len(header.pitch)
-    bins = _bins(components)
-    width = [int((bins == number).sum()) for number in range(header.bins)]
-    models = [Model.unpack(reader) for _ in width]
-    odd = [reader.number("number of odd levels", 0, tokens * each) for each in width]
-    sizes = [reader.number("stream length", 0, len(body)) for _ in range(2 * len(width) - 1)] if width else []
-    far = [_listed(reader, tokens * each) for each in width]
-    if width:
-        sizes.append(len(body) - reader.at - sum(sizes))
-        if sizes[-1] < 0:
-            raise DamagedFile("the file is cut off in a block's streams")
-
-    # Each stream as a whole; then the trellis says which one a level comes from.
-    streams = []
-    for number, model in enumerate(models):
-        counts = (tokens * width[number] - odd[number], odd[number])
-        streams += [
-            level_streams.decode(reader.take(sizes[2 * number + p], "stream"), counts[p], p, model)
-            for p in (0, 1)
-        ]
-    if reader.at != len(body):
-        raise DamagedFile(f"a block goes on for {len(body) - reader.at} bytes after its end")
-    levels = _walked(streams, bins, tokens, header.states)
-    for number, (at, quarters) in enumerate(far):
-        if not len(at):
-            continue
-        own = levels[:, bins == number].ravel()
-        own[at] += 4 * quarters
-        levels[:, bins == number] = own.reshape(tokens, -1)
-    return levels
-
-
-def _listed(reader: varint.Reader, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where levels are far, and by how many fours."""
-    count = reader.number("number of far levels", 0, most)
-    gaps, quarters = [], []
-    for _ in range(count):
-        gaps.append(reader.number("gap", 0, most))
-        quarters.append(unzigzag(reader.number("far level", 0, 2 * HALF)))
-    at = np.cumsum(np.array(gaps, dtype=np.int64))
-    if count and (at[-1] >= most or min(gaps[1:], default=1) < 1):
-        raise DamagedFile("the file lists a far level where there is none")
-    return at, np.array(quarters, dtype=np.int64)
-
-
-def _walked(
-    streams: list[np.ndarray], bins: Int64[np.ndarray, " K"], tokens: int, states: int
-) -> Int64[np.ndarray, "n K"]:
-    """The levels in their order: in each state the next one of the stream of its parity."""
-    following, out = machine(states, torch.device("cpu")).following, np.empty((tokens, len(bins)), np.int64)
-    if (fast := compiled_for(following.float(), WALKED * out.size)) is not None:
-        sizes = np.array([len(stream) for stream in streams], dtype=np.int64)
-        ends = np.cumsum(sizes).reshape(-1, 2)
-        begins = ends - sizes.reshape(-1, 2)
-        everything = np.concatenate([*streams, np.zeros(0, np.int64)])
-        whole = fast.walk(everything, begins, ends, bins, following.numpy(), out)
-    else:
-        whole = _walk(streams, bins, following.tolist(), out)
-    if not whole:
-        raise DamagedFile("the file's levels are no path of its trellis")
-    return out
-
-
-def _walk(
-    streams: list[np.ndarray], bins: Int64[np.ndarray, " K"], following: list[list[int]], out: np.ndarray
-) -> bool:
-    """The same in plain Python; whether there were enough levels in each stream."""
-    readers = [iter(stream.tolist()) for stream in streams]
-    pairs, state = [(readers[2 * number], readers[2 * number + 1]) for number in bins], 0
-    try:
-        for row in out:
-            found = []
-            for pair in pairs:
-                level = next(pair[state & 1])
-                found.append(level)
-                state = following[state][(level >> 1) & 1]
-            row[:] = found
-    except StopIteration:
-        return False
-    return True
 
 
 def _reproduced(levels: Int64[np.ndarray, "n K"], header: Header) -> Float[np.ndarray, "n D"]:

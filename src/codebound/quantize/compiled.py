@@ -188,13 +188,14 @@ def _shift(value, table, bits, cost, after, decided):
 
 
 @compiled
-def walk(levels, begins, ends, bins, following, out):
+def walk(levels, begins, ends, bins, alone, following, out):
     """The levels of a file in their order: in each state the next one of the stream of its bin and parity.
 
     Args:
         levels: int64, of all streams, one after the other.
         begins, ends: int64 [bins, 2], where each stream lies; `begins` is moved on.
         bins: int64 [K], of each component.
+        alone: bool [K], those that are no step of the path; their levels are in the stream of parity 0.
         following: int64 [S, 2].
         out: int64 [T, K], written to.
 
@@ -204,14 +205,15 @@ def walk(levels, begins, ends, bins, following, out):
     state = 0
     for token in range(out.shape[0]):
         for component in range(out.shape[1]):
-            bin_, parity = bins[component], state & 1
+            bin_, parity = bins[component], 0 if alone[component] else state & 1
             place = begins[bin_, parity]
             if place == ends[bin_, parity]:
                 return False
             level = levels[place]
             begins[bin_, parity] = place + 1
             out[token, component] = level
-            state = following[state, (level >> 1) & 1]
+            if not alone[component]:
+                state = following[state, (level >> 1) & 1]
     return True
 
 

@@ -24,7 +24,7 @@ from codebound.theory.gaussian import eigensystem
 from codebound.theory.trellis import GRANULAR
 
 LEVELS = 2 * HALF  # of a component: index n + HALF for the level n
-MEASURED = 1 << 17  # values on which `init_` measures what its code reaches
+MEASURED = 1 << 19  # values on which `init_` measures what its code reaches
 SEEN = 64  # samples of a level on average, that an entropy is measured from
 ROUNDS = 4  # of a measurement and a correction
 
@@ -74,6 +74,7 @@ class Trellis(TrellisCode):
     pitch: Tensor
     bits: Tensor
     slope: Tensor
+    alone: Tensor
     noise: Tensor
 
     def __init__(
@@ -114,7 +115,7 @@ class Trellis(TrellisCode):
         self.register_buffer("aim", torch.tensor(float(self.distortion or self.rate or 0.0)))
         for name, shape in (("values", (dim, REACH + 1)), ("bits", (dim, REACH + 1))):
             self.register_buffer(name, torch.zeros(shape))
-        for name in ("step", "pitch", "slope", "noise"):
+        for name in ("step", "pitch", "slope", "alone", "noise"):
             self.register_buffer(name, torch.zeros(dim))
         self._design_()
 
@@ -131,6 +132,7 @@ class Trellis(TrellisCode):
         code = self.code
         for name in ("step", "values", "pitch", "bits", "slope", "noise"):
             getattr(self, name).copy_(torch.from_numpy(np.asarray(getattr(code, name))))
+        self.alone.zero_()
 
     def forward(
         self,
@@ -322,6 +324,7 @@ class Trellis(TrellisCode):
             self.values,
             self.bits,
             self.slope,
+            self.alone,
             self.states,
         )
         return found.view(-1, self.dim)

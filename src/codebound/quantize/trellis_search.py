@@ -30,15 +30,24 @@ def best_levels(
     values: Float[Tensor, "D 9"],
     bits: Float[Tensor, "D 9"],
     slope: Float[Tensor, " D"],
+    alone: Float[Tensor, " D"],
     states: int,
 ) -> Int64[Tensor, "s t D"]:
     """The level of every coefficient; 0 where a token is not valid, or its component is dropped.
 
-    Tokens that are not valid are no steps of the path: the others get what they would without them.
+    Tokens that are not valid are no steps of the path: the others get what they would without them. Nor are components
+    that are `alone`: scalars, which take any even level.
     """
-    kept = (step > 0).nonzero().squeeze(1)
+    levels = torch.zeros(coefficients.shape, dtype=torch.int64, device=coefficients.device)
+    apart = ((step > 0) & (alone > 0)).nonzero().squeeze(1)
+    if len(apart):
+        found = _scalar_levels(
+            coefficients[..., apart].float(), values[apart, ::2], bits[apart, ::2], slope[apart]
+        )
+        levels[..., apart] = torch.where(valid.unsqueeze(-1), found, 0)
+    kept = ((step > 0) & (alone == 0)).nonzero().squeeze(1)
     if not len(kept) or not bool(valid.any()):
-        return torch.zeros(coefficients.shape, dtype=torch.int64, device=coefficients.device)
+        return levels
     code = _Branches(step[kept], values[kept], bits[kept], slope[kept], states)
 
     # Valid tokens come first, in their order, and go back to their places after.
@@ -52,7 +61,6 @@ def best_levels(
         found = torch.zeros_like(found).scatter(1, order.unsqueeze(-1).expand_as(found), found)
     if every:
         return found.contiguous()
-    levels = torch.zeros(coefficients.shape, dtype=torch.int64, device=coefficients.device)
     levels[..., kept] = found
     return levels
 
@@ -65,6 +73,29 @@ def reproduced(
     inner = size.clamp_max(REACH)
     near = values.expand(*levels.shape, -1).gather(-1, inner.unsqueeze(-1)).squeeze(-1)
     return levels.sign() * (near + (size - inner) * pitch)
+
+
+def _scalar_levels(
+    x: Float[Tensor, "*b d"],
+    values: Float[Tensor, "d v"],
+    bits: Float[Tensor, "d v"],
+    slope: Float[Tensor, " d"],
+) -> Int64[Tensor, "*b d"]:
+    """The cheapest even level of each value by itself; `values` and `bits` are those of the levels 0, 2, 4, …."""
+    size, last = x.abs(), values.shape[1] - 1
+    level = torch.zeros(x.shape, dtype=torch.int64, device=x.device)
+    least = size.square() + slope * bits[:, 0]
+    for number in range(1, last + 1):
+        cost = (size - values[:, number]).square() + slope * bits[:, number]
+        level = torch.where(cost < least, number, level)
+        least = torch.minimum(cost, least)
+
+    # Beyond the table they go on as its last two are apart, each as much dearer.
+    pitch, growth = values[:, -1] - values[:, -2], bits[:, -1] - bits[:, -2]
+    further = ((size - values[:, -1]) / pitch).round().clamp_(1, HALF // 2 - 1 - last)
+    cost = (size - values[:, -1] - further * pitch).square() + slope * (bits[:, -1] + further * growth)
+    level = torch.where(cost < least, last + further.to(torch.int64), level)
+    return 2 * level * x.sign().to(torch.int64)
 
 
 class _Branches:
@@ -204,6 +235,7 @@ def _abstract_levels(
     values: Tensor,
     bits: Tensor,
     slope: Tensor,
+    alone: Tensor,
     states: int,
 ) -> Tensor:
     return torch.empty(coefficients.shape, dtype=torch.int64, device=coefficients.device)
@@ -215,8 +247,8 @@ best_levels_op = torch.library.custom_op(
     best_levels,
     mutates_args=(),
     schema=(
-        "(Tensor coefficients, Tensor valid, Tensor step, Tensor values, Tensor bits, Tensor slope, int states)"
-        " -> Tensor"
+        "(Tensor coefficients, Tensor valid, Tensor step, Tensor values, Tensor bits, Tensor slope, Tensor alone, "
+        "int states) -> Tensor"
     ),
 )
 best_levels_op.register_fake(_abstract_levels)
