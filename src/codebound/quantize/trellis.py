@@ -98,7 +98,8 @@ class Trellis(TrellisCode):
         arguments.one_of("states", states, tuple(GRANULAR))
         arguments.one_of("transform", transform, ("klt", "own", None))
         arguments.one_of("surrogate", surrogate, ("straight_through", "dither"))
-        self.states, self.transform, self.surrogate = states, transform, surrogate
+        self.states, self.surrogate = states, surrogate
+        self.transform: Literal["klt", "own"] | None = transform
         self.decay = arguments.number("decay", decay, least=0, most=1)
         if holds_rate and rate is None:
             raise InputError(
