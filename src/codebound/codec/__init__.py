@@ -9,6 +9,7 @@ from codebound.extras import on_demand
 if TYPE_CHECKING:
     from codebound.codec.drawings import better_png, exact_png
     from codebound.codec.grids import compress_grids, compress_indices, decompress_grids, decompress_indices
+    from codebound.codec.hierarchies import compress_levels, decompress_levels
     from codebound.codec.model import Model, default_model, load_model
     from codebound.codec.picture_input import SourcePicture, read_picture
     from codebound.codec.pictures import check_settings, compress, decompress, verify
@@ -34,11 +35,13 @@ __all__ = [
     "compress",
     "compress_grids",
     "compress_indices",
+    "compress_levels",
     "compress_sound",
     "compress_vectors",
     "decompress",
     "decompress_grids",
     "decompress_indices",
+    "decompress_levels",
     "decompress_sound",
     "decompress_vectors",
     "default_model",
@@ -57,6 +60,7 @@ __all__ = [
 # What codes and decodes indices needs PyTorch, which takes seconds: it is imported when it is asked for.
 _HOMES = {
     "grids": ("compress_grids", "compress_indices", "decompress_grids", "decompress_indices"),
+    "hierarchies": ("compress_levels", "decompress_levels"),
     "model": ("Model", "default_model", "load_model"),
     "picture_input": ("SourcePicture", "read_picture"),
     "pictures": ("check_settings", "compress", "decompress", "verify"),

@@ -17,6 +17,7 @@ from codebound.coding.errors import CodecError
 from codebound.priors.grid_prior import DESCRIPTION, GridPrior, load_prior
 from codebound.quantize import Residual
 from codebound.tokenizers import pretrained
+from codebound.tokenizers.hierarchy import HierarchicalTokenizer
 from codebound.tokenizers.image import ImageTokenizer
 
 DEFAULT = pretrained.DEFAULT
@@ -75,25 +76,30 @@ class Model:
 
         All that a decoder needs; what an encoder chooses by is no part of it.
         """
-        # Whatever a decoded index depends on goes in; names are sorted, so that the order of modules does not count.
-        hashed = hashlib.sha256(json.dumps(self.tokenizer.config(), sort_keys=True).encode())
-        for name, tensor in sorted(self.tokenizer.state_dict().items()):
-            # Flags and hits count as what they were when the format was fixed, so that files of before still decode.
-            if tensor.dtype == torch.uint8:
-                tensor = tensor.bool()
-            elif name.endswith("window_counts"):
-                tensor = tensor.double()
-            tensor = tensor.detach().cpu()
-            hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            hashed.update(tensor.numpy().tobytes())
-        hashed.update(b"" if self.prior is None else self.prior.digest())
-        return hashed.digest()[:HASH]
+        return model_digest(self.tokenizer, self.prior)
 
     def exact(self) -> Model:
         """A copy of the model whose decoder computes in float64."""
         tokenizer = copy.deepcopy(self.tokenizer)
         tokenizer.decoder.double()
         return Model(tokenizer, self.prior, self.tradeoff)
+
+
+def model_digest(tokenizer: ImageTokenizer | HierarchicalTokenizer, prior: GridPrior | None) -> bytes:
+    """8 bytes of a SHA-256 over a tokenizer's description and weights, codebooks among them, and its prior."""
+    # Whatever a decoded index depends on goes in; names are sorted, so that the order of modules does not count.
+    hashed = hashlib.sha256(json.dumps(tokenizer.config(), sort_keys=True).encode())
+    for name, tensor in sorted(tokenizer.state_dict().items()):
+        # Flags and hits count as what they were when the format was fixed, so that files of before still decode.
+        if tensor.dtype == torch.uint8:
+            tensor = tensor.bool()
+        elif name.endswith("window_counts"):
+            tensor = tensor.double()
+        tensor = tensor.detach().cpu()
+        hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        hashed.update(tensor.numpy().tobytes())
+    hashed.update(b"" if prior is None else prior.digest())
+    return hashed.digest()[:HASH]
 
 
 def load_model(source: str | Path) -> Model:
