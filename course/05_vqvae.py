@@ -143,5 +143,4 @@ for axis, shown in zip(axes, (picture, *decoded)):
 # 2. *Extension.* `kl_to_uniform(q)`: bits between a distribution over K codewords and the uniform prior.
 # 3. *Theory.* `best_answers(x, index, count)`: what a decoder of unlimited power makes of each index.
 # 4. *Implementation.* `vq_loss(z, codebook, beta)`: codebook plus commitment loss, with the right stop gradients.
-# 5. *Research.* `scale_after(steps, beta)`: not needed to be exact: whether a weight of 0 lets latents drift further
-#    than .25 (return True or False).
+# 5. *Research.* `gradient_by_hand(z, codebook, beta)`: the gradient of that loss with respect to z, without autograd.

@@ -139,7 +139,6 @@ for name, values in (("one", one), ("other", other), ("difference", other - one)
 #
 # 1. *Understanding.* `psnr_of(mse)`: in dB, for pictures in [0, 1].
 # 2. *Extension.* `bits_per_pixel(file_bytes, height, width)`.
-# 3. *Theory.* `shorter(values)`: which of "mean of PSNRs" and "PSNR of the mean" is never the larger; return its value
-#    for these errors.
+# 3. *Theory.* `smaller_psnr(errors)`: of the mean of PSNRs and the PSNR of the mean error the one that is never larger.
 # 4. *Implementation.* `paired_interval(one, other)`: mean and 95 % interval of the difference over seeds.
 # 5. *Research.* `frechet_1d(a, b)`: the Fréchet distance of two samples of numbers (unbiased variances).

@@ -15,6 +15,8 @@ from typing import Any
 
 import nbformat
 
+from codebound.course.exercise import CHAPTERS
+
 COURSE = Path(__file__).parents[2] / "course"
 OUTPUTS = COURSE / "outputs"
 CELL = re.compile(r"^# %%(.*)\n", flags=re.MULTILINE)
@@ -71,10 +73,8 @@ def title(path: Path) -> str:
 def navigation() -> list[Any]:
     """The section of the course."""
     pages = [{title(path): f"course/{path.stem}.md"} for path in sources()]
-    return ["course/index.md", *pages, *EXTRA]
-
-
-EXTRA: list[Any] = []
+    answers = [{f"Answers: {name}": f"course/answers/{name}.md"} for name in CHAPTERS]
+    return ["course/index.md", *pages, {"Worked answers": answers}]
 
 
 def files() -> Iterator[tuple[str, str | bytes]]:
@@ -83,6 +83,8 @@ def files() -> Iterator[tuple[str, str | bytes]]:
         outputs = stored(path)
         yield f"course/{path.stem}.md", page(path, outputs)
         yield f"course/{path.stem}.ipynb", nbformat.writes(notebook(path, outputs))
+    for number, name in enumerate(CHAPTERS, start=1):
+        yield f"course/answers/{name}.md", answers(number, name)
     for figure in sorted(OUTPUTS.glob("*.png")):
         yield f"course/{figure.name}", figure.read_bytes()
 
@@ -117,6 +119,16 @@ def page(path: Path, outputs: list[dict[str, Any]]) -> str:
             blocks.append(f"![{cell.caption}]({output['figure']})\n*{cell.caption}*")
     link = f"[This chapter as a notebook]({path.stem}.ipynb)"
     return "\n\n".join([blocks[0], link, *blocks[1:]]) + "\n"
+
+
+def answers(number: int, name: str) -> str:
+    """The worked answers of a chapter as a page."""
+    (chapter,) = COURSE.glob(f"{number:02}_*.py")
+    code = (COURSE / "answers" / f"{name}.py").read_text(encoding="utf-8")
+    return (
+        f"# Answers: {name}\n\nTo the questions of [{title(chapter)}](../{chapter.stem}.md). Try your own first: "
+        f"`codebound course check {name} my_answer.py`; this page is a file that passes.\n\n```python\n{code}```\n"
+    )
 
 
 def notebook(path: Path, outputs: list[dict[str, Any]]) -> nbformat.NotebookNode:

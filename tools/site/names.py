@@ -27,6 +27,7 @@ PAGES: dict[str, tuple[str, ...]] = {
     "tokenizers": ("codebound.tokenizers", "codebound.tokenizers.sequences"),
     "generators": ("codebound.generators",),
     "codec": ("codebound.codec",),
+    "course": ("codebound.course",),
 }
 
 

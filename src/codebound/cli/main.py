@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from codebound import __version__
-from codebound.cli import files, judging, sample, studies, tokenise, training, vectors
+from codebound.cli import course, files, judging, sample, studies, tokenise, training, vectors
 from codebound.cli.terminal import AsJson, Defaulting, group, out, plain
 from codebound.errors import InputError
 
@@ -42,6 +42,7 @@ app.command("decompress-vectors")(vectors.decompress_vectors)
 app.command("fit-prior")(files.fit_prior)
 app.command("tokenize")(tokenise.tokenize)
 app.command("sample")(sample.sample)
+app.add_typer(course.app, name="course")
 
 
 @app.callback(invoke_without_command=True)
