@@ -15,6 +15,7 @@ from codebound.studies import (
     hierarchy,
     initialisation,
     population,
+    trained_trellis,
     transfer,
     utilisation,
 )
@@ -29,6 +30,7 @@ STUDIES: dict[str, Entry] = {
         utilisation.ENTRY,
         compression.ENTRY,
         half_decibel.ENTRY,
+        trained_trellis.ENTRY,
         hierarchy.ENTRY,
         transfer.ENTRY,
         generation.ENTRY,
