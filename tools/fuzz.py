@@ -1,9 +1,9 @@
 """Decode damaged files for as long as you like: each is refused with a CodecError or decodes to what was written.
 
-    .venv/bin/python tools/fuzz.py [--count 1000000] [--seed 0] [--kind indices|pictures|vectors]
+    .venv/bin/python tools/fuzz.py [--count 1000000] [--seed 0] [--kind indices|pictures|vectors|sound]
 
 The golden files, each with bits flipped, bytes replaced, removed, inserted or doubled, ends cut, another file's middle
-put in. One in fifty, one in two of pictures and vectors, gets right checksums of bytes again, so that what lies behind
+put in. One in fifty, one in two of the other kinds, gets right checksums of bytes again, so that what lies behind
 them is reached: there only the checksum of indices or pixels can tell; of vectors, which have none, it is only asked
 that nothing else is raised. The first that fails is printed in hexadecimal and the exit code is 1.
 """
@@ -22,13 +22,14 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from codebound.codec import CodecError, decompress, decompress_indices, decompress_vectors
+from codebound.codec import CodecError, decompress, decompress_indices, decompress_vectors, load_sound_model
+from codebound.codec.sounds import sound_indices
 from codebound.coding import varint
 from codebound.coding.container import HASH, SIGNATURE
 from codebound.priors.grid_prior import load_prior
 
 GOLDEN = Path(__file__).parent.parent / "tests" / "codec"
-REPAIRED = {"indices": 50, "pictures": 2, "vectors": 2}  # one in so many
+REPAIRED = {"indices": 50, "pictures": 2, "vectors": 2, "sound": 2}  # one in so many
 SLOWEST, LARGEST = 5.0, 64e6  # seconds of CPU and bytes that one file may take to be refused
 MOST = 1 << 16  # pixels and values of a damaged file that are decoded
 
@@ -63,6 +64,17 @@ def cases(kind: str) -> list[Case]:
                 repair_picture,
             )
             for path in sorted((GOLDEN / "golden_pictures").glob("*.cbd"))
+        ]
+    if kind == "sound":
+        model = load_sound_model(GOLDEN / "golden_sounds" / "model")
+        return [
+            Case(
+                path.read_bytes(),
+                lambda data: sound_indices(data, model),
+                np.load(path.with_suffix(".npy")).astype(np.int64),
+                repair_sound,
+            )
+            for path in sorted((GOLDEN / "golden_sounds").glob("*.cbd"))
         ]
     return [
         Case(
@@ -185,6 +197,34 @@ def repair_picture(data: bytes) -> bytes:
 def repair_vectors(data: bytes) -> bytes:
     """The same bytes with the right checksum at the end, which is the only one of a file of one block."""
     return data[:-4] + zlib.crc32(data[:-4]).to_bytes(4, "little")
+
+
+def repair_sound(data: bytes) -> bytes:
+    """The same bytes with right checksums of all segments and of the end, as far as they can be read."""
+    reader = varint.Reader(SIGNATURE + b"\3" + data[9:])
+    out = b""
+    try:
+        reader.take(10 + HASH, "")
+        for _ in range(4):
+            reader.number("", 0, 1 << 35)
+        out = head = bytes(reader.data[: reader.at])
+        for number in range(1 << 20):
+            at, seed = reader.at, zlib.crc32(number.to_bytes(8, "little"), zlib.crc32(head))
+            last = not reader.number("", 0, 1 << 35)
+            if not last:
+                reader.take(1, "")
+            length = reader.number("", 0, 1 << 35)
+            if not last:
+                reader.take(4, "")
+            before = bytes(reader.data[at : reader.at])
+            reader.take(4, "")
+            stream = b"" if last else reader.take(length, "")
+            out += before + zlib.crc32(stream, zlib.crc32(before, seed)).to_bytes(4, "little") + stream
+            if last:
+                break
+    except CodecError:
+        pass
+    return out + bytes(reader.data[reader.at :])
 
 
 def judge(data: bytes, case: Case, repaired: bool) -> str:

@@ -19,13 +19,13 @@ def fuzz():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["indices", "pictures", "vectors"])
+@pytest.mark.parametrize("kind", ["indices", "pictures", "sound", "vectors"])
 def test_damaged_files_are_refused_or_decode_to_what_was_written(fuzz, kind: str) -> None:
     said = fuzz.fuzz(kind, 500, seed=1)
     assert said.startswith(f"500 files of {kind}; "), said
 
 
-@pytest.mark.parametrize("kind", ["indices", "pictures", "vectors"])
+@pytest.mark.parametrize("kind", ["indices", "pictures", "sound", "vectors"])
 def test_the_fuzzer_sees_what_is_right_and_what_is_not(fuzz, kind: str) -> None:
     case = fuzz.cases(kind)[0]
     assert fuzz.judge(case.data, case, repaired=False) == "right"

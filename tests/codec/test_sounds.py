@@ -2,6 +2,10 @@
 
 import io
 import itertools
+import os
+import subprocess
+import sys
+import time
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -13,41 +17,20 @@ from typer.testing import CliRunner
 
 from codebound import codec
 from codebound.cli.main import app
-from codebound.codec import CodecError, DamagedFile, SoundModel, SoundWriter, WrongModel
+from codebound.codec import CodecError, DamagedFile, SoundModel, SoundWriter, WrongModel, load_sound_model
 from codebound.codec.sound_segments import checksum
-from codebound.codec.sounds import segment_indices
+from codebound.codec.sounds import segment_indices, sound_indices
 from codebound.coding import sound_container
 from codebound.data.sound_pack import PACK, packed_sounds
-from codebound.priors.frame_fitting import FrameFitSettings, fit_frame_prior
-from codebound.sound.frames import FrameCode
-from codebound.tokenizers.audio import AudioTokenizer, NetworkConfig
 
 RATE = 16_000
+GOLDEN = Path(__file__).parent / "golden_sounds"
 
 
 @pytest.fixture(scope="module")
 def model() -> SoundModel:
     """A small model whose network does something."""
-    import torch
-
-    rng = np.random.default_rng(0)
-    axes = np.linalg.qr(rng.normal(size=(32, 8)))[0]
-    code = FrameCode(
-        32,
-        np.full(32, 40.0, dtype=np.float32),
-        np.rint(axes * 1024).astype(np.int16),
-        rng.integers(-127, 128, (4, 16, 8)).astype(np.int8),
-        np.array([60, 40, 20, 10], dtype=np.int32),
-    )
-    torch.manual_seed(0)
-    network = NetworkConfig(width=8, hidden=16, blocks=2, kernel=3)
-    tokenizer = AudioTokenizer(code, network=network, block=20, context=6)
-    assert tokenizer.network is not None
-    torch.nn.init.normal_(tokenizer.network.out.weight, std=0.05)
-    samples = torch.from_numpy(noise(200 * 32 * 20)[0].reshape(20, -1) / 32768)
-    segments = tokenizer.encode(samples)[:, :200].numpy()
-    settings = FrameFitSettings(steps=150, hidden=16)
-    return SoundModel(tokenizer.eval(), fit_frame_prior(segments, tokenizer.frame_code, settings))
+    return load_sound_model(GOLDEN / "model")
 
 
 def noise(samples: int, channels: int = 1, seed: int = 0) -> np.ndarray:
@@ -307,3 +290,76 @@ def test_settings_of_the_other_kind_are_refused(tmp_path: Path) -> None:
 def _decompressed(folder: Path, *words: str) -> str:
     run("compress", packed_sounds()[2], "-o", folder / "b.cbd", "--force")
     return run("decompress", folder / "b.cbd", *words, ok=False).output
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.cbd")), ids=lambda path: path.stem)
+def test_golden_files_decode_for_ever(model: SoundModel, path: Path) -> None:
+    assert np.array_equal(sound_indices(path.read_bytes(), model), np.load(path.with_suffix(".npy")))
+
+
+def test_an_encoder_gives_the_golden_indices(model: SoundModel) -> None:
+    """On every machine, whatever its instructions: the encoder is of whole numbers."""
+    samples = np.load(GOLDEN / "samples.npy").astype(np.float64)
+    for path in sorted(GOLDEN.glob("*.cbd")):
+        report = codec.inspect_sound(path.read_bytes())
+        given = samples[: report.channels] if path.stem != "alike" else samples[[0, 0]]
+        data = written(model, given, rate=report.sample_rate, bitrate=2.0 * report.stages)
+        assert np.array_equal(sound_indices(data, model), np.load(path.with_suffix(".npy"))), path
+    assert len(sorted(GOLDEN.glob("*.cbd"))) == 4
+
+
+def test_threads_change_no_byte(tmp_path: Path) -> None:
+    """One thread and four, in a process of their own each."""
+    found = []
+    for threads in (1, 4):
+        goal = tmp_path / f"{threads}.cbd"
+        command = [sys.executable, "-m", "codebound", "compress", str(packed_sounds()[0]), "-o", str(goal)]
+        subprocess.run(
+            command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": str(threads)}
+        )
+        found.append(goal.read_bytes())
+    assert found[0] == found[1]
+
+
+@pytest.mark.slow
+def test_a_kill_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> None:
+    """Thirty kills at any moment of a compression over an earlier file."""
+    goal, source = tmp_path / "goal.cbd", packed_sounds()[0]
+    run("compress", packed_sounds()[1], "-o", goal)
+    old = goal.read_bytes()
+    run("compress", source, "-o", tmp_path / "new.cbd")
+    new = (tmp_path / "new.cbd").read_bytes()
+    command = [sys.executable, "-m", "codebound", "compress", str(source), "-o", str(goal), "--force"]
+    for number in range(30):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(0.1 * number)
+        process.kill()
+        process.wait()
+        assert goal.read_bytes() in (old, new)
+
+
+@pytest.mark.slow
+def test_a_thousand_random_lengths(model: SoundModel) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(1000):
+        samples, rate = int(rng.integers(1, 9000)), int(rng.choice([8_000, 16_000, 22_050, 44_100, 48_000]))
+        assert len(decoded(written(model, noise(samples), rate=rate), model)) == samples
+
+
+@pytest.mark.slow
+def test_two_hours_in_bounded_memory(tmp_path: Path) -> None:
+    """Compressed and decompressed under 600 MB, as the kernel counts."""
+    piece = np.tile(soundfile.read(packed_sounds()[0], dtype="int16")[0], 10)
+    source = tmp_path / "long.wav"
+    with soundfile.SoundFile(source, "w", 16_000, 1) as stream:
+        for _ in range(2 * 3600 * 16_000 // len(piece)):
+            stream.write(piece)
+    for command in (["compress", source], ["decompress", tmp_path / "long.cbd"]):
+        text = (
+            "import resource, sys; from codebound.cli import app\n"
+            "try: app()\nfinally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
+        )
+        words = [sys.executable, "-c", text, *map(str, command)]
+        said = subprocess.run(words, check=True, capture_output=True, text=True).stderr
+        assert int(said.split()[-1]) < 600_000, said
+    assert soundfile.info(tmp_path / "long.cbd.wav").frames == soundfile.info(source).frames

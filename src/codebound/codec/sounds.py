@@ -209,6 +209,18 @@ def verify_sound(data: Data, *, model: SoundModel | None = None) -> int:
     return sum(segment_indices(contents, number, model).size for number in range(len(contents.segments)))
 
 
+def sound_indices(data: Data, model: SoundModel | None = None) -> Int64[np.ndarray, "c t q"]:
+    """The indices in a file, each channel's.
+
+    Raises:
+        CodecError: as `decompress_sound`.
+    """
+    contents = sound_container.unpack(read_bytes(data))
+    model = checked_model(contents, model)
+    parts = [segment_indices(contents, number, model) for number in range(len(contents.segments))]
+    return np.concatenate(parts, axis=1)
+
+
 def _blocks(
     contents: SoundFile, model: SoundModel, first: int, last: int
 ) -> Iterator[Int16[np.ndarray, "n c"]]:

@@ -23,12 +23,14 @@ from codebound.engine.recipe import LoopSettings, Recipe
 from codebound.evaluate import sounds as evaluation
 from codebound.files import write_bytes, write_text
 from codebound.metrics import sound as metrics
+from codebound.nets.sound_discriminator import SpectralDiscriminator
 from codebound.reporting import page, plots
 from codebound.runs import labels
 from codebound.runs.kinds import EvaluationOptions, Preparation, RunKind
 from codebound.runs.run import FINAL, check_finished, check_run, load_settings
 from codebound.sound.frames import FrameCode
-from codebound.tasks.audio import AudioOptimization, AudioTask
+from codebound.tasks.audio import AudioTask
+from codebound.tasks.audio_adversarial import AudioAdversarialOptimization, AudioAdversarialTask
 from codebound.tokenizers.audio import AudioTokenizer, NetworkConfig
 from codebound.tokenizers.audio_fitting import FrameCodeSettings
 
@@ -41,7 +43,7 @@ NAMES = {
 }
 
 
-class Settings(LoopSettings, AudioOptimization, FrameCodeSettings):
+class Settings(LoopSettings, AudioAdversarialOptimization, FrameCodeSettings):
     """All that decides a run's numbers, but for the sound itself and the machine."""
 
     kind: Literal["audio"] = "audio"
@@ -73,9 +75,14 @@ class AudioRun(RunKind[Settings]):
         every = settings.evaluate_every or max(1, settings.steps // 10)
         recipe = config.part(Recipe, settings, evaluate_every=every)
         torch.manual_seed(settings.seed)
-        task = AudioTask(
-            untrained(settings), sounds, settings, config.part(FrameCodeSettings, settings), settings.seed
-        )
+        tokenizer, code = untrained(settings), config.part(FrameCodeSettings, settings)
+        if settings.adversarial or settings.features:
+            discriminator = SpectralDiscriminator()
+            task = AudioAdversarialTask(
+                tokenizer, discriminator, sounds, settings, code, settings.steps, settings.seed
+            )
+        else:
+            task = AudioTask(tokenizer, sounds, settings, code, settings.seed)
         return Preparation(task, recipe, {"data": sounds.digest})
 
     def finish(self, folder: Path, task: AudioTask, skipped: int, step: int) -> dict[str, Any]:

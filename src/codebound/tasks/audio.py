@@ -106,10 +106,12 @@ class AudioTask(Task[Tensor]):
         x = batch / LOUDEST
         made = self.tokenizer(self.coded(batch, step))
         values = self.distances(x, made, step)
-        settings = self.settings
-        loss = sum(getattr(settings, name) * value for name, value in values.items())
-        assert isinstance(loss, Tensor)
+        loss = self.weighed(values)
         return StepLosses({"tokenizer": loss}, {"loss": loss, **values})
+
+    def weighed(self, values: Mapping[str, Tensor]) -> Tensor:
+        """The sum of the distances, each times its weight in the settings."""
+        return torch.stack([getattr(self.settings, name) * value for name, value in values.items()]).sum()
 
     def coded(self, batch: Float[Tensor, "b n"], step: int) -> Float[Tensor, "b t d"]:
         """Latents of whole samples after the codebooks, each crop by as many stages as it draws."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int8
 from pydantic import Field
 
 from codebound import config
@@ -79,14 +79,19 @@ def fit_frame_code(
         progress(stage, settings.stages)
         generator = torch.Generator().manual_seed(seed + stage)
         found = KMeans(settings.iterations, "sample")(torch.from_numpy(z), settings.codebook_size, generator)
-        words = by_likeness(found.double().numpy())
-        step = max(int(np.ceil(np.abs(words).max() / CODEWORD)), 1)
-        books.append(np.clip(np.rint(words / step), -CODEWORD, CODEWORD).astype(np.int8))
+        book, step = rounded(by_likeness(found.double().numpy()))
+        books.append(book)
         steps.append(step)
-        one = FrameCode(settings.hop, gain, axes, books[-1][None], np.array([step], dtype=np.int32))
+        one = FrameCode(settings.hop, gain, axes, book[None], np.array([step], dtype=np.int32))
         z = z - one.decode(one.search(z)).astype(np.float32)
     progress(settings.stages, settings.stages)
     return FrameCode(settings.hop, gain, axes, np.stack(books), np.array(steps, dtype=np.int32))
+
+
+def rounded(words: Float64[np.ndarray, "k d"]) -> tuple[Int8[np.ndarray, "k d"], int]:
+    """Codewords as whole multiples, up to 127, of a step."""
+    step = max(int(np.ceil(np.abs(words).max() / CODEWORD)), 1)
+    return np.clip(np.rint(words / step), -CODEWORD, CODEWORD).astype(np.int8), step
 
 
 def by_likeness(words: Float64[np.ndarray, "k d"]) -> Float64[np.ndarray, "k d"]:

@@ -1,0 +1,96 @@
+"""The audio tokenizer as a task: losses fall, codes stay, and what a discriminator adds."""
+
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from codebound.data.sound_pack import PACK
+from codebound.data.sound_sets import SoundSet, open_sounds
+from codebound.engine.recipe import Recipe
+from codebound.engine.trainer import Trainer
+from codebound.nets.sound_discriminator import SpectralDiscriminator
+from codebound.runs.audio import Settings, untrained
+from codebound.tasks.audio import AudioTask
+from codebound.tasks.audio_adversarial import AudioAdversarialTask, features_apart
+from codebound.tokenizers.audio_fitting import FrameCodeSettings
+
+SIZES = {"hop": 160, "dim": 16, "stages": 4, "codebook_size": 32}
+
+
+@pytest.fixture(scope="module")
+def sounds() -> SoundSet:
+    return open_sounds(f"folder:{PACK}", 16_000)
+
+
+def trainer(sounds: SoundSet, steps: int, adversary: bool) -> Trainer:
+    more = {"adversarial": 0.05, "features": 0.1, "begin": 0.5} if adversary else {}
+    settings = Settings(
+        seconds=0.5, fit_frames=400, width=16, hidden=16, blocks=1, steps=steps, **SIZES, **more
+    )
+    torch.manual_seed(0)
+    tokenizer, code = untrained(settings), FrameCodeSettings(iterations=3, **SIZES)
+    if adversary:
+        judges = SpectralDiscriminator((256, 512), width=4, layers=2)
+        task = AudioAdversarialTask(tokenizer, judges, sounds, settings, code, steps)
+    else:
+        task = AudioTask(tokenizer, sounds, settings, code)
+    made = Trainer(Fabric(accelerator="cpu", devices=1), task, Recipe(steps=steps, batch_size=2, average=0.9))
+    made.initialise()
+    return made
+
+
+def test_losses_fall_and_codes_stay(sounds: SoundSet) -> None:
+    training = trainer(sounds, 30, adversary=False)
+    tokenizer = training.task.tokenizer
+    before = tokenizer.codebooks.clone()
+    first = training.evaluate()["mel"]
+    for _ in range(30):
+        assert training.step().finite
+    assert training.evaluate()["mel"] < first
+    assert torch.equal(tokenizer.codebooks, before)
+    assert before.abs().amax(-1).min() > 0
+
+
+def test_an_untrained_network_changes_nothing(sounds: SoundSet) -> None:
+    tokenizer = trainer(sounds, 2, adversary=False).task.tokenizer
+    z = torch.from_numpy(tokenizer.frame_code.decode(np.ones((20, 4), dtype=np.int64))).float()[None]
+    inner = slice(4 * tokenizer.hop, -4 * tokenizer.hop)
+    assert torch.allclose(tokenizer(z)[:, inner], tokenizer.linear(z)[:, inner], atol=1e-5)
+
+
+def test_the_discriminator_acts_from_its_beginning_on(sounds: SoundSet) -> None:
+    training = trainer(sounds, 8, adversary=True)
+    judges = training.task.discriminator
+    before = [p.detach().clone() for p in judges.parameters()]
+    for step in range(8):
+        result = training.step()
+        assert result.finite
+        same = all(torch.equal(a, b) for a, b in zip(before, judges.parameters(), strict=True))
+        assert same == (step < 4)
+        assert ("caught" in result.values) == (step >= 4)
+
+
+def test_features_of_equal_sounds_are_equal() -> None:
+    judges = SpectralDiscriminator((256,), width=4, layers=2)
+    x = torch.randn(2, 4000)
+    assert features_apart(judges(x), judges(x)).item() == 0
+    assert features_apart(judges(x), judges(0.5 * x)).item() > 0.05
+
+
+def test_a_resumed_adversarial_training_is_the_whole_one(sounds: SoundSet) -> None:
+    """State after 3 and after 6 steps taken up in fresh trainers: the same weights, bit for bit, at the end."""
+    whole = trainer(sounds, 8, adversary=True)
+    for _ in range(8):
+        whole.step()
+    part = trainer(sounds, 8, adversary=True)
+    for first, end in ((0, 3), (3, 6), (6, 8)):
+        for _ in range(first, end):
+            part.step()
+        state = part.state()
+        part = trainer(sounds, 8, adversary=True)
+        part.resume(state)
+    for name, module in whole.task.modules.items():
+        other = part.task.modules[name].state_dict()
+        assert all(torch.equal(tensor, other[key]) for key, tensor in module.state_dict().items()), name
