@@ -43,9 +43,9 @@ class AudioOptimization(config.Settings):
     warmup: int = Field(default=50, ge=0)
     weight_decay: float = Field(default=1e-3, ge=0, allow_inf_nan=False)
     clip: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    magnitude: float = Field(default=3.0, ge=0, allow_inf_nan=False)
-    complex: float = Field(default=3.0, ge=0, allow_inf_nan=False)
-    mel: float = Field(default=0.1, ge=0, allow_inf_nan=False)
+    magnitude: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    complex: float = Field(default=4.0, ge=0, allow_inf_nan=False)
+    mel: float = Field(default=0.02, ge=0, allow_inf_nan=False)
     full_depth: float = Field(default=0.25, ge=0, le=1)
 
 
