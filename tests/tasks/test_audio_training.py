@@ -1,6 +1,5 @@
 """The audio tokenizer as a task: losses fall, codes stay, and what a discriminator adds."""
 
-
 import numpy as np
 import pytest
 import torch

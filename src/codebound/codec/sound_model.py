@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from codebound.codec.sound_segments import SegmentCoding
 from codebound.coding.container import CODEBOOK, HASH, LEVELS
 from codebound.coding.errors import CodecError
 from codebound.priors.frame_prior import DESCRIPTION, FramePrior, load_frame_prior
@@ -40,6 +41,12 @@ class SoundModel:
             raise CodecError(
                 f"the prior is for other codebooks than the tokenizer's {len(sizes)} of {sizes[0]}"
             )
+
+    @property
+    def coding(self) -> SegmentCoding:
+        """What segments are coded by."""
+        code = self.tokenizer.frame_code
+        return SegmentCoding(self.tokenizer.codebook_sizes[0], self.prior, code)
 
     def digest(self) -> bytes:
         """What names the model in a file: 8 bytes of a SHA-256 over description, codebooks, weights and prior."""

@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import zlib
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int64
 from threadpoolctl import threadpool_limits
 
-from codebound.codec.sound_model import SoundModel
 from codebound.coding.errors import DamagedFile, WrongModel
 from codebound.coding.integers import frequencies
 from codebound.coding.range_coder import Coder, Decoder, Encoder
 from codebound.coding.sound_container import SoundMode, SoundSegment
 from codebound.priors import digits
+from codebound.priors.frame_prior import FramePrior
+from codebound.sound.frames import FrameCode
+
+
+class SegmentCoding(NamedTuple):
+    """What the indices of a segment are coded by: the codebook size of all stages; a prior with the codebooks that it
+    looks at, or None."""
+
+    size: int
+    prior: FramePrior | None = None
+    code: FrameCode | None = None
 
 
 # A segment's products are too small for threads.
 @threadpool_limits.wrap(limits=1, user_api="blas")
-def encode_segment(indices: Int64[np.ndarray, "c t q"], model: SoundModel) -> SoundSegment:
+def encode_segment(indices: Int64[np.ndarray, "c t q"], coding: SegmentCoding) -> SoundSegment:
     """One segment of all channels, which are coded once where they are equal; in the mode of fewer bytes."""
     alike = len(indices) > 1 and bool((indices[1:] == indices[0]).all())
     streams = {}
-    for mode in SoundMode if model.prior is not None else [SoundMode.RAW]:
+    for mode in SoundMode if coding.prior is not None else [SoundMode.RAW]:
         encoder = Encoder()
         for channel in indices[:1] if alike else indices:
-            _code(encoder, mode, channel, model)
+            _code(encoder, mode, channel, coding)
         streams[mode] = encoder.payload()
     mode = min(streams, key=lambda mode: len(streams[mode]))
     return SoundSegment(indices.shape[1], mode, alike, streams[mode], checksum(indices))
@@ -33,19 +44,19 @@ def encode_segment(indices: Int64[np.ndarray, "c t q"], model: SoundModel) -> So
 
 @threadpool_limits.wrap(limits=1, user_api="blas")
 def decode_segment(
-    segment: SoundSegment, channels: int, stages: int, model: SoundModel
+    segment: SoundSegment, channels: int, stages: int, coding: SegmentCoding
 ) -> Int64[np.ndarray, "c t q"]:
     """The indices of a segment.
 
     Raises:
         DamagedFile: they are not those that were written.
-        WrongModel: they need a prior, and the model has none.
+        WrongModel: they need a prior, and there is none.
     """
-    if segment.mode is SoundMode.PRIOR and model.prior is None:
+    if segment.mode is SoundMode.PRIOR and coding.prior is None:
         raise WrongModel("the file needs the prior that it was written with; the model has none")
     decoder = Decoder(segment.stream)
     empty = np.zeros((segment.frames, stages), dtype=np.int64)
-    coded = [_code(decoder, segment.mode, empty, model) for _ in range(1 if segment.alike else channels)]
+    coded = [_code(decoder, segment.mode, empty, coding) for _ in range(1 if segment.alike else channels)]
     decoder.check_end()
     indices = np.stack(coded * channels if segment.alike else coded)
     if checksum(indices) != segment.checksum:
@@ -59,12 +70,12 @@ def checksum(indices: Int64[np.ndarray, "c t q"]) -> int:
 
 
 def _code(
-    coder: Coder, mode: SoundMode, indices: Int64[np.ndarray, "t q"], model: SoundModel
+    coder: Coder, mode: SoundMode, indices: Int64[np.ndarray, "t q"], coding: SegmentCoding
 ) -> Int64[np.ndarray, "t q"]:
     """One channel's indices in a mode."""
-    if mode is SoundMode.PRIOR and model.prior is not None:
-        return model.prior.code(coder, indices, model.tokenizer.frame_code)
-    return _code_raw(coder, indices, model.tokenizer.codebook_sizes[0])
+    if mode is SoundMode.PRIOR and coding.prior is not None and coding.code is not None:
+        return coding.prior.code(coder, indices, coding.code)
+    return _code_raw(coder, indices, coding.size)
 
 
 def _code_raw(coder: Coder, indices: Int64[np.ndarray, "t q"], size: int) -> Int64[np.ndarray, "t q"]:

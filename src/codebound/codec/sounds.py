@@ -80,7 +80,7 @@ class SoundWriter:
         while (held := self._held.shape[1]) > self._longest or (last and held):
             end = held if held <= self._longest else self._length
             part, self._held = self._held[:, :end], self._held[:, end:]
-            segment = encode_segment(part, self._model)
+            segment = encode_segment(part, self._model.coding)
             parts += [head] * (self._segments == 0) + [pack_segment(segment, head, self._segments)]
             self._segments += 1
         return b"".join(parts)
@@ -195,7 +195,7 @@ def checked_model(contents: SoundFile, model: SoundModel | None) -> SoundModel:
 def segment_indices(contents: SoundFile, number: int, model: SoundModel) -> Int64[np.ndarray, "c t q"]:
     """The indices of a segment, checked."""
     header = contents.header
-    return decode_segment(contents.segments[number], header.channels, header.stages, model)
+    return decode_segment(contents.segments[number], header.channels, header.stages, model.coding)
 
 
 def verify_sound(data: Data, *, model: SoundModel | None = None) -> int:

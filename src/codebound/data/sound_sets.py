@@ -76,12 +76,12 @@ class SoundSet:
         """The batches of this step and all that follow."""
         return BatchStream(self.batch(seed, step, size, length) for step in itertools.count(first_step))
 
-    def judged(self) -> list[speech.Clip]:
+    def judged(self, count: int = JUDGED) -> list[speech.Clip]:
         """Some of the held-out recordings, of a few seconds each, spread over all of them."""
         low, high = (seconds * self.sample_rate for seconds in JUDGED_SECONDS)
         fitting = [clip for clip in self.held_out if low <= len(clip.samples) <= high]
         fitting = fitting or [clip._replace(samples=clip.samples[: int(high)]) for clip in self.held_out]
-        return fitting[:: max(len(fitting) // JUDGED, 1)][:JUDGED]
+        return fitting[:: max(len(fitting) // count, 1)][:count]
 
 
 def open_sounds(name: str, sample_rate: int) -> SoundSet:

@@ -16,6 +16,7 @@ from codebound.studies import (
     initialisation,
     population,
     trained_trellis,
+    sound,
     transfer,
     utilisation,
 )
@@ -35,6 +36,7 @@ STUDIES: dict[str, Entry] = {
         transfer.ENTRY,
         generation.ENTRY,
         adversary.ENTRY,
+        sound.ENTRY,
     )
 }
 

@@ -1,0 +1,247 @@
+"""The declaration of the study: one cell for each recording."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from codebound import config, extras
+from codebound.codec.inspection import inspect_sound
+from codebound.codec.other_sounds import opus
+from codebound.codec.sound_model import SoundModel, default_sound_model, load_sound_model
+from codebound.codec.sounds import compress_sound, decompress_sound
+from codebound.data.sound_output import write_wav
+from codebound.data.sound_sets import open_sounds
+from codebound.data.speech import Clip
+from codebound.errors import InputError
+from codebound.evaluate import sounds as evaluation
+from codebound.metrics import sound as metrics
+from codebound.reporting import stock_figures
+from codebound.studies.framework import declare as fw
+from codebound.studies.sound import ENTRY
+
+OURS, OPUS = "codebound", "opus"
+LOOKS = {OURS: fw.Look("codebound", "#0b63a5", emphasis=True), OPUS: fw.Look("Opus", "#c2410c")}
+JUDGES = ("pesq", "stoi", "visqol", "si_sdr", "mel")
+
+
+class Settings(config.Settings):
+    """All that decides the study's numbers but the sound itself and the versions of the codecs."""
+
+    data: str = "speech"
+    model: str = ""  # a tokenizer's folder; by default the one in the package
+    stages: tuple[int, ...] = (3, 6, 8, 10, 12, 14, 16)
+    opus: tuple[int, ...] = (6, 9, 12, 16)  # kbit/s
+    most: int = Field(default=24, ge=1)  # recordings
+    visqol: bool = True
+    aim: float = Field(default=2.02, gt=0)  # PESQ whose rate is told: that of Opus at 6 kbit/s
+
+
+class SoundStudy(fw.Study[Settings]):
+    """Our files of recordings that the model never saw, beside those of Opus."""
+
+    entry, settings, unit, repeats = ENTRY, Settings, "recordings", "clip"
+    claims_file = "claims.yaml"
+    metrics = (
+        fw.Metric("kbit", "Rate of the file", "kbit/s", better="less", digits=2),
+        fw.Metric("payload", "Rate without container", "kbit/s", better="less", digits=2),
+        fw.Metric("pesq", "PESQ, wide band", better="more", digits=2),
+        fw.Metric("stoi", "STOI", better="more", digits=3),
+        fw.Metric("visqol", "ViSQOL, lattice", better="more", digits=2),
+        fw.Metric("si_sdr", "SI-SDR", "dB", better="more", digits=1),
+        fw.Metric("mel", "Mel distance", better="less", digits=3),
+        fw.Metric("saved", "Saved by the prior", "% of the nominal bits", better="more", digits=1),
+        fw.Metric("encode_x", "Encoding", "times real time", better="more", digits=0),
+        fw.Metric("decode_x", "Decoding", "times real time", better="more", digits=0),
+    )
+
+    def prepare(self, settings: Settings) -> Mapping[str, str]:
+        needed = ["pesq", "pystoi", *["ai_edge_litert", "visqol"] * settings.visqol]
+        for name in needed:
+            extras.imported(name, metrics.EXTRA, "codebound study sound")
+        model, clips = open_model(settings), open_clips(settings)
+        most = len(model.tokenizer.codebook_sizes)
+        if wrong := [stages for stages in settings.stages if not 1 <= stages <= most]:
+            raise InputError(f"stages has {wrong[0]}; 1 … {most} are accepted")
+        content = b"".join(clip.name.encode() + clip.samples.tobytes() for clip in clips)
+        return {"model": model.digest().hex(), "sounds": hashlib.sha256(content).hexdigest()[:12]}
+
+    def cells(self, settings: Settings) -> list[fw.Cell]:
+        return [fw.Cell(f"clip-{at:03d}", {"clip": at}) for at in range(len(open_clips(settings)))]
+
+    def measure(self, settings: Settings, cell: fw.Cell) -> dict[str, Any]:
+        clip, model = open_clips(settings)[cell["clip"]], open_model(settings)
+        points = [_ours(clip, model, stages) for stages in settings.stages]
+        points += [_opus(clip, model.tokenizer.sample_rate, kbit) for kbit in settings.opus]
+        for point in points:
+            reference, made = clip.samples / 32768.0, point.pop("samples")
+            rate = model.tokenizer.sample_rate
+            point |= evaluation.figures_of(reference.astype(np.float32), made.astype(np.float32), rate, True)
+            if settings.visqol:
+                point["visqol"] = metrics.visqol(reference, made)
+        return {
+            "name": clip.name,
+            "seconds": len(clip.samples) / model.tokenizer.sample_rate,
+            "points": points,
+        }
+
+    def records(self, run: fw.StudyRun[Settings]) -> Iterable[fw.Record]:
+        for finished in run.cells.values():
+            for point in finished["points"]:
+                levels = {"codec": point["codec"], "setting": point["setting"], **finished.cell.factors}
+                yield fw.Record(levels, {m.name: point[m.name] for m in self.metrics if m.name in point})
+
+    def tell(self, run: fw.StudyRun[Settings]) -> fw.Content:
+        rows = list(_means(run))
+        best = [row for row in rows if row["codec"] == OURS]
+        others = [row for row in rows if row["codec"] == OPUS]
+        reached = rate_at(best, "pesq", run.settings.aim)
+        last = best[-1]
+        words = (
+            f"at {reached:.2f} kbit/s"
+            if reached
+            else f"not: {last['pesq'].mean:.2f} at {last['kbit'].mean:.2f} kbit/s"
+        )
+        seconds = sum(float(cell["seconds"]) for cell in run.cells.values())
+        return fw.Content(
+            "What speech costs in bytes",
+            answer=f"Files of codebound reach PESQ {run.settings.aim:g} {words}.",
+            sentences=[
+                f"The prior saves {last['saved'].mean:.1f} % of the bits that the indices have by log2 K.",
+                f"At its best, {last['kbit'].mean:.2f} kbit/s, STOI is {last['stoi'].mean:.3f}.",
+                *(
+                    f"Opus at {row['kbit'].mean:.2f} kbit/s has PESQ {row['pesq'].mean:.2f} and STOI "
+                    f"{row['stoi'].mean:.3f}."
+                    for row in others[:1]
+                ),
+            ],
+            sections=[_table(rows), _curves(run.table)],
+            method=[
+                f"{fw.count_text(len(run.cells), 'recording')}, {seconds:.0f} s in all, each coded by itself; "
+                "rates are of the whole files, and of packets or streams alone under 'without container'.",
+                "In brackets 95 % intervals over the recordings, of one voice.",
+                "ViSQOL in speech mode with the lattice mapping; PESQ P.862.2.",
+            ],
+            results={"rows": [_plain(row) for row in rows], "rate_at_aim": reached},
+        )
+
+
+STUDY = SoundStudy()
+
+
+def open_clips(settings: Settings) -> list[Clip]:
+    """The recordings, spread over all that are held out."""
+    return open_sounds(settings.data, open_model(settings).tokenizer.sample_rate).judged(settings.most)
+
+
+def open_model(settings: Settings) -> SoundModel:
+    """The model that is judged."""
+    return load_sound_model(settings.model) if settings.model else default_sound_model()
+
+
+def rate_at(rows: Sequence[Mapping[str, Any]], name: str, aim: float) -> float | None:
+    """The lowest rate of the files at which a figure is reached, straight between two settings; None if never."""
+    for before, after in zip([None, *rows], rows, strict=False):
+        if after[name].mean >= aim:
+            if before is None:
+                return float(after["kbit"].mean)
+            share = (aim - before[name].mean) / (after[name].mean - before[name].mean)
+            return float(before["kbit"].mean + share * (after["kbit"].mean - before["kbit"].mean))
+    return None
+
+
+def _ours(clip: Clip, model: SoundModel, stages: int) -> dict[str, Any]:
+    """One of our files, and the time that it takes."""
+    tokenizer = model.tokenizer
+    rate, seconds = tokenizer.sample_rate, len(clip.samples) / tokenizer.sample_rate
+    stream = BytesIO()
+    write_wav(stream, iter([clip.samples[:, None]]), len(clip.samples), rate, 1)
+    nominal = evaluation.kbit(tokenizer, stages)
+    began = time.process_time()
+    data = compress_sound(stream.getvalue(), model=model, bitrate=nominal).data
+    coded = time.process_time()
+    decoded = np.concatenate(list(decompress_sound(data, model=model).blocks))[:, 0]
+    done = time.process_time()
+    report = inspect_sound(data)
+    bits = 8 * (report.bytes - report.overhead)
+    indices = report.frames * sum(map(np.log2, tokenizer.codebook_sizes[:stages]))
+    return {
+        "codec": OURS,
+        "setting": stages,
+        "kbit": 8 * len(data) / seconds / 1000,
+        "payload": bits / seconds / 1000,
+        "saved": 100 * (1 - bits / float(indices)),
+        "encode_x": seconds / max(coded - began, 1e-6),
+        "decode_x": seconds / max(done - coded, 1e-6),
+        "samples": decoded / 32768.0,
+    }
+
+
+def _opus(clip: Clip, rate: int, kbit: int) -> dict[str, Any]:
+    found = opus(clip.samples, rate, kbit)
+    seconds = len(clip.samples) / rate
+    return {
+        "codec": OPUS,
+        "setting": kbit,
+        "kbit": 8 * found.bytes / seconds / 1000,
+        "payload": 8 * found.payload / seconds / 1000,
+        "samples": found.samples,
+    }
+
+
+def _means(run: fw.StudyRun[Settings]) -> Iterator[dict[str, Any]]:
+    """Each setting's figures as means with intervals over the recordings."""
+    points = [point for cell in run.cells.values() for point in cell["points"]]
+    for codec, setting in dict.fromkeys((point["codec"], point["setting"]) for point in points):
+        own = [point for point in points if (point["codec"], point["setting"]) == (codec, setting)]
+        means = {
+            metric.name: fw.mean_interval(point[metric.name] for point in own)
+            for metric in STUDY.metrics
+            if metric.name in own[0]
+        }
+        yield {"codec": codec, "setting": setting, **means}
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row for results.json."""
+    return {
+        name: {"mean": value.mean, "low": value.low, "high": value.high}
+        if isinstance(value, fw.Interval)
+        else value
+        for name, value in row.items()
+    }
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> fw.Section:
+    names = [metric for metric in STUDY.metrics if any(metric.name in row for row in rows)]
+    columns = [
+        fw.Column("Codec", kind="text"),
+        fw.Column("Setting"),
+        *(fw.Column(f"{m.label}, {m.unit}" if m.unit else m.label, m.digits) for m in names),
+    ]
+    values = [
+        [
+            fw.Swatch(LOOKS[row["codec"]].colour, LOOKS[row["codec"]].name),
+            row["setting"],
+            *(row.get(m.name) for m in names),
+        ]
+        for row in rows
+    ]
+    note = "Setting: stages written, or kbit/s asked for. In brackets 95 % intervals over the recordings."
+    return fw.Section("By bytes", tables=[fw.ResultTable("By bytes", columns, values, note)])
+
+
+def _curves(table: fw.LongTable) -> fw.Section:
+    draw = partial(stock_figures.rate_distortion, table, "kbit", series="codec", looks=LOOKS)
+    figures = [
+        fw.Illustration(name, partial(draw, quality=name), f"{name} against the rate of the file")
+        for name in ("pesq", "stoi")
+    ]
+    return fw.Section("Curves", "Further up and to the left is better.", figures)
