@@ -9,7 +9,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 TYPED := --jaxtyping-packages=codebound,beartype.beartype
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow bench choosing default-model wavelet-model generation-models lint format docs docs-serve course clean constraints
+.PHONY: help setup demo test test-slow bench choosing default-model speech-model wavelet-model generation-models lint format docs docs-serve course clean constraints
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 19
@@ -51,6 +51,13 @@ default-model: $(READY)  ## train the model that `codebound compress` ships with
 	$(BIN)/codebound train tools/default_model.yaml --out runs/default-model
 	$(BIN)/codebound fit-prior runs/default-model --steps 1500 --hidden 64
 	cp runs/default-model/model/* src/codebound/tokenizers/default_model/
+
+# The card's first lines (README.md) are written by hand: data, voices, what it can't do.
+speech-model: $(READY)  ## train the model that `codebound compress speech.wav` ships with (half an hour), into the package
+	$(BIN)/codebound train audio --out runs/speech-model
+	$(BIN)/codebound fit-prior runs/speech-model --hidden 48
+	for file in config.json model.safetensors manifest.json prior.json prior.safetensors; do \
+	  cp runs/speech-model/model/$$file src/codebound/tokenizers/default_speech/ || exit 1; done
 
 wavelet-model: $(READY)  ## fit the model of pictures' files from the recipe's pictures (a quarter of an hour), into the package
 	$(BIN)/python tools/fetch_pictures.py runs/wavelet-pictures

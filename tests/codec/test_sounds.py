@@ -131,6 +131,18 @@ def test_decoding_in_pieces_is_decoding_at_once(model: SoundModel) -> None:
             assert np.array_equal(again, expected.numpy())
 
 
+def test_latency_is_what_the_page_says() -> None:
+    """40 ms of sound for a frame; a block, a frame and the context for the first samples."""
+    tokenizer = codec.default_sound_model().tokenizer
+    encoder = tokenizer.encoder()
+    counts = [len(encoder.push(np.zeros(tokenizer.hop))) for _ in range(3)]
+    assert counts == [1, 1, 1]  # the first frame begins a hop before the sound
+    decoder = tokenizer.decoder()
+    frame = np.zeros((1, 16), dtype=np.int64)
+    first = next(n for n in range(1, 200) if len(decoder.push(frame)))
+    assert first == tokenizer.block + 1 + tokenizer.context == 61
+
+
 def test_damage_stays_within_its_segment(model: SoundModel) -> None:
     data = written(model, noise(10 * RATE))
     contents = sound_container.unpack(data)
