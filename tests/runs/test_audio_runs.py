@@ -60,6 +60,15 @@ def test_prior_files_and_back(trained: Path, tmp_path: Path) -> None:
     model = str(trained / "model")
     assert load_sound_model(model).prior is not None
     assert "## Bits" in (trained / "model" / "README.md").read_text()
+    about = json.loads(
+        run("sample", str(trained), "--count", "2", "--out", str(tmp_path / "drawn"), "--json")
+    )
+    assert [row["file"] for row in about["samples"]] == ["00000.wav", "00001.wav"]
+    again = json.loads(
+        run("sample", str(trained), "--count", "1", "--out", str(tmp_path / "again"), "--json")
+    )
+    assert again["samples"][0] == about["samples"][0]
+    assert (tmp_path / "again/00000.wav").read_bytes() == (tmp_path / "drawn/00000.wav").read_bytes()
     packed = tmp_path / "a.cbd"
     run("compress", str(packed_sounds()[0]), "--model", model, "-o", str(packed))
     run("verify", str(packed), "--model", model)

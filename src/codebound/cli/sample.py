@@ -10,13 +10,16 @@ import typer
 from rich.markup import escape
 
 from codebound.cli.terminal import AsJson, Cells, out, plain
+from codebound.errors import InputError
 
 
 def sample(
     run: Annotated[
         Path,
         typer.Argument(
-            metavar="RUN", help="A finished run of codebound train prior; default: the one that is here."
+            metavar="RUN",
+            help="A finished run of codebound train prior, or of train audio with a prior; default, default-speech: "
+            "those that are here.",
         ),
     ],
     folder: Annotated[Path, typer.Option("--out", help="A new folder.")],
@@ -44,7 +47,7 @@ def sample(
     steps: Annotated[int | None, typer.Option(help="Of a masked prior (default 8).")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """New pictures: PNGs, grid.png with all of them, samples.json with settings and likelihoods.
+    """New pictures: PNGs, grid.png with all of them, samples.json with settings and likelihoods; new sounds: WAVs.
 
     Picture number n depends on seed, n, class and settings alone: more of them change none.
 
@@ -56,6 +59,19 @@ def sample(
 
       codebound sample runs/fashion-prior --from half.png --keep top --class dress --out completed
     """
+    if _of_sound(run):
+        other = (label, top_k, given, steps) != (None,) * 4 or (temperature, top_p, guidance, keep) != (
+            1,
+            1,
+            1,
+            "top",
+        )
+        if other:
+            raise InputError(
+                "sounds are drawn from the prior as it is: --count, --seed and --out are accepted"
+            )
+        _sounds(run, count, seed, folder, as_json)
+        return
     from codebound.runs.sampling import SHEET_NAME, SampleOptions
     from codebound.runs.sampling import sample as core
 
@@ -69,6 +85,31 @@ def sample(
     out.print(
         f"{len(bits):,} pictures in {escape(str(folder))}, {sum(bits) / len(bits) / about['tokens']:.3f} bits a token"
         f"{'' if about['exact'] else ' at most'}; all in {escape(str(folder / SHEET_NAME))}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _of_sound(run: Path) -> bool:
+    """Whether the run, or the name, is of an audio tokenizer."""
+    from codebound.runs.run import kind_of
+
+    names = ("default", "default-speech")
+    return str(run) == names[1] or (str(run) != names[0] and kind_of(run).name == "audio")
+
+
+def _sounds(run: Path, count: int, seed: int, folder: Path, as_json: bool) -> None:
+    """Draw sounds, and say what they cost."""
+    from codebound.runs.audio_sampling import sample as core
+
+    with Cells("sounds") as bar:
+        about = core(run, count, seed, folder, bar.show)
+    if as_json:
+        plain(json.dumps(about, indent=2))
+        return
+    bits = sum(row["bits"] for row in about["samples"]) / len(about["samples"]) / about["indices"]
+    out.print(
+        f"{count:,} sounds in {escape(str(folder))}, {bits:.3f} bits an index",
         highlight=False,
         soft_wrap=True,
     )
