@@ -32,10 +32,10 @@ class FrameCodeSettings(config.Settings):
     """
 
     hop: int = Field(default=320, ge=8, le=4096, multiple_of=2)
-    dim: int = Field(default=56, ge=1, le=128)
+    dim: int = Field(default=64, ge=1, le=128)
     stages: int = Field(default=16, ge=1, le=64)
     codebook_size: int = Field(default=1024, ge=2, le=65536)
-    whitening: float = Field(default=0.5, ge=0, le=1)
+    whitening: float = Field(default=0.6, ge=0, le=1)
     iterations: int = Field(default=15, ge=1)
 
 
