@@ -15,8 +15,8 @@ from codebound.studies import (
     hierarchy,
     initialisation,
     population,
-    trained_trellis,
     sound,
+    trained_trellis,
     transfer,
     utilisation,
 )
