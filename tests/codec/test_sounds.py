@@ -138,7 +138,7 @@ def test_latency_is_what_the_page_says() -> None:
     counts = [len(encoder.push(np.zeros(tokenizer.hop))) for _ in range(3)]
     assert counts == [1, 1, 1]  # the first frame begins a hop before the sound
     decoder = tokenizer.decoder()
-    frame = np.zeros((1, 16), dtype=np.int64)
+    frame = np.zeros((1, len(tokenizer.codebook_sizes)), dtype=np.int64)
     first = next(n for n in range(1, 200) if len(decoder.push(frame)))
     assert first == tokenizer.block + 1 + tokenizer.context == 61
 

@@ -76,6 +76,20 @@ def test_prior_files_and_back(trained: Path, tmp_path: Path) -> None:
     assert (tmp_path / "a.cbd.wav").exists()
 
 
+def test_a_set_as_indices(trained: Path, tmp_path: Path) -> None:
+    import pyarrow.parquet
+
+    goal = tmp_path / "tokens"
+    said = json.loads(run("tokenize", str(trained), "--data", f"folder:{PACK}", "--out", str(goal), "--json"))
+    assert said["train"]["recordings"] + said["test"]["recordings"] == len(packed_sounds())
+    row = pyarrow.parquet.read_table(goal / "data" / "test.parquet").to_pylist()[0]
+    clip = next(clip for clip in open_sounds(f"folder:{PACK}", 16_000).held_out if clip.name == row["key"])
+    tokenizer = load_sound_model(trained / "model").tokenizer
+    expected = tokenizer.encode(torch.from_numpy(clip.samples / 32768.0)[None], beam=4)[0]
+    assert np.array_equal(np.array(row["indices"]).reshape(row["frames"], -1), expected.numpy())
+    assert "split: test" in (goal / "README.md").read_text()
+
+
 def test_a_resumed_run_is_the_whole_one(trained: Path, tmp_path: Path) -> None:
     """The checkpoint of step 4 taken up in another folder ends in the same weights."""
     import shutil

@@ -17,13 +17,15 @@ def tokenize(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="RUN", help="A finished run, a model's folder, or default: the model in the package."
+            metavar="RUN",
+            help="A finished run, a model's folder, or default, default-speech: the models in the package.",
         ),
     ],
     data: Annotated[
         str,
         typer.Option(
-            help="photos, fashion-mnist[:PATH], cifar10:PATH, folder:PATH, classes:PATH, hf:NAME or webdataset:PATTERN."
+            help="photos, fashion-mnist[:PATH], cifar10:PATH, folder:PATH, classes:PATH, hf:NAME or webdataset:PATTERN; "
+            "of sound speech or folder:PATH."
         ),
     ],
     folder: Annotated[Path, typer.Option("--out", help="A new folder, or one to go on with.")],
@@ -35,7 +37,7 @@ def tokenize(
     backend: Backend = "loky",
     as_json: AsJson = False,
 ) -> None:
-    """The indices of every picture of a set: Parquet files with a card, which the package datasets opens.
+    """The indices of every picture or recording of a set: Parquet files with a card, which the package datasets opens.
 
     One row a picture, whole. The split test has the pictures that a run on this set never saw. Interrupt it when you
     like: the same command goes on where it stopped, file by file.
@@ -47,7 +49,12 @@ def tokenize(
       codebound tokenize runs/ba_test --data photos --out runs/ba_test-tokens --jobs 2
     """
     from codebound import config
+    from codebound.runs import audio_tokenise
     from codebound.runs import tokenise as core
+
+    if audio_tokenise.is_of_sound(source):
+        _sounds(source, data, folder, as_json)
+        return
 
     values = {"data": data, "long_side": long_side, "shard_size": shard_size}
     settings = config.build(core.TokeniseSettings, values)
@@ -75,4 +82,19 @@ def tokenize(
         table.add_row(
             name, f"{part.pictures:,}", f"{part.shards:,}", f"{part.bytes:,}", f"{len(part.unreadable):,}"
         )
+    out.print(table)
+
+
+def _sounds(source: str, data: str, folder: Path, as_json: bool) -> None:
+    """The same of sound."""
+    from codebound.runs.audio_tokenise import tokenise_sounds
+
+    with Cells("recordings") as bar:
+        splits = tokenise_sounds(source, data, folder, bar.show)
+    if as_json:
+        plain(json.dumps({name: part._asdict() for name, part in splits.items()}, indent=2))
+        return
+    table = Table("split", "recordings", "seconds", "bytes", title=escape(str(folder)))
+    for name, part in splits.items():
+        table.add_row(name, f"{part.recordings:,}", f"{part.seconds:,.1f}", f"{part.bytes:,}")
     out.print(table)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int16
+from jaxtyping import Float32
 from torch import Tensor
 
 from codebound.data import speech
@@ -33,7 +33,7 @@ class SoundSet:
     Attributes:
         name, note: what it is, for a report.
         sample_rate: of all of them.
-        held_out: recordings that a training never sees.
+        train, held_out: recordings; a training never sees the second.
         digest: of all samples.
     """
 
@@ -42,11 +42,12 @@ class SoundSet:
         name: str,
         note: str,
         sample_rate: int,
-        train: Sequence[Int16[np.ndarray, " _"]],
+        train: Sequence[speech.Clip],
         held_out: Sequence[speech.Clip],
     ) -> None:
         self.name, self.note, self.sample_rate = name, note, sample_rate
-        self.samples = np.concatenate(train)
+        self.train = list(train)
+        self.samples = np.concatenate([clip.samples for clip in self.train])
         self.held_out = list(held_out)
         hashed = hashlib.sha256(self.samples.tobytes())
         for clip in self.held_out:
@@ -106,13 +107,13 @@ def _speech(sample_rate: int) -> SoundSet:
         )
     left_out = held_out_clips()
     train = [
-        clip.samples
+        clip
         for language in speech.PACKAGES
         if language != speech.HELD_OUT
         for clip in speech.clips(language)
         if clip.name not in left_out
     ]
-    minutes = sum(map(len, train)) / speech.RATE / 60
+    minutes = sum(len(clip.samples) for clip in train) / speech.RATE / 60
     note = f"{minutes:.0f} minutes of announcements by three voices (it, ru, en with es); French, a fourth, held out"
     return SoundSet("speech", note, sample_rate, train, speech.clips(speech.HELD_OUT))
 
@@ -137,6 +138,6 @@ def _folder(path: Path, sample_rate: int) -> SoundSet:
     # Which are held out depends on their names alone.
     order = sorted(range(len(clips)), key=lambda at: hashlib.sha256(clips[at].name.encode()).digest())
     held_out = set(order[: max(len(clips) // 10, 1)])
-    train = [clip.samples for at, clip in enumerate(clips) if at not in held_out]
+    train = [clip for at, clip in enumerate(clips) if at not in held_out]
     note = f"{len(train)} recordings of {path.name}, {len(held_out)} others held out"
     return SoundSet("folder", note, sample_rate, train, [clips[at] for at in sorted(held_out)])

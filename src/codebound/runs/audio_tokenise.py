@@ -1,0 +1,132 @@
+"""A set of sound as indices: a Parquet file for each split with a card, as the package datasets opens them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import torch
+
+from codebound.codec.sound_model import SoundModel, load_sound_model
+from codebound.codec.sounds import BEAM
+from codebound.data.sound_sets import open_sounds
+from codebound.data.speech import Clip
+from codebound.errors import InputError
+from codebound.files import replacing, write_text
+from codebound.tokenizers.audio import DEFAULT_SPEECH, audio_folder
+
+SCHEMA = pyarrow.schema(
+    [
+        ("key", pyarrow.string()),
+        ("samples", pyarrow.int64()),
+        ("frames", pyarrow.int32()),
+        ("indices", pyarrow.list_(pyarrow.int32())),
+    ]
+)
+CARD = """---
+configs:
+- config_name: default
+  data_files:
+  - {{split: train, path: data/train.parquet}}
+  - {{split: test, path: data/test.parquet}}
+---
+# {name}
+
+Recordings of `{data}` as indices of the audio tokenizer `{model}`, written by `codebound tokenize`: {note}. One row a
+recording at {rate:,} samples a second; split `test`: those that a run on this set never sees.
+
+- `key`: the recording's file. `samples`: how many it has. `frames`: {frame_rate:g} a second, and one more.
+- `indices`: frame by frame, the {stages} stages of a frame together, each from 0 to {last}.
+
+```python
+import numpy as np
+from datasets import load_dataset
+
+row = load_dataset("{name}", split="test")[0]
+indices = np.array(row["indices"]).reshape(row["frames"], {stages})     # tokenizer.decode takes them as a batch of one
+```
+"""
+
+
+class SoundSplit(NamedTuple):
+    """What a split holds: recordings, their seconds, the bytes of its file."""
+
+    recordings: int
+    seconds: float
+    bytes: int
+
+
+def tokenise_sounds(
+    source: str, data: str, folder: Path, progress: Callable[[int, int], None] = lambda done, of: None
+) -> dict[str, SoundSplit]:
+    """Write the indices of every recording of a set to `data/train.parquet` and `data/test.parquet`, each whole.
+
+    Args:
+        source: a finished run's folder, a model's, or `default-speech`.
+        data: as `data.sound_sets.open_sounds`.
+        folder: a new one.
+        progress: called with recordings done and recordings in all.
+
+    Raises:
+        InputError: no model or no such set; a folder that holds something.
+    """
+    model = load_sound_model(_model_folder(source))
+    tokenizer = model.tokenizer
+    sounds = open_sounds(data, tokenizer.sample_rate)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"--out {folder} is no new folder")
+    splits = {"train": sounds.train, "test": sounds.held_out}
+    done, of, found = 0, sum(map(len, splits.values())), {}
+    for split, clips in splits.items():
+        rows = []
+        for clip in clips:
+            rows.append(_row(clip, model))
+            done += 1
+            progress(done, of)
+        path = folder / "data" / f"{split}.parquet"
+        with replacing(path) as temporary:
+            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=SCHEMA), temporary)
+        seconds = sum(row["samples"] for row in rows) / tokenizer.sample_rate
+        found[split] = SoundSplit(len(rows), seconds, path.stat().st_size)
+    card = CARD.format(
+        name=folder.resolve().name,
+        data=data,
+        model=model.digest().hex(),
+        note=sounds.note,
+        rate=tokenizer.sample_rate,
+        frame_rate=tokenizer.frame_rate,
+        stages=len(tokenizer.codebook_sizes),
+        last=tokenizer.codebook_sizes[0] - 1,
+    )
+    write_text(folder / "README.md", card)
+    return found
+
+
+def is_of_sound(source: str) -> bool:
+    """Whether a run, a model's folder or a name stands for an audio tokenizer."""
+    if source == DEFAULT_SPEECH:
+        return True
+    config = _model_folder(source) / "config.json"
+    return config.is_file() and '"AudioTokenizer"' in config.read_text(encoding="utf-8")
+
+
+def _model_folder(source: str) -> Path:
+    """Of a run the folder of its model."""
+    inner = Path(source) / "model"
+    return inner if (inner / "config.json").is_file() else Path(audio_folder(source))
+
+
+def _row(clip: Clip, model: SoundModel) -> dict[str, object]:
+    """One recording."""
+    wave = torch.from_numpy(clip.samples.astype(np.float64) / 32768)[None]
+    indices = model.tokenizer.encode(wave, beam=BEAM)[0].numpy()
+    return {
+        "key": clip.name,
+        "samples": len(clip.samples),
+        "frames": len(indices),
+        "indices": indices.reshape(-1).astype(np.int32),
+    }
