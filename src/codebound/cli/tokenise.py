@@ -24,7 +24,7 @@ def tokenize(
     data: Annotated[
         str,
         typer.Option(
-            help="photos, fashion-mnist[:PATH], cifar10:PATH, folder:PATH, classes:PATH, hf:NAME or webdataset:PATTERN; "
+            help="photos, fashion-mnist[:PATH], cifar10:PATH, folder:PATH, classes:PATH, hf:NAME, webdataset:PATTERN; "
             "of sound speech or folder:PATH."
         ),
     ],
