@@ -1,12 +1,11 @@
 """Grids of indices through files: exact, never longer than raw, and nothing wrong passes silently."""
 
 import io
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from machines import KERNELS, output
 from samples import SIZES, grid, random_prior, random_sizes
 
 from codebound.codec import (
@@ -254,26 +253,10 @@ for path in sorted(pathlib.Path(sys.argv[1]).glob("*/*.cbd")):
     wrong += again != path.read_bytes()
 print(wrong)
 """
-KERNELS = {  # what PyTorch, MKL, oneDNN and OpenBLAS (NumPy) are told to use
-    "avx512": ("avx512", "AVX512", "AVX512_CORE", "SkylakeX"),
-    "avx2": ("avx2", "AVX2", "AVX2", "Haswell"),
-    "sse": ("default", "SSE4_2", "SSE41", "Nehalem"),
-}
 
 
 def wrong_indices(folder: Path, threads: int, kernel: str) -> int:
-    names = ("ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA", "OPENBLAS_CORETYPE")
-    environment = dict(zip(names, KERNELS[kernel], strict=True))
-    environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-    done = subprocess.run(
-        [sys.executable, "-c", DECODE, str(folder), str(threads)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return int(done.stdout)
+    return int(output(DECODE, (str(folder), str(threads)), threads, kernel))
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import vector_stranger
+from machines import KERNELS, output
 
 from codebound.codec import compress_vectors, decompress_vectors, inspect_vectors
 from codebound.coding.errors import CodecError, DamagedFile, UnsupportedFile
@@ -98,6 +99,40 @@ def test_files_written_once_decode_for_ever(path):
     assert np.array_equal(decompress_vectors(path.read_bytes()).numpy(), wanted)
 
 
+DIGESTS = """
+import hashlib, pathlib, sys, torch
+from codebound.codec import decompress_vectors
+from codebound.quantize import viterbi
+torch.set_num_threads(int(sys.argv[2]))
+viterbi.WORTH = int(sys.argv[3])
+for path in sorted(pathlib.Path(sys.argv[1]).glob("*.cbv")):
+    found = decompress_vectors(path.read_bytes())
+    print(hashlib.sha256(found.view(torch.uint8).numpy().tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiled", [True, False])
+def test_files_decode_the_same_on_every_machine(tmp_path, compiled):
+    """Threads and instructions of products of matrices, the compiled walk and the plain one; every kind of file."""
+    wide = SPARSE.repeat(1, 8) @ torch.linalg.qr(gaussian(48, 48, 7))[0]
+    for name, z, arguments in (
+        ("axes", gaussian(3000, 64) @ gaussian(64, 64, 1), {"rate": 150.0}),
+        ("sparse", SPARSE, {"rate": 3.0, "transform": None}),
+        ("both", wide, {"rate": 30.0, "states": 64}),
+        ("fixed", gaussian(700, 64), {"bits": 2, "state_bits": 8, "rotation": "hadamard"}),
+    ):
+        (tmp_path / f"{name}.cbv").write_bytes(compress_vectors(z, fitted(z, **arguments)))
+    worth = str(0 if compiled else 1 << 62)
+    found = {
+        output(DIGESTS, (str(tmp_path), str(threads), worth), threads, kernel)
+        for threads in (1, 4)
+        for kernel in KERNELS
+    }
+    (digests,) = found
+    assert len(digests.split()) == 4
+
+
 def test_golden_files_of_both_versions_are_there():
     versions = [path.read_bytes()[4] for path in GOLDEN.glob("*.cbv")]
     assert versions.count(1) >= 8
@@ -136,6 +171,15 @@ def test_no_damage_passes():
         decompress_vectors(data[:4] + b"\x09" + data[5:])
 
 
+def some_are_scalars_(quantizer, wanted):
+    """Make coded components scalars, with evenly spaced levels, as `init_` does where it has vectors enough."""
+    alone = wanted & (quantizer.step > 0)
+    step = quantizer.step[alone]
+    quantizer.alone[alone], quantizer.pitch[alone] = 1.0, step
+    quantizer.slope[alone], quantizer.bits[alone] = 1e-3 * step.square(), 0.0
+    quantizer.values[alone] = step.unsqueeze(1) * (torch.arange(9) // 2 * 2)
+
+
 @pytest.mark.slow
 def test_any_setting_comes_back():
     generator = torch.Generator().manual_seed(0)
@@ -152,6 +196,8 @@ def test_any_setting_comes_back():
         quantizer = fitted(
             z, rate=dim * (0.05 + 6 * float(torch.rand(1, generator=generator))), states=states
         )
+        if draw(4) == 0:
+            some_are_scalars_(quantizer, torch.rand(dim, generator=generator) < 0.4)
         mask = (
             torch.rand(count, generator=generator) < 0.7 if draw(2) else torch.ones(count, dtype=torch.bool)
         )

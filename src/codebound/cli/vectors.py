@@ -175,14 +175,14 @@ def named_arrays(path: Path) -> Iterator[tuple[str, Tensor]]:
     import numpy as np
     import torch
 
-    from codebound.data import tables
-
     if path.suffix.lower() not in ARRAYS:
         raise InputError(f"{path}: suffix {path.suffix!r}; accepted: {', '.join(ARRAYS)}")
     with naming(path):
         if path.suffix.lower() == ".safetensors":
             yield from _safetensors(path)
         elif path.suffix.lower() == ".parquet":
+            from codebound.data import tables  # pandas, which takes long to import
+
             yield "", torch.from_numpy(np.ascontiguousarray(tables.read_parquet(path)[0]))
         else:
             try:
@@ -190,6 +190,8 @@ def named_arrays(path: Path) -> Iterator[tuple[str, Tensor]]:
                 arrays = {"": stored} if isinstance(stored, np.ndarray) else dict(stored)
                 yield from ((name, torch.from_numpy(array)) for name, array in arrays.items())
             except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+                from codebound.data import tables
+
                 raise tables.unreadable(path, error) from None
 
 

@@ -19,6 +19,7 @@ from codebound.quantize.trellis_adapt import Levels, adapted, level_bits, refitt
 from codebound.quantize.trellis_code import TrellisCode
 from codebound.quantize.trellis_design import MOST_BITS, REACH, Design, design, water_level
 from codebound.quantize.trellis_search import HALF, best_levels, best_levels_op, reproduced
+from codebound.quantize.viterbi import announce
 from codebound.quantize.wrap import linear
 from codebound.theory.gaussian import eigensystem
 from codebound.theory.trellis import GRANULAR
@@ -399,6 +400,7 @@ class Trellis(TrellisCode):
         if self.distortion is None and len(some) < SEEN * 2 ** (asked / coded):
             return
         y = self._analysed(some)
+        announce((ROUNDS - 1) * y.numel() * self.states)
         for _ in range(ROUNDS):
             self._move_aim_(y, asked)
             self._design_()

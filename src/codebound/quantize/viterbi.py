@@ -128,6 +128,12 @@ def compiled_for(tensor: Tensor, work: int) -> ModuleType | None:
     return import_module(COMPILED)
 
 
+def announce(work: int) -> None:
+    """Say how many states are going to be looked at, so that the compiled search is loaded before and not amid them."""
+    global _visited
+    _visited += work
+
+
 def _from_state(start: Tensor | None, states: int, batch: int, like: Tensor) -> Float[Tensor, "S B"]:
     """The cost of beginning in each state."""
     cost = like.new_zeros(states, batch)
