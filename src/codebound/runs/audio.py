@@ -54,7 +54,7 @@ class Settings(LoopSettings, AudioAdversarialOptimization, FrameCodeSettings):
     blocks: int = Field(default=5, ge=1)
     kernel: int = Field(default=7, ge=1)
     batch_size: int = Field(default=8, ge=1)
-    steps: int = Field(default=2000, ge=1)
+    steps: int = Field(default=450, ge=1)
     evaluate_every: int | None = Field(default=None, ge=1)  # by default a tenth of the run
 
 

@@ -38,7 +38,7 @@ class AudioOptimization(config.Settings):
     """
 
     seconds: float = Field(default=2.0, gt=0, le=60)
-    fit_frames: int = Field(default=120_000, ge=16)
+    fit_frames: int = Field(default=60_000, ge=16)
     lr: float = Field(default=1.2e-3, ge=0, allow_inf_nan=False)
     warmup: int = Field(default=50, ge=0)
     weight_decay: float = Field(default=1e-3, ge=0, allow_inf_nan=False)

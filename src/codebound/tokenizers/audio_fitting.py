@@ -36,7 +36,7 @@ class FrameCodeSettings(config.Settings):
     stages: int = Field(default=16, ge=1, le=64)
     codebook_size: int = Field(default=1024, ge=2, le=65536)
     whitening: float = Field(default=0.6, ge=0, le=1)
-    iterations: int = Field(default=15, ge=1)
+    iterations: int = Field(default=8, ge=1)
 
 
 def fit_frame_code(
