@@ -93,11 +93,14 @@ plt.legend()
 # %% [markdown]
 # ## What a hierarchy can gain
 #
-# Two levels $Z_1, Z_2$ carry $I(X; Z_1, Z_2) = I(X;Z_1) + I(X;Z_2\mid Z_1) \le \log_2 K_1 + \log_2 K_2$: **the same
-# bits as one level of $K_1K_2$ words**, never more. A hierarchy can't raise the bound; it can (a) make a code of that
-# size searchable, (b) put bits where they pay, (c) be easier to model by a prior. Equality needs $Z_2$ to be
-# independent of $Z_1$ and uniform; what is shared, $I(Z_1;Z_2)$, is paid twice by fixed-length codes, and can be won
-# back by an entropy code that knows $Z_1$. Measured on a residual code:
+# Two levels $Z_1, Z_2$ carry
+#
+# $$I(X; Z_1, Z_2) = I(X;Z_1) + I(X;Z_2\mid Z_1) \le \log_2 K_1 + \log_2 K_2 ,$$
+#
+# **the same bits as one level of $K_1K_2$ words**, never more. A hierarchy can't raise the bound; it can (a) make a code
+# of that size searchable, (b) put bits where they pay, (c) be easier to model by a prior. Equality needs $Z_2$ to be
+# independent of $Z_1$ and uniform; what is shared, $I(Z_1;Z_2)$, is paid twice by fixed-length codes, and can be won back
+# by an entropy code that knows $Z_1$. Measured on a residual code:
 
 # %%
 from codebound import Residual

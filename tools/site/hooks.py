@@ -14,7 +14,10 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[2]
 # Files of the repository that are pages of the site, too.
+# Sections whose folder may have pages that mkdocs.yml does not name.
+FOLDERS = {"How-to": "how-to", "Results": "results"}
 OWN = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
+EXPLORED = {"film": "explore/film.json", "plane": "results/plane.json"}
 FORMULA = re.compile(r'<(span|div) class="arithmatex">(.*?)</\1>', flags=re.DOTALL)
 
 
@@ -35,6 +38,14 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
                 {"Files of indices (.cbd, version 1)": "format.md"},
                 {"Metrics": "metrics.md"},
             ]
+        for title, pages in section.items():
+            if isinstance(pages, list) and (folder := FOLDERS.get(title)):
+                listed = {page if isinstance(page, str) else next(iter(page.values())) for page in pages}
+                found = (
+                    path.relative_to(ROOT / "docs").as_posix()
+                    for path in sorted((ROOT / "docs" / folder).glob("*.md"))
+                )
+                section[title] = [*pages, *(page for page in found if page not in listed)]
     return config
 
 
@@ -51,16 +62,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         add(f"reference/{title}.md", names.page(title))
     for path, content in chapters.files():
         add(path, content)
+    # The explorers' figures as scripts: a page that is opened as a file may not fetch one.
+    for name, source in EXPLORED.items():
+        figures = (ROOT / "docs" / source).read_text(encoding="utf-8").strip()
+        add(f"explore/{name}-data.js", f"window.{name.upper()} = {figures};\n")
     return files
 
 
 def on_page_content(text: str, **_: Any) -> str:
-    """Formulas as MathML, which browsers draw by themselves, and wide tables in a box that scrolls."""
-    return (
-        FORMULA.sub(_formula, text)
-        .replace("<table>", '<div class="wide" tabindex="0"><table>')
-        .replace("</table>", "</table></div>")
-    )
+    """Formulas as MathML, which browsers draw by themselves."""
+    return FORMULA.sub(_formula, text)
 
 
 def _formula(found: re.Match[str]) -> str:
