@@ -10,6 +10,7 @@ import math
 import zlib
 from pathlib import Path
 
+WIDTHS = {"I8": 1, "I16": 2, "U16": 2, "I32": 4}  # bytes of a number
 Grid = list[list[list[int]]]  # [level][row][column]
 POWERS = [1 << (24 * 256 - r) for r in range(256)]
 for _ in range(8):
@@ -259,8 +260,10 @@ def safetensors(data: bytes) -> dict[str, list]:
     for name, entry in json.loads(data[8:end]).items():
         if name == "__metadata__":
             continue
+        if entry["dtype"] not in WIDTHS:  # floats: of a network that makes samples, not indices
+            continue
         first, last = entry["data_offsets"]
-        step, signed = {"I8": 1, "I16": 2, "U16": 2, "I32": 4}[entry["dtype"]], entry["dtype"] != "U16"
+        step, signed = WIDTHS[entry["dtype"]], entry["dtype"] != "U16"
         raw = data[end + first : end + last]
         values = [
             int.from_bytes(raw[n : n + step], "little", signed=signed) for n in range(0, len(raw), step)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sound_stranger
 import soundfile
 from typer.testing import CliRunner
 
@@ -307,6 +308,25 @@ def _decompressed(folder: Path, *words: str) -> str:
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.cbd")), ids=lambda path: path.stem)
 def test_golden_files_decode_for_ever(model: SoundModel, path: Path) -> None:
     assert np.array_equal(sound_indices(path.read_bytes(), model), np.load(path.with_suffix(".npy")))
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.cbd")), ids=lambda path: path.stem)
+def test_a_stranger_decodes_it_from_the_page_alone(path: Path) -> None:
+    found, samples = sound_stranger.read(path.read_bytes(), GOLDEN / "model")
+    assert np.array_equal(np.array(found), np.load(path.with_suffix(".npy")))
+    assert samples == 6000
+
+
+def test_the_stranger_is_one() -> None:
+    text = Path(sound_stranger.__file__).read_text()
+    imported = [line for line in text.splitlines() if line.startswith(("import ", "from "))]
+    assert imported == [
+        "from __future__ import annotations",
+        "import zlib",
+        "from pathlib import Path",
+        "from typing import Any",
+        "from stranger import Bytes, RangeDecoder, digit_sizes, exp2, frequencies, safetensors",
+    ]
 
 
 def test_an_encoder_gives_the_golden_indices(model: SoundModel) -> None:
