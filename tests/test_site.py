@@ -23,6 +23,15 @@ def test_every_public_name_has_a_docstring(monkeypatch):
             assert getattr(importlib.import_module(module), name).__doc__, f"{module}.{name}"
 
 
+def test_every_public_name_is_in_use_on_a_page(monkeypatch):
+    names = tool("names", monkeypatch)
+    used = names.uses()
+    missing = [
+        f"{module}.{name}" for module, found in names.every().items() for name in found if name not in used
+    ]
+    assert not missing, "no page's code uses these; docs/reference/examples.md is the place"
+
+
 def test_names_are_found_in_code_not_in_words(monkeypatch):
     names = tool("names", monkeypatch)
     assert names._identifiers("# Lattice\nx = init.KMeans()") >= {"KMeans", "init"}

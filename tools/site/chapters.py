@@ -118,7 +118,8 @@ def page(path: Path, outputs: list[dict[str, Any]]) -> str:
         if output["figure"]:
             blocks.append(f"![{cell.caption}]({output['figure']})\n*{cell.caption}*")
     link = f"[This chapter as a notebook]({path.stem}.ipynb)"
-    return "\n\n".join([blocks[0], link, *blocks[1:]]) + "\n"
+    heading, _, rest = blocks[0].partition("\n")
+    return "\n\n".join([heading, link, rest, *blocks[1:]]) + "\n"
 
 
 def answers(number: int, name: str) -> str:

@@ -37,7 +37,7 @@ def source(step: int, count: int, seed: int) -> Tensor:
 def film(size: int, decay: float, revival: str) -> dict[str, list]:
     """Frames of [x, y] in hundredths and idle batches for each codeword; those in use and the distortion, by frame."""
     vq = VectorQuantizer(2, size, update=EMA(decay), revival=REVIVALS[revival])
-    vq.set_codewords_(0.8 * torch.randn(size, 2, generator=torch.Generator().manual_seed(1)))
+    vq.set_codewords_(source(0, size, seed=-1))
     idle = torch.zeros(size, dtype=torch.int64)
     frames, used, errors = [], [], []
     for step in range(BATCHES):
