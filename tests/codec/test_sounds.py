@@ -251,12 +251,26 @@ def _wav(samples: np.ndarray, rate: int, subtype: str) -> Callable[[Path], None]
     return lambda path: soundfile.write(path, samples, rate, subtype=subtype, format="WAV")
 
 
+def _film(path: Path) -> None:
+    """A video without sound."""
+    import av
+
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = 32
+        for _ in range(3):
+            frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), dtype=np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda path: path.write_bytes(b""), "is empty"),
     "no samples": (_wav(np.zeros(0), 16_000, "PCM_16"), "has no samples"),
     "not a number": (_wav(np.array([0.0, np.nan]), 16_000, "FLOAT"), "not finite"),
     "eight channels": (_wav(np.zeros((100, 8)), 16_000, "PCM_16"), "8 channels; mono and stereo"),
     "far too fast": (_wav(np.zeros(100), 384_000, "PCM_16"), "384,000 samples a second; 4,000 … 192,000"),
+    "video only": (_film, "holds no sound"),
     "noise": (
         lambda path: path.write_bytes(b"RIFF\0\0\0\0WAVE" + bytes(range(200))),
         "no sound that can be read",

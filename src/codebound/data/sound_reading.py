@@ -37,6 +37,8 @@ _STARTS = (
     b"\x1aE\xdf\xa3",
 )
 
+_BRANDS = (b"M4A", b"M4B", b"mp4", b"iso")  # of MP4 files with sound; those of pictures are heic, avif, mif1
+
 
 class Sound:
     """An open file of sound.
@@ -88,7 +90,7 @@ def is_sound(start: bytes) -> bool:
     if start.startswith(b"RIFF"):
         return start[8:12] == b"WAVE"
     mpeg = len(start) > 1 and start[0] == 0xFF and start[1] & 0xE0 == 0xE0 and start[1] & 0x06 != 0
-    aac = start[4:8] == b"ftyp" and start[8:11] in (b"M4A", b"M4B", b"mp4", b"iso", b"dash"[:3])
+    aac = start[4:8] == b"ftyp" and start[8:11] in _BRANDS
     return start.startswith(_STARTS) or mpeg or aac
 
 
