@@ -39,6 +39,10 @@ def test_real_pictures_are_at_the_floor_others_are_not() -> None:
     assert floor["coverage"] > 0.8 > 0.5 > other["samples"]["coverage"]
     assert "ceiling" not in other
 
+    # Without errors the figures are the same.
+    plain = evaluation.compare(pictures(200, 1), reference, space, errors=False)
+    assert plain["floor"] == {name: value for name, value in floor.items() if not name.endswith("_error")}
+
 
 def test_copies_of_training_pictures_are_found() -> None:
     seen, unseen = pictures(300, 0), pictures(200, 1)

@@ -72,6 +72,7 @@ def compare(
     *,
     reconstruct: Callable[[Tensor], Tensor] | None = None,
     labels: Int64[Tensor, " _"] | None = None,
+    errors: bool = True,
 ) -> dict[str, Any]:
     """Figures of the samples, and of pictures that can't be told from real ones, all against one half of the reference.
 
@@ -82,6 +83,7 @@ def compare(
     Args:
         reconstruct: pictures to what a tokenizer gives back of them; without it there is no ceiling.
         labels: the classes that the samples are to be of, by the numbers of the space's classes; −1 where none.
+        errors: whether each figure gets its half-sample standard error, which takes 40 times as long.
 
     Returns:
         `pictures`, the number in each set; then for "samples", "ceiling" and "floor" the figures by name, each with its
@@ -111,7 +113,7 @@ def compare(
     judged = space.features(judge)
     figures: dict[str, Any] = {"space": space.name, "pictures": count}
     for name, pictures in sets.items():
-        figures[name] = _figures(space.features(pictures), judged)
+        figures[name] = _figures(space.features(pictures), judged, errors)
         if space.probabilities is not None:
             probabilities = space.probabilities(pictures)
             figures[name]["class_score"] = distributions.class_score(probabilities)
@@ -134,8 +136,10 @@ def copies(samples: Pictures, seen: Pictures, unseen: Pictures, space: FeatureSp
     return float((found < usual.quantile(0.01)).double().mean())
 
 
-def _figures(samples: Float[Tensor, "n d"], reference: Float[Tensor, "_ d"]) -> Mapping[str, float]:
-    """All measures of two sets of features, each with its error."""
+def _figures(
+    samples: Float[Tensor, "n d"], reference: Float[Tensor, "_ d"], errors: bool
+) -> Mapping[str, float]:
+    """All measures of two sets of features, each with its error if that is asked for."""
 
     def measure(x: Tensor, y: Tensor) -> Float[Tensor, " k"]:
         distances = (distributions.frechet(x, y), distributions.kernel_distance(x, y))
@@ -144,9 +148,9 @@ def _figures(samples: Float[Tensor, "n d"], reference: Float[Tensor, "_ d"]) -> 
     names = ("frechet", "kernel", "precision", "recall", "density", "coverage")
     values = measure(samples, reference).tolist()
     found: dict[str, float] = dict(zip(names, values, strict=True))
-    if len(samples) >= 4 * LEAST:
-        errors = distributions.half_sample_error(measure, samples, reference).tolist()
-        found |= {f"{name}_error": error for name, error in zip(names, errors, strict=True)}
+    if errors and len(samples) >= 4 * LEAST:
+        deviations = distributions.half_sample_error(measure, samples, reference).tolist()
+        found |= {f"{name}_error": error for name, error in zip(names, deviations, strict=True)}
     return found
 
 

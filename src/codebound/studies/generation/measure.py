@@ -219,7 +219,9 @@ def judged(
     names = len(pictures(settings).class_names)
     labels = torch.arange(len(samples)) % names if classes else None
     return [
-        compare(samples, held_out, space, reconstruct=partial(reproduced, tokenizer), labels=labels)
+        compare(
+            samples, held_out, space, reconstruct=partial(reproduced, tokenizer), labels=labels, errors=False
+        )
         for space in _spaces(settings)
     ]
 

@@ -75,7 +75,7 @@ def measure(settings: Settings, cell: Cell) -> CellResult:
     indices = prior.prior.sample(settings.samples, seed=seed)
     samples = (decoded(tokenizer, indices, images.size) * 255).round().to(torch.uint8)
     content["spaces"] = [
-        compare(samples, held_out, space, reconstruct=partial(reproduced, tokenizer))
+        compare(samples, held_out, space, reconstruct=partial(reproduced, tokenizer), errors=False)
         for space in spaces(settings)
     ]
     rows = torch.cat([held_out[:SHOWN], again[:SHOWN], samples[: 2 * SHOWN]]) / 255
