@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -210,13 +211,13 @@ def _means(run: fw.StudyRun[Settings]) -> Iterator[dict[str, Any]]:
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row for results.json."""
-    return {
-        name: {"mean": value.mean, "low": value.low, "high": value.high}
-        if isinstance(value, fw.Interval)
-        else value
-        for name, value in row.items()
-    }
+    """A row for results.json; of one recording there is no interval."""
+    return {name: _numbers(value) if isinstance(value, fw.Interval) else value for name, value in row.items()}
+
+
+def _numbers(interval: fw.Interval) -> dict[str, float | None]:
+    values = {"mean": interval.mean, "low": interval.low, "high": interval.high}
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> fw.Section:

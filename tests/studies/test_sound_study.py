@@ -1,0 +1,54 @@
+"""The study of sound, with a small model on recordings of the package."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from codebound.codec.other_sounds import opus
+from codebound.data.sound_pack import PACK, packed_sounds
+from codebound.data.sound_reading import read_sound
+from codebound.reporting.statistics import mean_interval
+from codebound.studies.framework import report
+from codebound.studies.framework.results import load
+from codebound.studies.framework.run import run
+from codebound.studies.sound.study import STUDY, Settings, rate_at
+
+MODEL = Path(__file__).parents[1] / "codec" / "golden_sounds" / "model"
+
+
+def test_a_run_tells_what_its_cells_measured(tmp_path: Path) -> None:
+    for name in ("pesq", "pystoi"):
+        pytest.importorskip(name)
+    settings = Settings(
+        data=f"folder:{PACK}", model=str(MODEL), stages=(1, 4), opus=(6,), most=2, visqol=False, aim=1.01
+    )
+    run(STUDY, tmp_path, settings)
+    finished = load(STUDY, tmp_path)
+    report.write(finished)
+    results = json.loads((tmp_path / "results.json").read_text())
+    rows = {(row["codec"], row["setting"]): row for row in results["rows"]}
+    assert set(rows) == {("codebound", 1), ("codebound", 4), ("opus", 6)}
+    assert rows["codebound", 4]["kbit"]["mean"] > 2 * rows["codebound", 1]["kbit"]["mean"]
+    assert rows["opus", 6]["pesq"]["mean"] > rows["codebound", 4]["pesq"]["mean"]
+    assert results["rate_at_aim"] == rows["codebound", 1]["kbit"]["mean"]
+
+
+def test_where_a_curve_reaches_a_figure() -> None:
+    rows = [
+        {"kbit": mean_interval([k]), "pesq": mean_interval([p])}
+        for k, p in ((2.0, 1.0), (4.0, 2.0), (6.0, 2.5))
+    ]
+    assert rate_at(rows, "pesq", 1.5) == pytest.approx(3.0)
+    assert rate_at(rows, "pesq", 0.5) == 2.0
+    assert rate_at(rows, "pesq", 3.0) is None
+
+
+def test_opus_is_aligned_and_counts_its_packets() -> None:
+    samples = read_sound(packed_sounds()[0])[0][0]
+    found = opus(samples.astype("int16"), 16_000, 16)
+    assert found.samples.shape == samples.shape
+    assert 0 < found.payload < found.bytes
+    inner = samples[1000:50_000]
+    best = max(range(-200, 201), key=lambda lag: float(inner @ found.samples[1000 + lag : 50_000 + lag]))
+    assert best == 0
