@@ -49,6 +49,7 @@ class SoundStudy(fw.Study[Settings]):
     """Our files of recordings that the model never saw, beside those of Opus."""
 
     entry, settings, unit, repeats = ENTRY, Settings, "recordings", "clip"
+    claims_file = "claims.yaml"
 
     metrics = (
         fw.Metric("kbit", "Rate of the file", "kbit/s", better="less", digits=2),
