@@ -58,7 +58,7 @@ plt.bar(range(6), variances, color="#c3cad5", label="variance")
 plt.bar(range(6), filled.distortions, color="#2f6fdb", label="distortion that remains")
 plt.axhline(filled.level, color="black", linestyle="--", label="water level θ")
 for i, rate in enumerate(filled.rates):
-    plt.text(i, variances[i] + 0.1, f"{rate:.2f} bit", ha="center")
+    plt.text(i, max(variances[i], filled.level) + 0.1, f"{rate:.2f} bit", ha="center")
 plt.xlabel("component")
 plt.legend()
 

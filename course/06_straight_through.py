@@ -80,6 +80,7 @@ for axis, (name, loss) in zip(axes, losses.items()):
     axis.plot(z, difference(loss, z), color="black", label="smoothed problem")
     axis.plot(z, straight_through(loss, z), ".", color="#d6336c", label="straight-through")
     axis.set_title(name)
+axes[0].set_ylim(0, 4)
 axes[0].legend()
 
 # %% [markdown]

@@ -42,8 +42,8 @@ for name, p in (("equal", np.full(512, 1 / 512)), ("unequal", rng.dirichlet(np.f
 # proportion to $Bp$**, else codewords are "revived" that had nothing wrong.
 
 # %%
-# Figure: How long until the mass of a codeword first falls below half of a hit, for cells that get one to eight hits a batch on average.
-hits = np.array([1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0])
+# Figure: How long until the mass of a codeword first falls below half of a hit, for cells that get half a hit to two hits a batch on average.
+hits = np.array([0.55, 0.6, 0.65, 0.7, 0.8, 0.9, 1.0, 1.25, 1.5, 2.0])
 for decay in (0.9, 0.99):
     times = [population.passage_time(h / 512, 512, decay, 0.5, h) for h in hits]
     plt.semilogy(hits, times, "o-", label=f"γ = {decay}")
@@ -52,7 +52,7 @@ plt.ylabel("batches until extinction by mass")
 plt.legend()
 
 # %% [markdown]
-# (Where the curve for 0.99 has no point the time is beyond $10^{12}$ batches.)
+# (Where a curve ends, the time is beyond $10^{12}$ batches.)
 #
 # ## Cells that move: the mean field
 #

@@ -40,7 +40,7 @@ def gain_db(n, coarse, fine, bits_per_place):
 # %%
 # Figure: What knowing two scales is worth at equal bits, over how much of the variance is coarse (blocks of 16 places).
 shares = np.linspace(0.01, 0.99, 50)
-for bits in (0.1, 0.5, 2.0):
+for bits in (0.05, 0.15, 2.0):
     plt.plot(shares, [gain_db(16, s, 1 - s, bits) for s in shares], label=f"{bits:g} bit a place")
 plt.xlabel("coarse share of the variance")
 plt.ylabel("gain in dB")
@@ -124,7 +124,8 @@ for name in ("two scales, 1 + 1", "two scales, 1 + 2"):
 # indices come first, which is the order in which a prior draws them (chapter 14).
 
 # %%
-multiscale = MultiScale(VectorQuantizer(4, 64), (1, 2, 4, 8))
+# Without its convolutions (`blends=0`), which only training makes useful.
+multiscale = MultiScale(VectorQuantizer(4, 64), (1, 2, 4, 8), blends=0)
 
 
 def pyramid(z):

@@ -2,9 +2,13 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+import typer
+
+from codebound.cli import app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -44,6 +48,18 @@ def test_the_chart_is_of_the_measured_points() -> None:
         assert (ASSETS / f"plane-{look}.svg").read_text(encoding="utf-8").count("<use") >= len(
             plane["points"]
         )
+
+
+def test_its_commands_have_all_that_they_need() -> None:
+    """Commands and options are there, none that is needed is missing; they are parsed, not run."""
+    commands = re.findall(r"^codebound ([^#\n]+)", README, flags=re.MULTILINE)
+    assert len(commands) >= 4
+    for line in commands:
+        words, command = shlex.split(line), typer.main.get_command(app)
+        # A name that is no command is an argument of the group's own (`train RUN`).
+        while hasattr(command, "commands") and words and words[0] in command.commands:
+            command = command.commands[words.pop(0)]
+        command.make_context("codebound", words)
 
 
 def test_its_links_lead_somewhere() -> None:

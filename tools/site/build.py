@@ -5,6 +5,7 @@ FOLDER (build/site) keeps what other releases left there; versions.json lists th
 
 import json
 import logging
+import re
 import sys
 from pathlib import Path
 
@@ -28,6 +29,10 @@ def main(folder: Path) -> None:
     )
     config.plugins.on_startup(command="build", dirty=False)
     mkdocs.commands.build.build(config)
+    # The page for what is not there is shown at any depth: its links begin at the root.
+    missing = folder / __version__ / "404.html"
+    text = missing.read_text(encoding="utf-8")
+    missing.write_text(re.sub(r'(href|src)="/', rf'\1="/{__version__}/', text), encoding="utf-8")
     releases = sorted((path.parent.name for path in folder.glob("*/sitemap.xml")), reverse=True)
     listed = [{"version": name, "title": name, "aliases": []} for name in releases]
     (folder / "versions.json").write_text(json.dumps(listed), encoding="utf-8")

@@ -69,6 +69,17 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Links to sources, which work in a clone, become links to the pages that are made of them."""
+    up = "../" * page.file.src_uri.count("/")
+    markdown = re.sub(r"\]\((?:\.\./)+course/(\d\d_\w+)\.py\)", rf"]({up}course/\1.md)", markdown)
+    return re.sub(
+        r"\]\((?:\.\./)+src/codebound/(\w+)(?:/|\.py)\)",
+        lambda found: f"]({up}reference/{'commands' if found[1] == 'cli' else found[1]}.md)",
+        markdown,
+    )
+
+
 def on_page_content(text: str, **_: Any) -> str:
     """Formulas as MathML, which browsers draw by themselves."""
     return FORMULA.sub(_formula, text)

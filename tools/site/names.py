@@ -4,9 +4,11 @@ import ast
 import importlib
 import inspect
 import re
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
+
+from codebound.quantize import Quantizer
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
@@ -56,11 +58,24 @@ def page(title: str) -> str:
     for module in PAGES[title]:
         found = importlib.import_module(module)
         lines += [f"`import {module}` · {(found.__doc__ or '').strip().splitlines()[0]}", ""]
-        for name in public(found):
+        for name in sorted(public(found), key=partial(_place, found)):
             places = uses().get(name, [])
             links = ", ".join(f"[{place}](../{place}.md)" for place in places[:3])
-            lines += [f"::: {_home(found, name)}", "", *([f"In use: {links}", ""] if places else [])]
+            # A name may differ from the one in its own module: `GumbelAssign` is `assign.Gumbel`.
+            options = ["    options:", f"      heading: {name}", f"      toc_label: {name}"]
+            lines += [
+                f"::: {_home(found, name)}",
+                *options,
+                "",
+                *([f"In use: {links}", ""] if places else []),
+            ]
     return "\n".join(lines)
+
+
+def _place(module: ModuleType, name: str) -> int:
+    """Quantizers come first, the one that most need before all; the rest as the module has it."""
+    value = getattr(module, name)
+    return (name != "VectorQuantizer") + (not (inspect.isclass(value) and issubclass(value, Quantizer)))
 
 
 def _home(module: ModuleType, name: str) -> str:

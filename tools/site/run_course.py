@@ -25,7 +25,8 @@ from PIL import Image
 
 SECONDS = 120.0
 LOOK = {
-    "figure.figsize": (7.2, 3.6), "figure.dpi": 160, "font.size": 9, "axes.grid": True, "grid.color": "#e3e6ea",
+    "figure.figsize": (7.2, 3.6), "figure.dpi": 160, "font.size": 9, "grid.color": "#e3e6ea",
+    "axes.grid": True, "axes.axisbelow": True,
     "axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True,
 }  # fmt: skip
 NUMBER = re.compile(r"-?\d+\.?\d*(?:e[-+]?\d+)?")

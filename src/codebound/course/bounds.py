@@ -46,7 +46,7 @@ def laplace_bound(answer: Callable[..., float]) -> None:
 
 @task("rate-distortion", "theory")
 def reproduction_variance(answer: Callable[..., float]) -> None:
-    """Of the best reproduction of a Gaussian."""
+    """`reproduction_variance(variance, distortion)`: of the best reproduction of a Gaussian."""
     expect(answer(1.0, 0.25), 0.75, "X = X̂ + N with independent parts: variances add up.")
     expect(answer(1.0, 2.0), 0.0, "Where D is allowed to be more than σ², nothing is sent, and X̂ = 0.")
 
@@ -70,7 +70,10 @@ def water_filling(answer: Callable[..., Any]) -> None:
 
 @task("rate-distortion", "research")
 def worth_of_axes(answer: Callable[..., float]) -> None:
-    """dB by which principal axes with water-filling beat equal bits on the raw components."""
+    """`worth_of_axes(covariance, rate_bits)`.
+
+    DB by which principal axes with water-filling beat equal bits on the raw components.
+    """
     covariance = np.array([[2.0, 1.2, 0.0], [1.2, 1.0, 0.0], [0.0, 0.0, 0.5]])
     equal = float(np.sum(np.diag(covariance) * 2.0 ** (-2 * 6.0 / 3)))
     best = gaussian.water_filling(np.linalg.eigvalsh(covariance), 6.0).distortion
@@ -87,21 +90,27 @@ def codewords_needed(answer: Callable[..., float]) -> None:
 
 @task("random-codebooks", "extension")
 def expected_minimum(answer: Callable[[int], float]) -> None:
-    """Expected squared distance from 0 to the nearest of n values drawn uniformly from [0, 1]."""
+    """`expected_minimum(n)`.
+
+    Expected squared distance from 0 to the nearest of n values drawn uniformly from [0, 1].
+    """
     for n in (1, 2, 10):
         expect(answer(n), 2 / ((n + 1) * (n + 2)), f"n = {n}: E m² = ∫ 2t·(1 − t)ⁿ dt.")
 
 
 @task("random-codebooks", "theory")
 def cap_exponent(answer: Callable[[float], float]) -> None:
-    """Bits per dimension in the share of a sphere within √(dD), at unit variance."""
+    """`cap_exponent(distortion)`: bits per dimension in the share of a sphere within √(dD), at unit variance."""
     for d in (0.25, 0.5, 0.9):
         expect(answer(d), 0.5 * math.log2(1 / d), "The share is about D^(d/2): minus its log2, over d.")
 
 
 @task("random-codebooks", "implementation")
 def random_codebook(answer: Callable[..., Tensor]) -> None:
-    """`random_codebook(z, codebook_size, seed)`: Gaussian, with mean and reproduction covariance of the latents."""
+    """`random_codebook(z, codebook_size, seed)`.
+
+    Gaussian, with mean and reproduction covariance of the latents.
+    """
     z = _correlated(20_000, 1)
     require(tuple(answer(z, 16, 3).shape) == (16, 6), "Codewords are [K, d].")
     expect(answer(z, 16, 3), answer(z, 16, 3), "The same seed gives the same codewords.")
@@ -129,7 +138,7 @@ def better_start(answer: Callable[..., Tensor]) -> None:
 
 @task("blahut-arimoto", "understanding")
 def coin_rate(answer: Callable[[float], float]) -> None:
-    """R(D) of a fair coin under Hamming distance."""
+    """`coin_rate(distortion)`: R(D) of a fair coin under Hamming distance."""
     for d in (0.0, 0.11, 0.5):
         expect(answer(d), 1 - _binary_entropy(d), f"D = {d}: 1 − h(D), where 0·log 0 counts as 0.")
 
@@ -143,7 +152,7 @@ def biased_coin_rate(answer: Callable[..., float]) -> None:
 
 @task("blahut-arimoto", "theory")
 def slope_of_gaussian(answer: Callable[[float], float]) -> None:
-    """dR/dD of N(0, 1), in bits."""
+    """`slope_of_gaussian(distortion)`: dR/dD of N(0, 1), in bits."""
     for d in (0.1, 0.5):
         expect(
             answer(d),
@@ -188,7 +197,7 @@ def soft_codewords(answer: Callable[..., Tensor]) -> None:
 
 @task("information", "understanding")
 def most_bits(answer: Callable[[int], float]) -> None:
-    """That an index can carry."""
+    """`most_bits(codebook_size)`: that an index can carry."""
     expect(answer(512), 9.0, "The uniform distribution has the largest entropy.")
 
 
@@ -202,7 +211,7 @@ def least_distortion(answer: Callable[..., float]) -> None:
 
 @task("information", "theory")
 def paid_twice(answer: Callable[..., float]) -> None:
-    """I(Z1; Z2) of a table of joint counts, in bits."""
+    """`paid_twice(joint)`: I(Z1; Z2) of a table of joint counts, in bits."""
     expect(answer(np.array([[1, 1], [1, 1]])), 0.0, "Independent indices share nothing.", absolute=1e-9)
     expect(answer(np.array([[5, 0], [0, 5]])), 1.0, "Equal indices share all; 0·log 0 counts as 0.")
     expect(answer(np.array([[3, 1], [1, 3]])), 1 - _binary_entropy(0.25), "H(Z1) + H(Z2) − H(Z1, Z2).")
@@ -210,7 +219,7 @@ def paid_twice(answer: Callable[..., float]) -> None:
 
 @task("information", "implementation")
 def perplexity(answer: Callable[..., float]) -> None:
-    """With counts of zero among them."""
+    """`perplexity(counts)`: with counts of zero among them."""
     expect(
         answer(np.array([5, 5, 0, 0])),
         2.0,
@@ -221,7 +230,7 @@ def perplexity(answer: Callable[..., float]) -> None:
 
 @task("information", "research")
 def corrected_entropy(answer: Callable[..., float]) -> None:
-    """The plug-in estimate with Miller and Madow's correction, in bits."""
+    """`corrected_entropy(counts)`: the plug-in estimate with Miller and Madow's correction, in bits."""
     counts = np.array([4, 3, 2, 1, 0, 0])
     p = counts[:4] / 10
     wanted = float(-(p * np.log2(p)).sum()) + 3 / (20 * math.log(2))

@@ -43,14 +43,21 @@ def one_bit_distortion(answer: float) -> None:
 
 @task("scalar", "extension")
 def uniform_distortion(answer: Callable[[int], float]) -> None:
-    """The least distortion of a uniform density on [0, 1] with so many levels."""
+    """`uniform_distortion(levels)`: the least distortion of a uniform density on [0, 1] with so many levels."""
     for levels in (1, 2, 10):
-        expect(answer(levels), 1 / (12 * levels**2), f"With {levels} levels all cells have width 1/{levels}.")
+        expect(
+            answer(levels),
+            1 / (12 * levels**2),
+            "All cells have one width, 1/levels, and a uniform error has variance width²/12.",
+        )
 
 
 @task("scalar", "theory")
 def price_of_a_shift(answer: Callable[[float], float]) -> None:
-    """By how much D rises if all levels of an optimal quantizer move by `shift`, cells unchanged."""
+    """`price_of_a_shift(shift)`.
+
+    By how much D rises if all levels of an optimal quantizer move by `shift`, cells unchanged.
+    """
     for shift in (0.0, 0.5, -2.0):
         expect(
             answer(shift), shift**2, "In each cell the error of the mean grows by the square of the shift."
@@ -99,7 +106,7 @@ def bits_per_component(answer: Callable[..., float]) -> None:
 
 @task("vector", "extension")
 def space_filling_gain_db(answer: Callable[[float], float]) -> None:
-    """The gain over cubes of cells with this normalised second moment."""
+    """`space_filling_gain_db(second_moment)`: the gain over cubes of cells with this normalised second moment."""
     hexagon = 5 / (36 * math.sqrt(3))
     expect(answer(1 / 12), 0.0, "Cubes gain nothing over cubes.")
     expect(answer(hexagon), 10 * math.log10(1 / 12 / hexagon), "A ratio of errors in dB is 10·log10 of it.")
@@ -107,7 +114,11 @@ def space_filling_gain_db(answer: Callable[[float], float]) -> None:
 
 @task("vector", "theory")
 def distortion_after_merge(answer: Callable[..., float]) -> None:
-    """By how much the sum of squared errors rises when cells (n1, c1) and (n2, c2) become one with the common mean."""
+    """`distortion_after_merge(n1, c1, n2, c2)`.
+
+    By how much the sum of squared errors rises when cells (n1, c1) and (n2, c2) become one with the common
+    mean.
+    """
     for n1, c1, n2, c2 in ((3, 0.0, 1, 4.0), (10, -1.0, 10, 1.0)):
         wanted = n1 * n2 / (n1 + n2) * (c1 - c2) ** 2
         expect(answer(n1, c1, n2, c2), wanted, "Each cell's error grows by n·(its mean − common mean)².")
@@ -127,7 +138,10 @@ def lloyd_step(answer: Callable[..., Tensor]) -> None:
 
 @task("vector", "research")
 def sample_size(answer: Callable[[int], int]) -> None:
-    """Training vectors with which 2^dim codewords lose less than 10 % on fresh data, dim from 2 to 5."""
+    """`sample_size(dim)`.
+
+    Training vectors with which 2^dim codewords lose less than 10 % on fresh data, dim from 2 to 5.
+    """
     for dim in (2, 4, 5):
         count = int(answer(dim))
         require(
@@ -153,13 +167,16 @@ def stored_numbers(answer: Callable[..., int]) -> None:
 
 @task("structured", "extension")
 def product_distortion(answer: Callable[..., float]) -> None:
-    """Of a product code whose parts have these distortions."""
+    """`product_distortion(distortions)`: of a product code whose parts have these distortions."""
     expect(answer([0.5, 0.25, 2.0]), 2.75, "Squared errors of the parts of a vector add up.")
 
 
 @task("structured", "theory")
 def stages_needed(answer: Callable[..., int]) -> None:
-    """Stages that each leave `share_left` of the energy, until at most `target` is left."""
+    """`stages_needed(share_left, target)`.
+
+    Stages that each leave `share_left` of the energy, until at most `target` is left.
+    """
     for share, target, wanted in ((0.5, 0.1, 4), (0.5, 0.125, 3), (0.3, 0.5, 1)):
         expect(answer(share, target), wanted, f"share**m <= {target}: the least whole m.")
 
@@ -221,7 +238,7 @@ def uniform_entropy(answer: Callable[..., float]) -> None:
 
 @task("half-decibel", "theory")
 def gap_of_moment(answer: Callable[[float], float]) -> None:
-    """dB above the bound of cells with this normalised second moment."""
+    """`gap_of_moment(moment)`: dB above the bound of cells with this normalised second moment."""
     for moment in (1 / 12, 0.07, 1 / (2 * math.pi * math.e)):
         wanted = 10 * math.log10(2 * math.pi * math.e * moment)
         expect(answer(moment), wanted, "1/12 gives 1.53 dB, and 1/(2πe) must give 0.", absolute=1e-6)

@@ -105,13 +105,33 @@ def _load(file: Path) -> dict[str, Any]:
 def _try(one: Task, answers: dict[str, Any]) -> Result:
     if one.name not in answers:
         return Result(one.name, one.kind, "not answered")
+    answer, called = answers[one.name], ""
+
+    def noted(*arguments: Any) -> Any:
+        """The reader's function; what it was last called with is told beside the hint."""
+        nonlocal called
+        called = f"{one.name}({', '.join(map(_short, arguments))}): "
+        return answer(*arguments)
+
     try:
-        one.tried(answers[one.name])
+        one.tried(noted if callable(answer) else answer)
     except Wrong as wrong:
-        return Result(one.name, one.kind, "wrong", str(wrong))
+        return Result(one.name, one.kind, "wrong", called + str(wrong))
     except Exception as error:
-        return Result(one.name, one.kind, "wrong", f"it raised {type(error).__name__}: {error}")
+        return Result(one.name, one.kind, "wrong", f"{called}it raised {type(error).__name__}: {error}")
     return Result(one.name, one.kind, "right")
+
+
+def _short(value: Any) -> str:
+    """An argument as it is told: numbers and small arrays as they are, of the rest the kind and shape."""
+    if hasattr(value, "shape"):
+        array = np.asarray(_plain(value))
+        return f"array({np.round(array, 3).tolist()})" if array.size <= 8 else f"array of shape {array.shape}"
+    if callable(value):
+        return getattr(value, "__name__", "a function")
+    if isinstance(value, list | tuple) and any(hasattr(part, "shape") for part in value):
+        return f"{len(value)} arrays"
+    return repr(value)
 
 
 def expect(found: Any, wanted: Any, hint: str, *, relative: float = 1e-4, absolute: float = 1e-7) -> None:

@@ -130,7 +130,7 @@ def adaptive_weight(answer: Callable[..., Any]) -> None:
 
 @task("priors", "understanding")
 def bits_of(answer: Callable[..., float]) -> None:
-    """What a sequence costs whose indices had these probabilities."""
+    """`bits_of(probabilities)`: what a sequence costs whose indices had these probabilities."""
     expect(answer([0.5, 0.25, 1.0]), 3.0, "Bits of independent choices add up: −Σ log2 p.")
 
 
@@ -182,7 +182,7 @@ def conditional_entropy(answer: Callable[..., float]) -> None:
 
 @task("judging", "understanding")
 def psnr_of(answer: Callable[[float], float]) -> None:
-    """In dB, for pictures in [0, 1]."""
+    """`psnr_of(mse)`: in dB, for pictures in [0, 1]."""
     expect(answer(0.001), 30.0, "−10·log10 of the mean squared error.")
 
 
@@ -194,7 +194,10 @@ def bits_per_pixel(answer: Callable[..., float]) -> None:
 
 @task("judging", "theory")
 def smaller_psnr(answer: Callable[..., float]) -> None:
-    """Of the mean of PSNRs and the PSNR of the mean error the one that is never larger: its value."""
+    """`smaller_psnr(errors)`.
+
+    Of the mean of PSNRs and the PSNR of the mean error the one that is never larger: its value.
+    """
     errors = np.array([0.01, 0.001, 0.0001])
     expect(
         answer(errors),
@@ -216,7 +219,7 @@ def paired_interval(answer: Callable[..., Any]) -> None:
 
 @task("judging", "research")
 def frechet_1d(answer: Callable[..., float]) -> None:
-    """The Fréchet distance of two samples of numbers (unbiased variances)."""
+    """`frechet_1d(a, b)`: the Fréchet distance of two samples of numbers (unbiased variances)."""
     a, b = np.array([0.0, 2.0, 4.0]), np.array([1.0, 1.5, 2.0, 3.5])
     wanted = (a.mean() - b.mean()) ** 2 + (a.std(ddof=1) - b.std(ddof=1)) ** 2
     expect(answer(a, b), wanted, "(μ − ν)² + (σ − τ)²: in one dimension √(σ²τ²) = στ.", relative=1e-3)

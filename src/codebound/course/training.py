@@ -30,7 +30,7 @@ def bits_per_pixel(answer: Callable[..., float]) -> None:
 
 @task("vqvae", "extension")
 def kl_to_uniform(answer: Callable[..., float]) -> None:
-    """Bits between a distribution over K codewords and the uniform prior."""
+    """`kl_to_uniform(q)`: bits between a distribution over K codewords and the uniform prior."""
     expect(
         answer(np.array([0.0, 1.0, 0.0, 0.0])),
         2.0,
@@ -146,7 +146,10 @@ def half_way(answer: Callable[..., Tensor]) -> None:
 
 @task("ema", "understanding")
 def batches_to_forget(answer: Callable[..., float]) -> None:
-    """After how many batches only `share` of the distance from the start is left: `(decay, share)`."""
+    """`batches_to_forget(decay, share)`.
+
+    After how many batches only `share` of the distance from the start is left.
+    """
     for decay, share in ((0.9, 0.1), (0.99, 0.5)):
         expect(answer(decay, share), math.log(share) / math.log(decay), "decay**T = share.", relative=0.05)
 
@@ -161,7 +164,7 @@ def tremor(answer: Callable[..., float]) -> None:
 
 @task("ema", "theory")
 def decay_like_mean(answer: Callable[[int], float]) -> None:
-    """The decay that makes the average the plain mean of batches 1, 2, 3, …"""
+    """`decay_like_mean(batch_number)`: the decay that makes the average the plain mean of batches 1, 2, 3, …"""
     for number in (1, 2, 10):
         expect(answer(number), 1 - 1 / number, f"Batch {number} must count 1/{number}.", absolute=1e-9)
 
@@ -223,7 +226,10 @@ def mass_moments(answer: Callable[..., Any]) -> None:
 
 @task("dead-codes", "implementation")
 def revive(answer: Callable[..., Tensor]) -> None:
-    """`revive(codebook, counts, z, share, seed)`: rows below `share` of the mean move to different vectors of z."""
+    """`revive(codebook, counts, z, share, seed)`.
+
+    Rows below `share` of the mean move to different vectors of z.
+    """
     words, z = _normal(6, 2), _normal(50, 2, seed=1)
     counts = torch.tensor([100.0, 0.0, 80.0, 0.4, 60.0, 2.0])
     before = words.clone()
@@ -240,7 +246,10 @@ def revive(answer: Callable[..., Tensor]) -> None:
 
 @task("dead-codes", "research")
 def false_alarms(answer: Callable[..., float]) -> None:
-    """Probability that a codeword of share p is below `share` of its own mean hits in a window, Poisson hits."""
+    """`false_alarms(p, batch_size, window, share)`.
+
+    Probability that a codeword of share p is below `share` of its own mean hits in a window, Poisson hits.
+    """
     p, size, window, share = 0.001, 100, 50, 0.3
     mean = p * size * window
     wanted = sum(math.exp(-mean) * mean**k / math.factorial(k) for k in range(math.ceil(share * mean)))
