@@ -12,6 +12,7 @@ from codebound.codec import load_sound_model
 from codebound.data.sound_pack import PACK, packed_sounds
 from codebound.data.sound_sets import open_sounds
 from codebound.errors import InputError
+from codebound.runs import audio_priors
 
 SMALL = [
     f"{key}={value}"
@@ -53,7 +54,8 @@ def test_a_run_leaves_what_others_need(trained: Path) -> None:
     assert again["held_out"] == figures["held_out"]
 
 
-def test_prior_files_and_back(trained: Path, tmp_path: Path) -> None:
+def test_prior_files_and_back(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audio_priors, "SEGMENTS", 40)
     rows = json.loads(run("fit-prior", str(trained), "--steps", "3", "--hidden", "8", "--json"))
     assert rows[-1]["stage"] == "kbit/s"
     assert rows[-1]["nominal"] == 2.0
