@@ -46,6 +46,30 @@ def test_the_command_page_has_every_command(monkeypatch):
     assert "| `--codebook-size" in page
 
 
+def test_what_chapters_printed_is_of_their_code(monkeypatch):
+    """Code that was changed after `make course` is refused, and every figure has a caption."""
+    chapters = tool("chapters", monkeypatch)
+    assert len(chapters.sources()) == 16
+    for path in chapters.sources():
+        captions = [cell.caption for cell in chapters.cells(path) if cell.is_code]
+        for output, caption in zip(chapters.stored(path), captions, strict=True):
+            assert (output["figure"] is None) == (caption is None)
+            assert output["figure"] is None or (chapters.OUTPUTS / output["figure"]).exists()
+    changed = Path(path.parent / "00_changed.py")
+    monkeypatch.setattr(chapters, "cells", lambda _: [chapters.Cell("print(1)", is_code=True)])
+    with pytest.raises(SystemExit, match="run `make course`"):
+        chapters.stored(changed)
+
+
+@pytest.mark.slow
+def test_every_chapter_runs(monkeypatch):
+    runner = tool("run_course", monkeypatch)
+    for path in tool("chapters", monkeypatch).sources():
+        outputs, figures = runner.run(path)
+        assert outputs
+        assert figures
+
+
 @pytest.mark.slow
 def test_the_site_builds_strictly(tmp_path):
     done = subprocess.run(
