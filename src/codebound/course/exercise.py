@@ -125,7 +125,7 @@ def _try(one: Task, answers: dict[str, Any]) -> Result:
 def _short(value: Any) -> str:
     """An argument as it is told: numbers and small arrays as they are, of the rest the kind and shape."""
     if hasattr(value, "shape"):
-        array = np.asarray(_plain(value))
+        array = np.asarray(_plain(value), dtype=float)
         return f"array({np.round(array, 3).tolist()})" if array.size <= 8 else f"array of shape {array.shape}"
     if callable(value):
         return getattr(value, "__name__", "a function")
