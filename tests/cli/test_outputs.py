@@ -31,6 +31,27 @@ def test_the_readme_s_two_lines_leave_the_picture_as_it_is(call: Call, photo: Pa
     assert sorted(p.name for p in photo.parent.iterdir()) == ["photo.cbd", "photo.cbd.png", "photo.png"]
 
 
+@pytest.mark.parametrize("name", ["again.png", "again.JPG", "again.wav"])
+def test_a_compressed_file_is_not_named_as_a_picture(call: Call, photo: Path, name: str) -> None:
+    found = call("compress", photo, "--out", photo.with_name(name))
+    assert found.exit_code == 2
+    assert "what is written is a compressed file; .cbd is accepted" in said(found.stderr)
+    assert not photo.with_name(name).exists()
+
+
+def test_vectors_and_what_is_no_picture_are_told_from_a_fault(call: Call, tmp_path: Path) -> None:
+    np.save(tmp_path / "z.npy", np.random.default_rng(0).standard_normal((40, 4)))
+    assert call("compress-vectors", tmp_path / "z.npy", "--bits", 2).exit_code == 0
+    found = call("decompress", tmp_path / "z.cbv")
+    assert found.exit_code == 2
+    assert "the file holds vectors: codebound decompress-vectors reads those" in said(found.stderr)
+    (tmp_path / "fake.png").write_bytes(b"no picture")
+    found = call("compress", tmp_path / "fake.png")
+    assert found.exit_code == 2
+    assert "not an image" in said(found.stderr)
+    assert "BytesIO" not in found.stderr
+
+
 def test_what_exists_is_replaced_with_force_alone(call: Call, photo: Path) -> None:
     goal = photo.with_suffix(".cbd")
     goal.write_bytes(b"mine")

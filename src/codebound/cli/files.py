@@ -122,6 +122,7 @@ def compress(
     def one(job: Job) -> Row:
         # What a file begins with says whether it is sound.
         outputs.check(job.goal)
+        _check_suffix(job)
         with opened(job.source) as stream:
             if sounds.is_sound(job.source, stream):
                 if quality is not None or trade is not None:
@@ -161,6 +162,14 @@ def _compressed_row(job: Job, picture: SourcePicture, data: bytes, background: s
         "colours": ", ".join(["grey" if picture.grey else "sRGB", *changed]),
         "exact_png_bytes": exact and len(exact),
     }
+
+
+def _check_suffix(job: Job) -> None:
+    """Refuse to write a compressed file under the name of a picture or of sound, which others would try to open."""
+    from codebound.data import picture_reading, sound_reading
+
+    if job.goal.suffix.lower() in (*picture_reading.SUFFIXES, *sound_reading.SUFFIXES):
+        raise InputError(f"--out {job.goal}: what is written is a compressed file; {SUFFIX} is accepted")
 
 
 def decompress(
@@ -205,6 +214,8 @@ def decompress(
     def one(job: Job) -> Row:
         # What the file holds decides what is written, and where.
         data = read(job.source)
+        if vectors.is_vectors(data):
+            raise InputError("the file holds vectors: codebound decompress-vectors reads those")
         if sounds.is_sound_file(data):
             return sounds.decompress(job, data, outputs, models.of_sound, start, end)
         if start is not None or end is not None:

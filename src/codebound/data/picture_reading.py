@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from codebound.data.colour import WHITE, to_srgb
 from codebound.data.listing import Listing, files_below
@@ -114,6 +114,8 @@ def refusing(name: str) -> Iterator[None]:
         raise InputError(f"image {name} is too large: {error}") from error
     except MemoryError as error:
         raise InputError(f"image {name} is too large for the memory that there is") from error
+    except UnidentifiedImageError as error:
+        raise InputError(f"image {name} can't be read, it is damaged or not an image") from error
     except Exception as error:
         reason = str(error) or type(error).__name__
         raise InputError(f"image {name} can't be read, it is damaged or not an image: {reason}") from error

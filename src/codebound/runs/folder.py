@@ -117,6 +117,8 @@ def read_study(path: Path) -> dict[str, Any]:
     try:
         record = json.loads((path / "study.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
+        if not path.exists():
+            raise InputError(f"there is no folder {path}") from None
         raise InputError(f"{path} is not the folder of a run: it has no study.json") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}/study.json can't be read: {error}") from None
