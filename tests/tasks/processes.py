@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[1])
-import adversarial_training, prior_training
+import adversarial_training, audio_training, prior_training
 from codebound import generators
 from codebound.engine.trainer import Trainer
 folder = Path(sys.argv[2])

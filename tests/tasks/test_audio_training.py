@@ -1,12 +1,18 @@
 """The audio tokenizer as a task: losses fall, codes stay, and what a discriminator adds."""
 
+from pathlib import Path
+
+import audio_training
 import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
+from processes import killed, log
+from safetensors.torch import load_file
 
 from codebound.data.sound_pack import PACK
 from codebound.data.sound_sets import SoundSet, open_sounds
+from codebound.engine.checkpoints import Checkpoints
 from codebound.engine.recipe import Recipe
 from codebound.engine.trainer import Trainer
 from codebound.nets.sound_discriminator import SpectralDiscriminator
@@ -105,3 +111,26 @@ def test_a_resumed_adversarial_training_is_the_whole_one(sounds: SoundSet) -> No
     for name, module in whole.task.modules.items():
         other = part.task.modules[name].state_dict()
         assert all(torch.equal(tensor, other[key]) for key, tensor in module.state_dict().items()), name
+
+
+@pytest.mark.slow
+def test_killed_five_times_it_is_the_uninterrupted_run(tmp_path: Path) -> None:
+    """Weights, averages, optimizers and figures end the same to the last bit."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        audio_training.run(tmp_path / "whole")
+        # Before and after the discriminator acts, and on both sides of a checkpoint.
+        for at in (2, 5, 8, 13, 19):
+            killed("audio_training.run(folder)", tmp_path / "broken", at)
+        audio_training.run(tmp_path / "broken")
+    finally:
+        torch.set_num_threads(threads)
+    one, other = (
+        load_file(Checkpoints(tmp_path / name / "checkpoints").files()[0]) for name in ("whole", "broken")
+    )
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    rows = log(tmp_path / "whole")
+    assert rows == log(tmp_path / "broken")
+    assert any("caught" in row for row in rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from codebound.codec.sound_segments import SegmentCoding
@@ -49,7 +49,12 @@ class SoundModel:
         return SegmentCoding(self.tokenizer.codebook_sizes[0], self.prior, code)
 
     def digest(self) -> bytes:
-        """What names the model in a file: 8 bytes of a SHA-256 over description, codebooks, weights and prior."""
+        """What names the model in a file: 8 bytes of a SHA-256 over description, codebooks, weights and prior, as they
+        are at the first call."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> bytes:
         hashed = hashlib.sha256(json.dumps(self.tokenizer.config(), sort_keys=True).encode())
         for name, tensor in sorted(self.tokenizer.state_dict().items()):
             tensor = tensor.detach().cpu().contiguous()

@@ -25,7 +25,7 @@ from codebound.coding.errors import DamagedFile
 from codebound.coding.integers import exp2, frequencies
 from codebound.coding.range_coder import Coder
 from codebound.errors import InputError
-from codebound.priors.network import EXACT, HIGHEST, SHIFT, Layer
+from codebound.priors.network import EXACT, SHIFT, Layer, act
 from codebound.sound.frames import FrameCode
 
 FORMAT = "frames-1"
@@ -70,8 +70,7 @@ class StageNetwork:
 
     def hidden(self, inputs: Int64[np.ndarray, "n i"]) -> Int64[np.ndarray, "n h"]:
         """Activations of the second layer."""
-        once = np.clip(self.first(inputs), 0, HIGHEST)
-        return np.clip(self.second(once), 0, HIGHEST)
+        return act(self.second(act(self.first(inputs))))
 
     def of_groups(self, hidden: Int64[np.ndarray, "n h"]) -> Float64[np.ndarray, "n g"]:
         """Frequencies of the groups."""

@@ -125,14 +125,15 @@ class Network:
         first, second, last = self.layers
         chosen = self._products[self._inputs.rows_of(neighbours, prefix) + self._inputs.shifts]
         hidden = first.scale(np.add.reduce(chosen, axis=1, dtype=np.int32).astype(np.int64))
-        logits = last(_act(second(_act(hidden))))
+        logits = last(act(second(act(hidden))))
 
         # The largest logit has the largest power.
         np.subtract(logits.max(-1, keepdims=True), logits, out=logits)
         return frequencies(exp2(logits).astype(np.float64))
 
 
-def _act(scaled: Int64[np.ndarray, "n o"]) -> Int64[np.ndarray, "n o"]:
+def act(scaled: Int64[np.ndarray, "n o"]) -> Int64[np.ndarray, "n o"]:
+    """Between 0 and the highest activation, in its place."""
     return np.minimum(np.maximum(scaled, 0, out=scaled), HIGHEST, out=scaled)
 
 

@@ -25,7 +25,7 @@ AXES_UNIT = 1 << 10  # of V
 LATENT = (1 << 17) - 1  # the largest |z|
 NEAR = 1023  # the largest part of a residual, in steps, that a search looks at: 64 · 1023 · 127 < 2^23
 MOST_DIM = 128  # of a latent: 128 · 1023 · 127 < 2^24
-CHUNK = 256  # frames that are searched at once
+CHUNK = 32  # frames that are searched at once: so few that their scores stay in a core's cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +103,7 @@ class FrameCode:
     def _search(self, z: Float32[np.ndarray, "n d"], stages: int, beam: int) -> Int64[np.ndarray, "n q"]:
         # Each frame begins with one partial sum, the empty one.
         n, dim = z.shape
-        left = z[:, None]
+        rows, left = np.arange(n)[:, None], z[:, None]
         paths = np.zeros((n, 1, 0), dtype=np.int64)
         for stage in range(stages):
             book, half = self._tables[stage]
@@ -117,15 +117,14 @@ class FrameCode:
 
             # Of all continuations those stay that leave least; of equal ones the first.
             rest = (left[:, :, None] - step * book[candidates]).reshape(n, -1, dim)
-            few = candidates.shape[2]
-            grown = np.concatenate([np.repeat(paths, few, axis=1), candidates.reshape(n, -1, 1)], axis=2)
-            if rest.shape[1] == 1:
-                left, paths = rest, grown
-                continue
-            wide = rest.astype(np.float64)
-            error = np.einsum("nbd,nbd->nb", wide, wide)
-            places = np.argsort(error, axis=1, kind="stable")[:, :beam, None]
-            left, paths = np.take_along_axis(rest, places, 1), np.take_along_axis(grown, places, 1)
+            places = np.zeros((n, 1), dtype=np.int64)
+            if rest.shape[1] > 1:
+                wide = rest.astype(np.float64)
+                error = np.einsum("nbd,nbd->nb", wide, wide)
+                places = np.argsort(error, axis=1, kind="stable")[:, :beam]
+            chosen = candidates.reshape(n, -1)[rows, places]
+            before = paths[rows, places // candidates.shape[2]]
+            left, paths = rest[rows, places], np.concatenate([before, chosen[:, :, None]], axis=2)
         return paths[:, 0]
 
 
