@@ -55,10 +55,13 @@ def test_what_chapters_printed_is_of_their_code(monkeypatch):
         for output, caption in zip(chapters.stored(path), captions, strict=True):
             assert (output["figure"] is None) == (caption is None)
             assert output["figure"] is None or (chapters.OUTPUTS / output["figure"]).exists()
-    changed = Path(path.parent / "00_changed.py")
-    monkeypatch.setattr(chapters, "cells", lambda _: [chapters.Cell("print(1)", is_code=True)])
-    with pytest.raises(SystemExit, match="run `make course`"):
-        chapters.stored(changed)
+    # One cell that prints something else, and one that isn't there any more.
+    first, *others = [cell for cell in chapters.cells(path) if cell.is_code]
+    other = chapters.Cell(first.text + "\nprint(1)", is_code=True)
+    for changed in ([other, *others], others):
+        monkeypatch.setattr(chapters, "cells", lambda _, changed=changed: changed)
+        with pytest.raises(SystemExit, match="run `make course`"):
+            chapters.stored(path)
 
 
 @pytest.mark.slow

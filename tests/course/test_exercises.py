@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from codebound.cli import app
-from codebound.course import check
+from codebound.course import check, exercise
 from codebound.course.exercise import CHAPTERS, tasks
 from codebound.errors import InputError
 
@@ -99,9 +99,19 @@ def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("x = 1", "defines none of"), ("x = ", "SyntaxError"), ("1 / 0", "ZeroDivisionError")]
+    ("text", "said"),
+    [
+        ("x = 1", "defines none of"),
+        ("x = ", "SyntaxError"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("import sys\nsys.exit(0)", "it calls exit"),
+        ("while True: pass", "it did not end within 1 seconds"),
+    ],
 )
-def test_files_that_answer_nothing_are_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_files_that_answer_nothing_are_refused(
+    tmp_path: Path, text: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exercise, "SECONDS", 1)
     file = tmp_path / "my_answer.py"
     file.write_text(text)
     with pytest.raises(InputError, match=said):
@@ -110,3 +120,21 @@ def test_files_that_answer_nothing_are_refused(tmp_path: Path, text: str, said: 
         check("ema", tmp_path / "other.py")
     with pytest.raises(InputError, match="there is no chapter 'emma'"):
         check("emma", file)
+
+
+def test_answers_that_exit_or_never_end_are_wrong_and_dataclasses_are_fine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exercise, "SECONDS", 1)
+    names = [task.name for task in tasks("ema")]
+    file = tmp_path / "my_answer.py"
+    file.write_text(
+        "from dataclasses import dataclass\n@dataclass\nclass Mean:\n    value: float\n"
+        f"def {names[0]}(*_):\n    raise SystemExit(0)\n"
+        f"def {names[1]}(*_):\n"
+        "    while True:\n        try:\n            pass\n        except Exception:\n            pass\n"
+    )
+    results = {result.name: result for result in check("ema", file)}
+    assert "it calls exit" in results[names[0]].hint
+    assert "it did not end within 1 seconds" in results[names[1]].hint
+    assert {results[name].state for name in names[2:]} == {"not answered"}

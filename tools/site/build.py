@@ -11,6 +11,7 @@ from pathlib import Path
 
 import mkdocs.commands.build
 import mkdocs.config
+from packaging.version import Version
 
 from codebound import __version__
 
@@ -33,7 +34,7 @@ def main(folder: Path) -> None:
     missing = folder / __version__ / "404.html"
     text = missing.read_text(encoding="utf-8")
     missing.write_text(re.sub(r'(href|src)="/', rf'\1="/{__version__}/', text), encoding="utf-8")
-    releases = sorted((path.parent.name for path in folder.glob("*/sitemap.xml")), reverse=True)
+    releases = sorted((path.parent.name for path in folder.glob("*/sitemap.xml")), key=Version, reverse=True)
     listed = [{"version": name, "title": name, "aliases": []} for name in releases]
     (folder / "versions.json").write_text(json.dumps(listed), encoding="utf-8")
     (folder / "index.html").write_text(FRONT.format(__version__), encoding="utf-8")

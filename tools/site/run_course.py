@@ -46,7 +46,7 @@ def run(path: Path) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
         if not cell.is_code:
             continue
         with contextlib.redirect_stdout(io.StringIO()) as printed, plt.rc_context(LOOK):
-            exec(compile(cell.text, path.name, "exec"), namespace)
+            exec(compile(cell.text, path.name, "exec", dont_inherit=True), namespace)
             drawn = bool(plt.get_fignums())
             if drawn != (cell.caption is not None):
                 raise SystemExit(

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +28,8 @@ CHAPTERS: dict[str, str] = {
     "blahut-arimoto": "bounds", "structured": "codes", "information": "bounds", "hierarchies": "models",
     "adversarial": "models", "priors": "models", "half-decibel": "codes", "judging": "models",
 }  # fmt: skip
+ANSWER = "codebound_answer"  # the name of a reader's module while it is tried
+SECONDS = 60  # that a file, or an answer to a task, may take
 _TASKS: dict[str, list[Task]] = {}
 
 
@@ -93,13 +100,49 @@ def check(chapter: str, file: str | Path) -> list[Result]:
 def _load(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise InputError(f"there is no file {file}")
+    # Dataclasses look for the module that they are defined in.
+    module = ModuleType(ANSWER)
+    module.__file__ = str(file)
+    sys.modules[ANSWER] = module
     try:
-        code = compile(file.read_text(encoding="utf-8"), str(file), "exec")
-        namespace: dict[str, Any] = {"__name__": "answer", "__file__": str(file)}
-        exec(code, namespace)
-    except Exception as error:
-        raise InputError(f"{file} can't be run: {type(error).__name__}: {error}") from error
-    return namespace
+        code = compile(file.read_text(encoding="utf-8"), str(file), "exec", dont_inherit=True)
+        with _limited():
+            exec(code, module.__dict__)
+    except (Exception, SystemExit, _TooLong) as error:
+        raise InputError(f"{file} can't be run: {_said(error)}") from error
+    return module.__dict__
+
+
+class _TooLong(BaseException):
+    """Time is up; no Exception, which an answer might catch."""
+
+
+@contextmanager
+def _limited() -> Iterator[None]:
+    """`SECONDS` for what is inside, where alarms exist: not in other threads than the first, nor on Windows."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(*_: Any) -> None:
+        raise _TooLong(f"it did not end within {SECONDS} seconds")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _said(error: BaseException) -> str:
+    """What happened in a reader's code, in words."""
+    if isinstance(error, _TooLong):
+        return str(error)
+    if isinstance(error, SystemExit):
+        return "it calls exit"
+    return f"it raised {type(error).__name__}: {error}"
 
 
 def _try(one: Task, answers: dict[str, Any]) -> Result:
@@ -114,11 +157,12 @@ def _try(one: Task, answers: dict[str, Any]) -> Result:
         return answer(*arguments)
 
     try:
-        one.tried(noted if callable(answer) else answer)
+        with _limited():
+            one.tried(noted if callable(answer) else answer)
     except Wrong as wrong:
         return Result(one.name, one.kind, "wrong", called + str(wrong))
-    except Exception as error:
-        return Result(one.name, one.kind, "wrong", f"{called}it raised {type(error).__name__}: {error}")
+    except (Exception, SystemExit, _TooLong) as error:
+        return Result(one.name, one.kind, "wrong", called + _said(error))
     return Result(one.name, one.kind, "right")
 
 
