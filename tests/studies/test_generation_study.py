@@ -1,16 +1,18 @@
 """The generation study on pictures of a stranger's folder: from cells to a report, and what adds up in it."""
 
-import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from codebound.errors import InputError
+from codebound.reporting.claims import Status
 from codebound.studies.framework import report
 from codebound.studies.framework.results import load
 from codebound.studies.framework.run import run
 from codebound.studies.generation.study import STUDY
+from codebound.tasks.prior import PriorTask
 
 TINY = [
     "seeds=1", "sizes=[8]", "steps=4", "prior_steps=3", "neighbour_steps=4", "neighbour_hidden=8", "judge_steps=3",
@@ -31,7 +33,16 @@ def shapes(tmp_path_factory):
     return root
 
 
-def test_from_cells_to_a_report(tmp_path, shapes):
+def test_from_cells_to_a_report(tmp_path, shapes, monkeypatch):
+    # What each transformer's task says of the held-out pictures is kept, bits a picture without the class.
+    held_out_bits, ask = [], PriorTask.held_out_bits
+
+    def kept(task):
+        bits = ask(task)
+        held_out_bits.append(float(bits.mean()))
+        return bits
+
+    monkeypatch.setattr(PriorTask, "held_out_bits", kept)
     settings = STUDY.configure([], {"data": f"classes:{shapes}"}, [*TINY, "crop=16"])
     run(STUDY, tmp_path / "run", settings, jobs=1)
     read = load(STUDY, tmp_path / "run")
@@ -40,11 +51,13 @@ def test_from_cells_to_a_report(tmp_path, shapes):
     (cell,) = read.cells.values()
     assert (tmp_path / "run" / "pictures" / "0-8.png").exists()
 
-    # Bits of a token with its share of the class are at least those of an exact prior; no class for neighbours.
+    # The class costs one of two: a bit a picture, a sixteenth a token; no class for neighbours.
     assert set(cell["priors"]) == {"autoregressive", "masked", "neighbours"}
     assert set(cell["priors"]["neighbours"]["samples"]) == {"1"}
     autoregressive = cell["priors"]["autoregressive"]
-    assert autoregressive["bits_per_token"] == pytest.approx(math.log2(8) + 1 / 16, abs=1.0)
+    assert len(held_out_bits) == 2  # of the two transformers
+    for kind, bits in zip(("autoregressive", "masked"), held_out_bits, strict=True):
+        assert cell["priors"][kind]["bits_per_token"] == pytest.approx((bits + 1) / 16, rel=1e-6)
     for figures in autoregressive["samples"]["2"]["spaces"]:
         assert figures["pictures"] == 24
         assert ("right_class" in figures["samples"]) == (figures["space"] == "classifier")
@@ -58,6 +71,29 @@ def test_from_cells_to_a_report(tmp_path, shapes):
     parts = [read.table.values(name, **at)[0] for name in ("by_tokenizer", "by_prior")]
     floor = read.table.values("frechet", codebook_size=8, space="classifier", of="floor")[0]
     assert sum(parts) == pytest.approx(read.table.values("frechet", **at)[0] - floor)
+
+    # No claim is about a training as short as that of --quick, nor the one at equal compute about unequal seconds.
+    quick = replace(read, settings=STUDY.configure(["quick"], {}))
+    assert {verdict.status for verdict in quick.verdicts} == {Status.NOT_TESTABLE}
+    assert all("prior steps 40" in verdict.reason for verdict in quick.verdicts)
+    long = replace(read, settings=STUDY.configure([], {}), cells=_with_seconds(read.cells, 40.0, 100.0))
+    assert "share of the longer training 0.4" in long.verdicts[0].reason
+    long = replace(long, cells=_with_seconds(read.cells, 100.0, 80.0))
+    assert "codebook size 512" in long.verdicts[0].reason
+    assert "autoregressive 100.0, masked" in " ".join(long.content.method)
+
+
+def _with_seconds(cells, autoregressive, neighbours):
+    """The cells as if these priors had been trained for so many seconds."""
+    seconds = {"autoregressive": autoregressive, "neighbours": neighbours}
+    found = {}
+    for name, cell in cells.items():
+        priors = {
+            kind: {**prior, "seconds": seconds.get(kind, prior["seconds"])}
+            for kind, prior in cell["priors"].items()
+        }
+        found[name] = replace(cell, content={**cell.content, "priors": priors})
+    return found
 
 
 def test_pictures_without_classes_are_refused():

@@ -1,6 +1,7 @@
 """The hierarchy study: sizes of equal bits, codes of many pictures in one file, and a run from cells to a report."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -82,9 +83,23 @@ def test_from_cells_to_a_report(tmp_path):
     assert few["file_bits"] < many["file_bits"]
     assert few["gaussian_psnr"] < many["gaussian_psnr"]
 
-    # A gain is over the same seed's single level, where files are as large.
-    gains = read.table.values("gain", arm="two", bits="equal bytes")
-    assert set(gains) <= {0, 1}
+    # A gain is over the same seed's single level, in the middle of the bytes that both reach: of 60 … 120 and 80 … 140
+    # bits at 100, where one level has 20 + 4·⅔ dB and two have 21.5 + 6·⅓. Three levels have no such bytes.
+    curves = {
+        "one": ((60, 20.0), (120, 24.0)),
+        "two": ((80, 21.5), (140, 27.5)),
+        "three": ((200, 30.0), (220, 31.0)),
+    }
+    cells = {}
+    for name, finished in read.cells.items():
+        size, psnr = curves[finished.cell["arm"]][finished.cell["bits"] == 128]
+        above = 1.0 if finished.cell["arm"] == "one" and finished.cell["seed"] == 1 else 0.0
+        content = {**finished.content, "file_bits": size, "psnr": psnr + above}
+        cells[name] = replace(finished, content=content)
+    table = replace(read, cells=cells).table
+    gains = table.values("gain", arm="two", bits="equal bytes")
+    assert gains == pytest.approx({0: 23.5 - (20 + 8 / 3), 1: 23.5 - (21 + 8 / 3)})
+    assert not table.values("gain", arm="three", bits="equal bytes")
 
 
 def test_arms_must_have_what_others_are_compared_with():

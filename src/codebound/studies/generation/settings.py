@@ -19,8 +19,7 @@ class Settings(TokenizerOptimization, PictureData):
         sizes: K of the tokenizers.
         priors: kinds; "neighbours" is the integer prior of files, which knows no classes.
         guidances: with which samples of priors that know classes are drawn.
-        neighbour_steps, neighbour_hidden: of the integer prior; by default about as much processor time as the
-            transformers take.
+        neighbour_steps, neighbour_hidden: of the integer prior; the report says how many seconds each prior took.
         samples: pictures in each set, of all classes alike.
         judge_steps: of the classifier in whose features pictures are compared.
     """

@@ -34,7 +34,7 @@ class Generation(fw.Study[Settings]):
         fw.Metric("order_zero_bits", "Index entropy", "bits a token", digits=3),
         fw.Metric("bits_per_token", "Held out", "bits a token", better="less", digits=3),
         fw.Metric("below_neighbours", "Below the integer prior", "bits a token", better="more", digits=3),
-        fw.Metric("seconds", "Training", "s on the processor", digits=0),
+        fw.Metric("seconds", "Training", "s on the processor", digits=1),
         fw.Metric("ms", "A sample", "ms", better="less", digits=2),
         fw.Metric("frechet", "Fréchet distance", better="less", digits=2),
         fw.Metric("kernel", "Kernel distance, ×1000", better="less", digits=1),
@@ -84,6 +84,15 @@ class Generation(fw.Study[Settings]):
                         {**factors, "space": _space(figures), "of": name}, _measures(figures[name])
                     )
 
+    def facts(self, run: fw.StudyRun[Settings]) -> Mapping[str, float | int | str]:
+        """The settings, and how equal the compute was: of the autoregressive prior's training seconds and the integer
+        prior's, means over all cells, the fewer divided by the more.
+        """
+        seconds = [_seconds(run, kind) for kind in ("autoregressive", NEIGHBOURS)]
+        if not all(seconds):
+            return super().facts(run)
+        return {**super().facts(run), "share_of_the_longer_training": min(seconds) / max(seconds)}
+
     def tell(self, run: fw.StudyRun[Settings]) -> fw.Content:
         table, settings = run.table, run.settings
         sizes = sorted(table.levels("codebook_size"))
@@ -102,12 +111,13 @@ class Generation(fw.Study[Settings]):
             method=[
                 f"{settings.data}: tokenizers of width {settings.width}, {settings.steps:,} steps; transformers of "
                 f"{settings.prior_depth} layers of width {settings.prior_width}, {settings.prior_steps:,} steps of "
-                f"{settings.batch_size}. Small and short, so that all of it runs in half an hour.",
-                "Bits a token are of held-out pictures together with their class (its log₂ of the number of classes "
-                "is divided among the tokens), as the integer prior knows none. Of a masked prior they are an upper "
-                "bound.",
-                "The integer prior is the one that codes files: a network over neighbours in exact integers, fitted "
-                "for about as many seconds as the transformers; the seconds stand beside the bits.",
+                f"{settings.batch_size}. Networks are small and trainings short.",
+                "Bits a token are of held-out pictures together with their class, as the integer prior knows none: "
+                "log₂ of the number of classes, divided among the tokens. So a transformer pays for what the codes "
+                "don't tell of the class, H(class | codes): that log₂ at most, nothing where codes tell all of it. Of "
+                "a masked prior the bits are an upper bound.",
+                "The integer prior is the one that codes files: a network over neighbours in exact integers. Seconds "
+                f"of training on the processor, means over all cells: {_trainings(run, kinds)}.",
                 f"{settings.samples:,} pictures in each set, drawn at temperature {settings.temperature:g}. Floor: "
                 "other real pictures; ceiling: what a tokenizer gives back of real ones. Distances are between "
                 "features of a small classifier that no generator saw, and of pixels; none is what others call FID.",
@@ -151,6 +161,16 @@ def _parts(figures: Mapping[str, Any]) -> dict[str, float | None]:
         "by_prior": samples - ceiling,
         "tokenizer_share": (ceiling - floor) / lost if lost > 0 else None,
     }
+
+
+def _seconds(run: fw.StudyRun[Settings], kind: str) -> float:
+    """Training of a kind of prior, the mean over all cells; 0 where there is none."""
+    found = [cell["priors"][kind]["seconds"] for cell in run.cells.values() if kind in cell["priors"]]
+    return sum(found) / len(found) if found else 0.0
+
+
+def _trainings(run: fw.StudyRun[Settings], kinds: Sequence[str]) -> str:
+    return ", ".join(f"{LOOKS[kind].name} {_seconds(run, kind):.1f}" for kind in kinds)
 
 
 def _interval(table: fw.LongTable, metric: str, **levels: Any) -> fw.Interval | None:
@@ -281,7 +301,7 @@ def _bits(table: fw.LongTable, sizes: Sequence[int], kinds: Sequence[str]) -> fw
         fw.Column("Index entropy", 3),
         fw.Column("Held out, bits a token", 3),
         fw.Column("below the integer prior", 3, kind="change", better="more"),
-        fw.Column("training, s", 0),
+        fw.Column("training, s", 1),
     ]
     rows = []
     for size in sizes:

@@ -74,7 +74,8 @@ def refits(tokenizer: ImageTokenizer, images: ImageSet, settings: Settings, seed
         sample = images.batch(seed, 0, settings.refit_pictures)
         book.quantizer.init_(book.latents(sample))
 
-    # Another decoder on the old codes, and on those of the other codebook; or all trained on.
+    # Another decoder on the old codes, and on those of the other codebook; or all networks trained on, from a codebook
+    # that the training begins anew by k-means.
     decoder, both, everything = deepcopy(tokenizer), deepcopy(book), deepcopy(tokenizer)
     recipe = _recipe(settings, settings.refit_steps, seed)
     for one in (decoder, both):

@@ -86,9 +86,9 @@ class Transfer(fw.Study[Settings]):
                 "Fashion-MNIST (28 pixels); letters are drawn in matplotlib's fonts; spectrograms are of sounds made "
                 "by formula (gliding harmonic tones and noise), the case of another sense. Nobody recorded them.",
                 f"Refits: k-means on the latents of {settings.refit_pictures:,} pictures; decoder or everything by "
-                f"{settings.refit_steps:,} steps, about a "
-                f"{settings.refit_steps / settings.steps:.0%} of a training from scratch. Encoders change in "
-                "“everything” alone.",
+                f"{settings.refit_steps:,} steps, {settings.refit_steps / settings.steps:.0%} of those of a training "
+                "from scratch. Encoders change in “everything” alone: networks from where they were, the codebook "
+                "begun anew by k-means on the new latents, as at the start of any training.",
                 "Short: PSNR below that of the tokenizer of the same seed that was trained on these pictures.",
             ],
             results={
