@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int64
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from torch import Tensor, nn
 
@@ -190,7 +191,7 @@ class CodecAdapter:
         try:
             arrays = load((Path(folder) / CONTEXT).read_bytes())
             self._context = _context(arrays["codebooks"], arrays["steps"])
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, IndexError, SafetensorError) as error:
             raise InputError(f"{Path(folder) / CONTEXT} can't be read: {error}") from None
         self.prior = prior
 

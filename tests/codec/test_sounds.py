@@ -23,6 +23,7 @@ from codebound.codec.sound_segments import checksum
 from codebound.codec.sounds import segment_indices, sound_indices
 from codebound.coding import sound_container
 from codebound.data.sound_pack import PACK, packed_sounds
+from codebound.tokenizers.audio import AudioTokenizer
 
 RATE = 16_000
 GOLDEN = Path(__file__).parent / "golden_sounds"
@@ -64,6 +65,15 @@ def test_pieces_give_the_same_bytes(model: SoundModel, piece: int, rate: int, ch
 def test_every_length_modulo_the_hop_comes_back(model: SoundModel) -> None:
     for samples in (1, 2, 31, 32, 33, *range(640, 640 + 33)):
         assert len(decoded(written(model, noise(samples)), model)) == samples
+
+
+def test_the_nominal_rate_of_so_many_stages_asks_for_them() -> None:
+    """Also where K is no power of two: log2 600 is 9.23 bits, not 10."""
+    sizes = {"sample_rate": RATE, "hop": 32, "dim": 4, "stages": 16, "codebook_size": 600}
+    tokenizer = AudioTokenizer.from_config({**sizes, "block": 20, "context": 6, "network": None})
+    model = SoundModel(tokenizer)
+    assert tokenizer.kbit(1) == pytest.approx(500 * np.log2(600) / 1000)
+    assert [model.stages(tokenizer.kbit(stages)) for stages in range(1, 17)] == list(range(1, 17))
 
 
 @pytest.mark.parametrize("rate", [16_000, 44_100, 11_025])

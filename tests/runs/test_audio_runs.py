@@ -1,6 +1,7 @@
 """`codebound train audio`: from a folder of recordings to a model, a prior, a page and files."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from codebound.codec import load_sound_model
 from codebound.data.sound_pack import PACK, packed_sounds
 from codebound.data.sound_sets import open_sounds
 from codebound.errors import InputError
-from codebound.runs import audio_priors
+from codebound.runs import audio, audio_priors
 
 SMALL = [
     f"{key}={value}"
@@ -78,6 +79,31 @@ def test_prior_files_and_back(trained: Path, tmp_path: Path, monkeypatch: pytest
     assert (tmp_path / "a.cbd.wav").exists()
 
 
+def test_a_seed_that_none_begins_from_is_refused(tmp_path: Path) -> None:
+    code, _, err = call("sample", "default-speech", "--seed", "-1", "--out", str(tmp_path / "out"))
+    assert code == 2
+    assert "seed is -1; it must be an int in 0" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_page_of_runs_of_which_one_lacks_a_figure(trained: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(trained, other)
+    figures = json.loads((other / "final_metrics.json").read_text())
+    for row in figures["held_out"].values():
+        row["pesq"] = 1.5
+    (other / "final_metrics.json").write_text(json.dumps(figures))
+    bare = tmp_path / "bare"
+    shutil.copytree(trained, bare)
+    figures = json.loads((bare / "final_metrics.json").read_text())
+    figures["held_out"] = {
+        rate: {k: row[k] for k in ("mel", "si_sdr")} for rate, row in figures["held_out"].items()
+    }
+    (bare / "final_metrics.json").write_text(json.dumps(figures))
+    page = audio.KIND.report([other, bare], tmp_path / "page.html")
+    assert "PESQ, wide band at 2 kbit/s" in page.read_text()
+
+
 def test_a_set_as_indices(trained: Path, tmp_path: Path) -> None:
     import pyarrow.parquet
 
@@ -94,11 +120,9 @@ def test_a_set_as_indices(trained: Path, tmp_path: Path) -> None:
 
 def test_a_resumed_run_is_the_whole_one(trained: Path, tmp_path: Path) -> None:
     """The checkpoint of step 4 taken up in another folder ends in the same weights."""
-    import shutil
-
     other = tmp_path / "other"
     shutil.copytree(trained, other)
-    for path in (other / "final_metrics.json", *(other / "checkpoints").glob("*6*")):
+    for path in (other / "final_metrics.json", *(other / "checkpoints").glob("*-00000006-*")):
         path.unlink()
     shutil.rmtree(other / "model")
     train(other, 6, "--resume")

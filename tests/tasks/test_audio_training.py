@@ -15,7 +15,9 @@ from codebound.data.sound_sets import SoundSet, open_sounds
 from codebound.engine.checkpoints import Checkpoints
 from codebound.engine.recipe import Recipe
 from codebound.engine.trainer import Trainer
+from codebound.errors import InputError
 from codebound.nets.sound_discriminator import SpectralDiscriminator
+from codebound.nets.spectral import SpectralDecoder
 from codebound.runs.audio import Settings, untrained
 from codebound.tasks.audio import AudioTask
 from codebound.tasks.audio_adversarial import AudioAdversarialTask, features_apart
@@ -59,7 +61,7 @@ def test_losses_fall_and_codes_stay(sounds: SoundSet) -> None:
     training = trainer(sounds, 30, adversary=False)
     tokenizer = training.task.tokenizer
     before = tokenizer.codebooks.clone()
-    batch = sounds.batch(7, 0, 4, training.task.length, vary=False)
+    batch = (sounds.batch(7, 0, 4, training.task.length, vary=False), torch.tensor([4, 2, 3, 4]))
     with torch.no_grad():
         first = training.task.losses(batch, 0).losses["tokenizer"]
         for _ in range(30):
@@ -68,6 +70,27 @@ def test_losses_fall_and_codes_stay(sounds: SoundSet) -> None:
         assert training.task.losses(batch, 0).losses["tokenizer"] < 0.99 * first
     assert torch.equal(tokenizer.codebooks, before)
     assert before.abs().amax(-1).min() > 0
+
+
+def test_depths_are_drawn_for_the_whole_batch(sounds: SoundSet) -> None:
+    """Two devices, which take every second crop, draw different depths; any start of the batches gives the same."""
+    task = trainer(sounds, 2, adversary=False).task
+    batches = task.batches(0, 3, 24)
+    crops, depths = next(batches)
+    assert crops.shape == (24, task.length)
+    assert set(depths.tolist()) == {2, 3, 4}
+    assert not torch.equal(depths[::2], depths[1::2])
+    later = next(batches)
+    again = next(task.batches(0, 4, 24))
+    assert all(torch.equal(a, b) for a, b in zip(later, again, strict=True))
+    assert not torch.equal(later[1], depths)
+
+
+def test_a_kernel_has_a_middle() -> None:
+    with pytest.raises(InputError, match=r"kernel.*odd"):
+        Settings(kernel=6)
+    with pytest.raises(InputError, match="kernel is 6; odd"):
+        SpectralDecoder(32, 4, kernel=6)
 
 
 def test_an_untrained_network_changes_nothing(sounds: SoundSet) -> None:

@@ -72,7 +72,7 @@ class SoundModel:
         sizes = self.tokenizer.codebook_sizes
         if bitrate is None:
             return len(sizes)
-        of_one = self.tokenizer.frame_rate * (sizes[0] - 1).bit_length() / 1000
+        of_one = self.tokenizer.kbit(1)
         found = round(bitrate / of_one)
         if not 1 <= found <= len(sizes):
             raise CodecError(

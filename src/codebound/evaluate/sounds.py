@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,9 +10,8 @@ from jaxtyping import Float32
 
 from codebound.data.speech import Clip
 from codebound.metrics import sound as metrics
+from codebound.sound.resampling import LOUDEST
 from codebound.tokenizers.audio import AudioTokenizer
-
-SPEECH_RATE = 16_000  # of PESQ
 
 
 def bitrates(tokenizer: AudioTokenizer) -> list[int]:
@@ -22,16 +20,11 @@ def bitrates(tokenizer: AudioTokenizer) -> list[int]:
     return sorted({max(stages // 4, 1), max(stages // 2, 1), stages})
 
 
-def kbit(tokenizer: AudioTokenizer, stages: int) -> float:
-    """Nominal kbit a second: log2 K for each index."""
-    return sum(map(math.log2, tokenizer.codebook_sizes[:stages])) * tokenizer.frame_rate / 1000
-
-
 def decoded(
     tokenizer: AudioTokenizer, clip: Clip, stages: int, beam: int = 4
 ) -> tuple[Float32[np.ndarray, " n"], Float32[np.ndarray, " n"]]:
     """A recording and what becomes of it, in [−1, 1]."""
-    reference = torch.from_numpy(clip.samples.astype(np.float32) / 32768)[None]
+    reference = torch.from_numpy(clip.samples.astype(np.float32) / LOUDEST)[None]
     indices = tokenizer.encode(reference, stages=stages, beam=beam)
     return reference[0].numpy(), tokenizer.decode(indices, samples=reference.shape[1])[0].numpy()
 
@@ -42,14 +35,14 @@ def figures_of(
     """How near one sound is to another.
 
     Args:
-        listeners: PESQ, STOI and ViSQOL, too, where they are installed and the rate is 16 kHz: they take a second.
+        listeners: PESQ and STOI, too, where they are installed and the rate is 16 kHz: they take a second.
     """
     a, b = torch.from_numpy(reference)[None], torch.from_numpy(made)[None]
     figures = {
         "si_sdr": float(metrics.si_sdr(a, b)),
         "mel": float(metrics.mel_distance(a, b, sample_rate)),
     }
-    if listeners and sample_rate == SPEECH_RATE:
+    if listeners and sample_rate == metrics.PESQ_RATE:
         if metrics.installed("pesq"):
             figures["pesq"] = metrics.pesq(reference, made)
         if metrics.installed("pystoi"):

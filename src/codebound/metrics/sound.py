@@ -21,7 +21,7 @@ from codebound.errors import InputError
 MELS = 80
 FLOOR = 1e-5  # of magnitudes, before their logarithm
 QUIET = 1e-8  # added to energies, so that silence has a ratio
-STOI_RATES = PESQ_RATE = 16_000
+PESQ_RATE = 16_000
 EXTRA = "speech-metrics"
 
 

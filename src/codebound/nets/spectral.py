@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from codebound import arguments
+from codebound.errors import InputError
 
 FLOOR = 1e-5  # of magnitudes, before their logarithm: −100 dB of full scale over the window's sum
 LOUDER = 2.0  # the largest gain, as a power of e
@@ -55,7 +56,8 @@ class SpectralDecoder(nn.Module):
         super().__init__()
         for name, value in (("width", width), ("hidden", hidden), ("blocks", blocks)):
             arguments.whole(name, value, most=4096)
-        arguments.whole("kernel", kernel, most=63)
+        if arguments.whole("kernel", kernel, most=63) % 2 == 0:
+            raise InputError(f"kernel is {kernel}; odd numbers are accepted: its frame stands in the middle")
         self.size, self.step = 2 * hop, hop // 2
         bins = hop + 1
         self.register_buffer("window", torch.hann_window(self.size), persistent=False)
@@ -80,7 +82,7 @@ class SpectralDecoder(nn.Module):
         hidden = self.blocks(self.into(torch.cat([level / 4, both], dim=-1)))
         gain, real, imaginary = self.out(self.norm(hidden)).chunk(3, dim=-1)
 
-        # What is added is small beside what is there, unless there is nothing: in proportion to a smoothed magnitude.
+        # Each value of the spectrum times a gain in e^−2 … e^2, and a complex number added: that fills what is empty.
         better = spectrum * torch.exp(LOUDER * torch.tanh(gain)) + torch.complex(real, imaginary)
         return torch.istft(
             better.transpose(1, 2), self.size, self.step, window=self.window, center=True, length=x.shape[1]

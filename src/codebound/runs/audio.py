@@ -28,10 +28,10 @@ from codebound.reporting import page, plots
 from codebound.runs import labels
 from codebound.runs.kinds import EvaluationOptions, Preparation, RunKind
 from codebound.runs.run import FINAL, check_finished, check_run, load_settings
-from codebound.sound.frames import FrameCode
+from codebound.sound.resampling import LOUDEST
 from codebound.tasks.audio import AudioTask
 from codebound.tasks.audio_adversarial import AudioAdversarialOptimization, AudioAdversarialTask
-from codebound.tokenizers.audio import AudioTokenizer, NetworkConfig
+from codebound.tokenizers.audio import BLOCK, CONTEXT, AudioTokenizer, Kernel, NetworkConfig
 from codebound.tokenizers.audio_fitting import FrameCodeSettings
 
 PLAYED = 3  # held-out recordings that a report plays
@@ -52,7 +52,7 @@ class Settings(LoopSettings, AudioAdversarialOptimization, FrameCodeSettings):
     width: int = Field(default=160, ge=1)
     hidden: int = Field(default=320, ge=1)
     blocks: int = Field(default=5, ge=1)
-    kernel: int = Field(default=7, ge=1)
+    kernel: Kernel = 7
     batch_size: int = Field(default=8, ge=1)
     steps: int = Field(default=450, ge=1)
     evaluate_every: int | None = Field(default=None, ge=1)  # by default a tenth of the run
@@ -98,7 +98,7 @@ class AudioRun(RunKind[Settings]):
             write_bytes(folder / "sounds" / f"{name}.wav", wav(clip.samples, tokenizer.sample_rate))
             for stages in evaluation.bitrates(tokenizer):
                 made = evaluation.decoded(tokenizer, clip, stages)[1]
-                path = folder / "sounds" / f"{name}-{evaluation.kbit(tokenizer, stages):g}.wav"
+                path = folder / "sounds" / f"{name}-{tokenizer.kbit(stages):g}.wav"
                 write_bytes(path, wav(to_int16(made), tokenizer.sample_rate))
         return result
 
@@ -156,18 +156,17 @@ KIND = AudioRun()
 
 def untrained(settings: Settings) -> AudioTokenizer:
     """The model of the settings, its codebooks empty; weights drawn by the caller's generator."""
-    hop, dim = settings.hop, settings.dim
-    code = FrameCode(
-        hop,
-        np.ones(hop, dtype=np.float32),
-        np.zeros((hop, dim), dtype=np.int16),
-        np.zeros((settings.stages, settings.codebook_size, dim), dtype=np.int8),
-        np.ones(settings.stages, dtype=np.int32),
+    return AudioTokenizer.from_config(
+        {
+            **{
+                name: getattr(settings, name)
+                for name in ("sample_rate", "hop", "dim", "stages", "codebook_size")
+            },
+            "network": {name: getattr(settings, name) for name in NetworkConfig.model_fields},
+            "block": BLOCK,
+            "context": CONTEXT,
+        }
     )
-    network = NetworkConfig(
-        width=settings.width, hidden=settings.hidden, blocks=settings.blocks, kernel=settings.kernel
-    )
-    return AudioTokenizer(code, sample_rate=settings.sample_rate, network=network)
 
 
 def load_tokenizer(folder: Path) -> AudioTokenizer:
@@ -183,9 +182,7 @@ def load_tokenizer(folder: Path) -> AudioTokenizer:
 def judged(tokenizer: AudioTokenizer, clips: Sequence[Clip]) -> dict[str, Any]:
     """Figures at a quarter, half and all of the stages, by nominal kbit/s."""
     rows = {
-        f"{evaluation.kbit(tokenizer, stages):g}": evaluation.held_out_figures(
-            tokenizer, clips, stages, listeners=True
-        )
+        f"{tokenizer.kbit(stages):g}": evaluation.held_out_figures(tokenizer, clips, stages, listeners=True)
         for stages in evaluation.bitrates(tokenizer)
     }
     seconds = sum(len(clip.samples) for clip in clips) / tokenizer.sample_rate
@@ -219,7 +216,7 @@ def card(result: Mapping[str, Any]) -> str:
 
 def to_int16(samples: np.ndarray) -> np.ndarray:
     """Samples in [−1, 1] as 16-bit ones."""
-    return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
+    return np.clip(np.rint(samples * float(LOUDEST)), -LOUDEST, LOUDEST - 1).astype(np.int16)
 
 
 def wav(samples: np.ndarray, rate: int) -> bytes:
@@ -244,7 +241,7 @@ def _spectrograms(folder: Path) -> bytes:
     files = [path for path in files if path.stem.startswith(first)][:4]
     figure = plots.new_figure(11, 2.4 * max(len(files), 1))
     for axes, path in zip(np.atleast_1d(figure.subplots(max(len(files), 1))), files, strict=False):
-        samples = np.frombuffer(path.read_bytes()[44:], dtype="<i2").astype(np.float32) / 32768
+        samples = np.frombuffer(path.read_bytes()[44:], dtype="<i2").astype(np.float32) / LOUDEST
         level = 20 * torch.log10(metrics.spectrum(torch.from_numpy(samples)[None], 512)[0].abs() + 1e-5)
         plots.style(axes, path.stem, "", "frequency")
         axes.imshow(level.numpy(), origin="lower", aspect="auto", vmin=-100, vmax=-20, cmap="magma")
@@ -261,7 +258,11 @@ def _curves(runs: Sequence[Mapping[str, Any]]) -> bytes:
     figure = plots.new_figure(11, 3.4)
     for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
         plots.style(axes, NAMES[name][0], "kbit/s before coding", "")
-        for run in runs:
-            points = sorted((float(rate), row[name]) for rate, row in run["final"]["held_out"].items())
-            axes.plot(*zip(*points, strict=True), marker="o", label=run["name"], linewidth=1.6)
+        for number, run in enumerate(runs):
+            rows = run["final"]["held_out"].items()
+            points = sorted((float(rate), row[name]) for rate, row in rows if name in row)
+            if points:  # a run may have been judged without the package of this figure
+                colour = f"C{number}"
+                axes.plot(*zip(*points, strict=True), colour, marker="o", label=run["name"], linewidth=1.6)
+        axes.legend(fontsize=8, frameon=False)
     return plots.picture(figure).png

@@ -16,6 +16,7 @@ from codebound.codec.sounds import segment_frames
 from codebound.coding.drawing import Drawer
 from codebound.errors import InputError
 from codebound.files import write_bytes, write_text
+from codebound.generators.drawing import check_seed
 from codebound.runs.audio import to_int16, wav
 from codebound.runs.run import check_finished
 from codebound.tokenizers.audio import DEFAULT_SPEECH
@@ -47,9 +48,10 @@ def sample(
     Sound number n depends on seed and n alone.
 
     Raises:
-        InputError: as `open_sampled`; a folder that holds something already.
+        InputError: as `open_sampled`; a count or seed out of its range; a folder that holds something already.
     """
     arguments.whole("count", count)
+    check_seed(seed)
     model = open_sampled(run)
     prior, tokenizer = model.prior, model.tokenizer
     assert prior is not None

@@ -17,6 +17,7 @@ from codebound.data.sound_sets import open_sounds
 from codebound.data.speech import Clip
 from codebound.errors import InputError
 from codebound.files import replacing, write_text
+from codebound.sound.resampling import LOUDEST
 from codebound.tokenizers.audio import DEFAULT_SPEECH, audio_folder
 
 SCHEMA = pyarrow.schema(
@@ -122,7 +123,7 @@ def _model_folder(source: str) -> Path:
 
 def _row(clip: Clip, model: SoundModel) -> dict[str, object]:
     """One recording."""
-    wave = torch.from_numpy(clip.samples.astype(np.float64) / 32768)[None]
+    wave = torch.from_numpy(clip.samples.astype(np.float64) / LOUDEST)[None]
     indices = model.tokenizer.encode(wave, beam=BEAM)[0].numpy()
     return {
         "key": clip.name,

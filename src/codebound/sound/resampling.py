@@ -20,7 +20,6 @@ CROSSINGS = 16  # of the sinc on each side
 BETA = 8.0  # of the Kaiser window: 80 dB
 PASS = 0.94  # of the lower Nyquist frequency
 LOWEST_RATE, HIGHEST_RATE = 1_000, 384_000
-TABLE = 1 << 24  # taps in all, at most
 LOUDEST = 1 << 15  # samples stay in −2^15 … 2^15 − 1
 
 
@@ -33,8 +32,19 @@ class Taps(NamedTuple):
     table: Float64[np.ndarray, "l k"]
 
 
+def check_rates(rate: int, target: int) -> None:
+    """Refuse a rate, or one that it is to become, that no sound has here.
+
+    Raises:
+        InputError: one out of range.
+    """
+    for name, value in (("sample_rate", rate), ("target sample_rate", target)):
+        arguments.whole(name, value, least=LOWEST_RATE, most=HIGHEST_RATE)
+
+
 def resampled_length(samples: int, rate: int, target: int) -> int:
-    """How many samples there are at the other rate: ⌈samples · target / rate⌉."""
+    """How many samples there are at the other rate: ⌈samples · target / rate⌉; raises as `check_rates`."""
+    check_rates(rate, target)
     return -(-samples * target // rate)
 
 
@@ -45,15 +55,13 @@ def taps(rate: int, target: int) -> Taps:
     Raises:
         InputError: rates out of range.
     """
-    arguments.whole("sample_rate", rate, least=LOWEST_RATE, most=HIGHEST_RATE)
+    check_rates(rate, target)
     common = math.gcd(rate, target)
     up, down = target // common, rate // common
 
     # The filter ends below the lower of both Nyquist frequencies.
     cutoff = PASS * min(1.0, up / down)
     reach = math.ceil(CROSSINGS / min(1.0, up / down))
-    if 2 * reach * up > TABLE:
-        arguments.whole("sample_rate", rate, most=0)
     offsets = np.arange(-reach + 1, reach + 1)
     distance = offsets[None, :] - np.arange(up)[:, None] / up
     inside = np.clip(1 - (distance / reach) ** 2, 0, None)
@@ -129,6 +137,6 @@ class Resampler:
 
 
 def resample(samples: Float64[np.ndarray, " n"], rate: int, target: int) -> Float64[np.ndarray, " m"]:
-    """All of them at once."""
+    """All of them at once; raises `InputError` as `check_rates`."""
     stream = Resampler(rate, target)
     return np.concatenate([stream.push(samples), stream.flush()])

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from pydantic import Field
 from torch import Tensor
 
@@ -49,7 +49,11 @@ class AudioOptimization(config.Settings):
     full_depth: float = Field(default=0.25, ge=0, le=1)
 
 
-class AudioTask(Task[Tensor]):
+Crops = tuple[Float[Tensor, "b n"], Int64[Tensor, " b"]]
+"""Whole samples, and by how many stages each crop is coded."""
+
+
+class AudioTask(Task[Crops]):
     """An `AudioTokenizer` on a set of sound.
 
     Args:
@@ -88,23 +92,33 @@ class AudioTask(Task[Tensor]):
         """Matrices and kernels, which decay; all others, which don't."""
         return {"tokenizer": plan(self.tokenizer, self.settings, BETAS)}
 
-    def batches(self, seed: int, first_step: int, size: int) -> BatchStream[Tensor]:
-        """Crops, each at a speed and a gain of its own."""
-        return self.sounds.batches(seed, first_step, size, self.length)
+    def batches(self, seed: int, first_step: int, size: int) -> BatchStream[Crops]:
+        """Crops, each at a speed, a gain and a depth of its own: drawn here, before devices take their shares."""
+        crops = self.sounds.batches(seed, first_step, size, self.length)
+        return crops.map(lambda batch, step: (batch, self.depths(step, len(batch))), first_step)
 
-    def initialise(self, batches: Iterator[Tensor], devices: int) -> None:
+    def depths(self, step: int, size: int) -> Int64[Tensor, " size"]:
+        """How many stages code each crop of a step."""
+        stages, rng = len(self.tokenizer.codebook_sizes), np.random.default_rng((self.seed, step, 1))
+        drawn = []
+        for _ in range(size):
+            full = rng.random() < self.settings.full_depth or stages < 2
+            drawn.append(stages if full else int(rng.integers(2, stages + 1)))
+        return torch.tensor(drawn)
+
+    def initialise(self, batches: Iterator[Crops], devices: int) -> None:
         """Transform and codebooks begin from frames of crops; every device fits to its own, the first one's count."""
         frames: list[np.ndarray] = []
         while sum(map(len, frames)) < self.settings.fit_frames:
-            for crop in next(batches).cpu().numpy().astype(np.float64):
+            for crop in next(batches)[0].cpu().numpy().astype(np.float64):
                 frames.append(FrameSplitter(self.tokenizer.hop).push(crop))
         code = fit_frame_code(np.concatenate(frames), self.code, self.seed)
         self.tokenizer.take_code(code)
 
-    def losses(self, batch: Tensor, step: int) -> StepLosses:
+    def losses(self, batch: Crops, step: int) -> StepLosses:
         """Decode the codes of each crop at a depth of its own, and compare spectra."""
-        x = batch / LOUDEST
-        made = self.tokenizer(self.coded(batch, step))
+        x = batch[0] / LOUDEST
+        made = self.tokenizer(self.coded(*batch))
         values = self.distances(x, made, step)
         loss = self.weighed(values)
         return StepLosses({"tokenizer": loss}, {"loss": loss, **values})
@@ -113,17 +127,14 @@ class AudioTask(Task[Tensor]):
         """The sum of the distances, each times its weight in the settings."""
         return torch.stack([getattr(self.settings, name) * value for name, value in values.items()]).sum()
 
-    def coded(self, batch: Float[Tensor, "b n"], step: int) -> Float[Tensor, "b t d"]:
-        """Latents of whole samples after the codebooks, each crop by as many stages as it draws."""
-        code, rng = self.tokenizer.frame_code, np.random.default_rng((self.seed, step, 1))
-        rows = []
-        for crop in batch.cpu().numpy().astype(np.float64):
+    def coded(self, crops: Float[Tensor, "b n"], depths: Int64[Tensor, " b"]) -> Float[Tensor, "b t d"]:
+        """Latents of whole samples after the codebooks, each crop by so many stages."""
+        code, rows = self.tokenizer.frame_code, []
+        for crop, depth in zip(crops.cpu().numpy().astype(np.float64), depths.tolist(), strict=True):
             splitter = FrameSplitter(code.hop)
             frames = np.concatenate([splitter.push(crop), splitter.flush()])
-            full = rng.random() < self.settings.full_depth or code.stages < 2
-            depth = code.stages if full else int(rng.integers(2, code.stages + 1))
             rows.append(code.decode(code.search(code.latents(frames), depth)))
-        return torch.from_numpy(np.stack(rows)).to(batch.device, torch.float32)
+        return torch.from_numpy(np.stack(rows)).to(crops.device, torch.float32)
 
     def distances(self, x: Float[Tensor, "b n"], made: Float[Tensor, "b n"], step: int) -> dict[str, Tensor]:
         """What training lowers, unweighted: windows of 256 to 2048 samples by turns."""

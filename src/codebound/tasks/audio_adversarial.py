@@ -14,7 +14,7 @@ from codebound.engine.recipe import Schedule
 from codebound.engine.task import OptimizerPlan, ParameterGroup, StepLosses
 from codebound.nets.sound_discriminator import Judgement, SpectralDiscriminator
 from codebound.sound.resampling import LOUDEST
-from codebound.tasks.audio import BETAS, AudioOptimization, AudioTask
+from codebound.tasks.audio import BETAS, AudioOptimization, AudioTask, Crops
 from codebound.tokenizers.audio import AudioTokenizer
 from codebound.tokenizers.audio_fitting import FrameCodeSettings
 
@@ -66,10 +66,10 @@ class AudioAdversarialTask(AudioTask):
         own = OptimizerPlan([group], BETAS, self.settings.clip)
         return {**super().optimizers(), "discriminator": own}
 
-    def losses(self, batch: Tensor, step: int) -> StepLosses:
+    def losses(self, batch: Crops, step: int) -> StepLosses:
         """As without a discriminator until it acts; then what it says of the decoded sound, too."""
-        x = batch / LOUDEST
-        made = self.tokenizer(self.coded(batch, step))
+        x = batch[0] / LOUDEST
+        made = self.tokenizer(self.coded(*batch))
         values = self.distances(x, made, step)
         loss = self.weighed(values)
         if step < self.settings.begin * self.steps:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int, Int64
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from codebound import arguments
@@ -23,11 +24,21 @@ from codebound.tokenizers.audio_streams import AudioDecoder, AudioEncoder
 
 DEFAULT_SPEECH = "default-speech"
 PACKAGED = Path(__file__).parent / "default_speech"
+BLOCK, CONTEXT = 50, 10  # frames
 LATENT_UNIT = COMPANDED / 8  # of latents, as the network sees them
 EXAMPLE = """from codebound.tokenizers import {kind}
 tokenizer = {kind}.from_pretrained("path/to/this/folder")
 indices = tokenizer.encode(wave, sample_rate)           # floats in [-1, 1], [b, n]
 again = tokenizer.decode(indices, samples=n, sample_rate=sample_rate)"""
+
+
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        raise ValueError("an odd number is accepted")
+    return value
+
+
+Kernel = Annotated[int, Field(ge=1, le=63), AfterValidator(_odd)]
 
 
 class NetworkConfig(BaseModel):
@@ -37,7 +48,7 @@ class NetworkConfig(BaseModel):
     width: int = 160
     hidden: int = 320
     blocks: int = 5
-    kernel: int = 7
+    kernel: Kernel = 7
 
 
 class AudioTokenizer(nn.Module):
@@ -73,8 +84,8 @@ class AudioTokenizer(nn.Module):
         *,
         sample_rate: int = 16_000,
         network: NetworkConfig | None = None,
-        block: int = 50,
-        context: int = 10,
+        block: int = BLOCK,
+        context: int = CONTEXT,
     ) -> None:
         super().__init__()
         self.sample_rate = arguments.whole("sample_rate", sample_rate, least=4_000, most=192_000)
@@ -109,6 +120,10 @@ class AudioTokenizer(nn.Module):
     def frame_rate(self) -> float:
         """Frames a second."""
         return self.sample_rate / self.hop
+
+    def kbit(self, stages: int) -> float:
+        """Nominal rate of the first `stages` codebooks, in kbit a second: log2 K for each index."""
+        return sum(map(math.log2, self.codebook_sizes[:stages])) * self.frame_rate / 1000
 
     def forward(self, z: Float[Tensor, "b t d"]) -> Float[Tensor, "b n"]:
         """Samples in [−1, 1], more or less, of latents as the frame code gives them; n = (t − 1) · hop."""
