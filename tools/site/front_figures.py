@@ -89,6 +89,7 @@ def chart(look: str) -> None:
                          label=kind)  # fmt: skip
         axes.set(xlabel="bits per component", ylabel="dB above the bound", ylim=(-0.2, 6), xlim=(0, 4.1))
         axes.grid(color=grid, linewidth=0.8)
+        axes.set_axisbelow(True)
         axes.tick_params(colors=ink)
         axes.xaxis.label.set_color(ink)
         axes.yaxis.label.set_color(ink)
