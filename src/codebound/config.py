@@ -124,5 +124,5 @@ def _message(error: ValidationError) -> str:
 
 def _suggestion(key: str, known: Iterable[str]) -> str:
     names = list(known)
-    near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(key, names, n=1)
     return f"; did you mean {near[0]!r}?" if near else f"; known settings: {', '.join(names)}"

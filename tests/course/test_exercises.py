@@ -131,10 +131,14 @@ def test_answers_that_exit_or_never_end_are_wrong_and_dataclasses_are_fine(
     file.write_text(
         "from dataclasses import dataclass\n@dataclass\nclass Mean:\n    value: float\n"
         f"def {names[0]}(*_):\n    raise SystemExit(0)\n"
+        f"def {names[2]}(*_):\n    raise ValueError('[/bold] no')\n"
         f"def {names[1]}(*_):\n"
         "    while True:\n        try:\n            pass\n        except Exception:\n            pass\n"
     )
     results = {result.name: result for result in check("ema", file)}
     assert "it calls exit" in results[names[0]].hint
     assert "it did not end within 1 seconds" in results[names[1]].hint
-    assert {results[name].state for name in names[2:]} == {"not answered"}
+    assert {results[name].state for name in names[3:]} == {"not answered"}
+    shown = CliRunner().invoke(app, ["course", "check", "ema", str(file)])
+    assert shown.exit_code == 1
+    assert "[/bold] no" in " ".join(shown.output.split())

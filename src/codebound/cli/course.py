@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from codebound.cli.terminal import AsJson, group, out, plain
@@ -51,7 +52,7 @@ def check_answers(
     else:
         table = Table("name", "kind", "", "hint")
         for result in results:
-            table.add_row(result.name, result.kind, result.state, result.hint)
+            table.add_row(result.name, result.kind, result.state, escape(result.hint))
         out.print(table)
     if any(result.state == "wrong" for result in results):
         raise typer.Exit(1)
