@@ -314,6 +314,36 @@ def test_what_is_unusual_is_taken(tmp_path: Path) -> None:
             assert (again.getnframes(), again.getframerate()) == (8000, rate)
 
 
+def test_a_file_that_is_cut_off_is_said_so(tmp_path: Path) -> None:
+    source = tmp_path / "long.wav"
+    soundfile.write(source, noise(32_000)[0] / 32_768, 16_000)
+    whole = source.read_bytes()
+    assert "cut off" not in run("compress", source, "-o", tmp_path / "whole.cbd").output
+
+    # Half a header more than 478 samples; and a size that a stream writes, which knows no length.
+    source.write_bytes(whole[:1001])
+    assert "the file is cut off: 478 of 32,000 samples" in run("compress", source).output.replace("\n", " ")
+    for size in (0, 0x7FFFF000, 0xFFFFFFFF):
+        source.write_bytes(whole[:40] + size.to_bytes(4, "little") + whole[44:1001])
+        assert "cut off" not in run("compress", source, "--force", ok=size > 0).output
+
+
+@pytest.mark.parametrize("bitrate", ["nan", "inf", "-inf"])
+def test_a_bitrate_is_a_number(tmp_path: Path, bitrate: str) -> None:
+    result = run("compress", packed_sounds()[0], "-o", tmp_path / "a.cbd", "--bitrate", bitrate, ok=False)
+    assert f"bitrate is {bitrate}; it must be a finite number" in result.output
+
+
+def test_messages_name_what_the_user_gave(tmp_path: Path) -> None:
+    """Nothing from stdin, and a rate that MP3 doesn't have: no object of Python's is shown."""
+    assert "is empty" in run("compress", "-", ok=False, given=b"").output
+    soundfile.write(tmp_path / "odd.wav", np.zeros(2000), 11_111)
+    run("compress", tmp_path / "odd.wav")
+    said = run("decompress", tmp_path / "odd.cbd", "-o", tmp_path / "d.mp3", ok=False).output
+    assert "11111 samples a second" in said
+    assert not any(word in said for word in ("_io", "unfinished"))
+
+
 def test_settings_of_the_other_kind_are_refused(tmp_path: Path) -> None:
     source = packed_sounds()[0]
     assert (

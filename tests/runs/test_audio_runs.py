@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from commands import call
 
@@ -145,3 +146,11 @@ def test_what_is_no_set_is_refused(tmp_path: Path) -> None:
         open_sounds(f"folder:{tmp_path}", 16_000)
     with pytest.raises(InputError, match="sample_rate=44100"):
         open_sounds("speech", 44_100)
+
+
+def test_a_bad_file_in_a_folder_is_named(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "bad.wav", np.array([0.0, np.nan]), 16_000, subtype="FLOAT")
+    with pytest.raises(InputError, match=r"bad\.wav: the sound has samples that are not finite"):
+        open_sounds(f"folder:{tmp_path}", 16_000)
+    with pytest.raises(InputError, match="is not a folder; one with at least one file of sound is accepted"):
+        open_sounds(f"folder:{tmp_path / 'bad.wav'}", 16_000)

@@ -51,6 +51,10 @@ def compress(
     if found.clipped:
         said = f"{job.source}: {found.clipped:,} samples beyond full scale were clipped"
         err.print(escape(said), highlight=False, soft_wrap=True)
+    if found.missing:
+        whole = found.samples + found.missing
+        said = f"{job.source}: the file is cut off: {found.samples:,} of {whole:,} samples"
+        err.print(escape(said), highlight=False, soft_wrap=True)
     outputs.write(job.goal, found.data)
     seconds = found.samples / found.sample_rate
     return {

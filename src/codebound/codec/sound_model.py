@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
+from codebound import arguments
 from codebound.codec.sound_segments import SegmentCoding
 from codebound.coding.container import CODEBOOK, HASH, LEVELS
 from codebound.coding.errors import CodecError
@@ -67,13 +68,14 @@ class SoundModel:
         """How many stages have so many kbit a second before they are coded: the nearest number; all if not given.
 
         Raises:
+            InputError: no finite number.
             CodecError: more than all stages have, or less than half of what one has.
         """
         sizes = self.tokenizer.codebook_sizes
         if bitrate is None:
             return len(sizes)
         of_one = self.tokenizer.kbit(1)
-        found = round(bitrate / of_one)
+        found = round(arguments.number("bitrate", bitrate) / of_one)
         if not 1 <= found <= len(sizes):
             raise CodecError(
                 f"bitrate is {bitrate:g}; {of_one:g} … {of_one * len(sizes):g} kbit/s for each channel are accepted"

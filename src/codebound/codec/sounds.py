@@ -96,13 +96,20 @@ def segment_frames(model: SoundModel) -> tuple[int, int]:
 
 
 class CompressedSound(NamedTuple):
-    """A file of sound, and what was compressed."""
+    """A file of sound, and what was compressed.
+
+    Attributes:
+        samples, sample_rate, channels: of what was read.
+        clipped: samples beyond full scale.
+        missing: samples of each channel that the header promises, and that the file, which is cut off, doesn't hold.
+    """
 
     data: bytes
     samples: int
     sample_rate: int
     channels: int
     clipped: int
+    missing: int = 0
 
 
 def compress_sound(
@@ -125,7 +132,10 @@ def compress_sound(
             samples += block.shape[1]
             parts.append(writer.push(block))
         parts.append(writer.finish())
-        return CompressedSound(b"".join(parts), samples, sound.sample_rate, sound.channels, sound.clipped)
+        missing = max(sound.promised - samples, 0)
+        return CompressedSound(
+            b"".join(parts), samples, sound.sample_rate, sound.channels, sound.clipped, missing
+        )
 
 
 class DecodedSound(NamedTuple):

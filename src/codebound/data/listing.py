@@ -45,7 +45,9 @@ def files_below(path: str | Path, suffixes: Iterable[str], what: str) -> Listing
     """
     root, accepted = Path(path), frozenset(suffixes)
     if not root.is_dir():
-        raise InputError(f"path is {str(root)!r}, which is not a folder; a folder of {what}s is accepted")
+        raise InputError(
+            f"path is {str(root)!r}, which is not a folder; one with at least one {what} is accepted"
+        )
     names: list[str] = []
     passed_over: list[str] = []
     for folder, inner, files in os.walk(root):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
 import warnings
 from collections.abc import Iterator
@@ -77,6 +78,8 @@ def opened_image(
     Pillow's; `refusing` makes a refusal of it, too.
     """
     most = MAX_PIXELS if max_pixels is None else max_pixels
+    if _is_empty(source):
+        raise InputError(f"image {name} is empty: it has no bytes")
     with refusing(name):
         opened = _open(source, most)
     with opened:
@@ -85,6 +88,13 @@ def opened_image(
                 f"image {name} is too large: {opened.width}×{opened.height} pixels; max_pixels={most} are accepted"
             )
         yield opened
+
+
+def _is_empty(source: str | Path | io.BytesIO) -> bool:
+    """Whether a file on the disk, or bytes, hold nothing."""
+    if isinstance(source, io.BytesIO):
+        return not source.getbuffer().nbytes
+    return os.path.isfile(source) and os.path.getsize(source) == 0
 
 
 def _open(source: str | Path | io.BytesIO, most: int) -> Image.Image:

@@ -45,7 +45,9 @@ def sound_format(path: Path) -> SoundFormat:
         try:
             opened = soundfile.SoundFile(stream, "w", rate, channels, subtype, format=form)
         except (RuntimeError, ValueError) as error:
-            raise InputError(f"--out {path}: {rate} samples a second can't be written so: {error}") from None
+            # Its message names a file that is not the user's.
+            reason = getattr(error, "error_string", error)
+            raise InputError(f"--out {path}: {rate} samples a second can't be written so: {reason}") from None
         with opened:
             for block in blocks:
                 opened.write(block)

@@ -23,6 +23,8 @@ FULL_SCALE = 1 << 15  # samples are whole numbers in −2^15 … 2^15 − 1
 HIGHEST_RATE, LOWEST_RATE = 192_000, 4_000
 MOST_CHANNELS = 2
 BLOCK = 1 << 16  # samples of each channel that are read at a time
+PLAIN = (1, 3, 6, 7, 0xFFFE)  # formats of WAV in which each sample takes equally many bytes
+UNKNOWN_SIZE = 0x7FFFF000  # from there on a size stands for a stream's, in writers of 31 or of 32 bits
 _STARTS = (
     b"RIFF",
     b"RF64",
@@ -47,9 +49,12 @@ class Sound:
         sample_rate: per second.
         channels: 1 or 2.
         clipped: samples beyond full scale so far, which became the loudest that there are.
+        promised: samples of each channel that the file says it has; 0 if it says none.
     """
 
-    def __init__(self, sample_rate: int, channels: int, blocks: Iterator[np.ndarray]) -> None:
+    def __init__(
+        self, sample_rate: int, channels: int, blocks: Iterator[np.ndarray], promised: int = 0
+    ) -> None:
         # What the format can hold is known before anything is decoded.
         if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
             raise InputError(
@@ -58,7 +63,7 @@ class Sound:
         if not 1 <= channels <= MOST_CHANNELS:
             raise InputError(f"the sound has {channels} channels; mono and stereo are accepted")
         self.sample_rate, self.channels, self.clipped = sample_rate, channels, 0
-        self._blocks = blocks
+        self.promised, self._blocks = promised, blocks
 
     def blocks(self) -> Iterator[Float64[np.ndarray, "c n"]]:
         """Whole samples, a row for each channel, some at a time.
@@ -121,7 +126,34 @@ def open_sound(source: Path | bytes) -> Iterator[Sound]:
             except (OSError, RuntimeError) as error:
                 raise InputError(f"the sound is damaged: {error}") from None
 
-        yield Sound(opened.samplerate, opened.channels, blocks())
+        yield Sound(opened.samplerate, opened.channels, blocks(), promised_samples(source))
+
+
+def promised_samples(source: Path | bytes) -> int:
+    """How many samples of each channel a WAV file's header says it has; libsndfile counts those that are there.
+
+    0 for other files, for samples that don't all have one size, and for a size that stands for a length not known.
+    """
+    if not isinstance(source, bytes) and not os.path.isfile(source):
+        return 0
+    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
+        head = stream.read(12)
+        if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+            return 0
+
+        # Chunk by chunk to the samples; what a frame of them takes is said before.
+        frame = 0
+        while len(head := stream.read(8)) == 8:
+            size = int.from_bytes(head[4:], "little")
+            if head[:4] == b"data":
+                return size // frame if frame and size < UNKNOWN_SIZE else 0
+            body = stream.tell()
+            if head[:4] == b"fmt ":
+                form = stream.read(14)
+                plain = int.from_bytes(form[:2], "little") in PLAIN
+                frame = int.from_bytes(form[12:14], "little") if plain else 0
+            stream.seek(body + size + size % 2)
+    return 0
 
 
 @contextmanager

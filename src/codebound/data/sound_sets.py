@@ -122,12 +122,15 @@ def _folder(path: Path, sample_rate: int) -> SoundSet:
     """The files of sound below a folder, at this rate, channels mixed; a tenth of the files, at least one, is held out.
 
     Raises:
-        InputError: no folder, or fewer than two usable files in it.
+        InputError: no folder, fewer than two usable files in it, or one that can't be read, by its name.
     """
     listing = files_below(path, SUFFIXES, "file of sound")
     clips = []
     for name in listing.names:
-        samples, rate = read_sound(path / name)
+        try:
+            samples, rate = read_sound(path / name)
+        except InputError as error:
+            raise InputError(f"{path / name}: {error}") from None
         mixed = np.rint(samples.mean(0))
         whole = mixed if rate == sample_rate else resample(mixed, rate, sample_rate)
         if len(whole) >= sample_rate // 10:
