@@ -1,23 +1,28 @@
 """Small random models of each class of transformers' neural codecs, with files and a prior."""
 
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save
 
-from codebound.adapters import CodecAdapter
+from codebound.adapters import CONTEXT, CodecAdapter
 from codebound.codec import CodecError, WrongModel
 from codebound.errors import InputError
 from codebound.priors.frame_fitting import FrameFitSettings
 
-transformers = pytest.importorskip("transformers")
 RATE = 16_000
+GOLDEN = Path(__file__).parent / "codec" / "golden_sounds" / "model"
 COMMON = {"codebook_size": 32, "sampling_rate": RATE}
 
 
 def encodec() -> Any:
+    import transformers  # an extra that `make test-slow` installs
+
     config = transformers.EncodecConfig(
         num_filters=4, hidden_size=16, codebook_dim=16, num_residual_layers=1, upsampling_ratios=[4, 4, 2, 2],
         num_lstm_layers=1, target_bandwidths=[1.5, 3.0], **COMMON,
@@ -29,6 +34,8 @@ def encodec() -> Any:
 
 
 def dac() -> Any:
+    import transformers
+
     config = transformers.DacConfig(
         encoder_hidden_size=4, downsampling_ratios=[2, 4, 4], decoder_hidden_size=16, upsampling_ratios=[4, 4, 2],
         n_codebooks=3, codebook_dim=4, **COMMON,
@@ -37,6 +44,8 @@ def dac() -> Any:
 
 
 def mimi() -> Any:
+    import transformers
+
     config = transformers.MimiConfig(
         num_filters=4, hidden_size=16, codebook_dim=8, vector_quantization_hidden_dimension=8, num_quantizers=4,
         num_semantic_quantizers=1, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2, head_dim=8,
@@ -55,6 +64,7 @@ def tone(samples: int, seed: int = 0) -> torch.Tensor:
     return torch.from_numpy(0.3 * np.sin(np.arange(samples) / 9) + 0.05 * rng.normal(size=samples)).float()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [encodec, dac, mimi])
 def test_files_with_a_fitted_prior(make, tmp_path: Path) -> None:
     torch.manual_seed(0)
@@ -84,6 +94,7 @@ def test_files_with_a_fitted_prior(make, tmp_path: Path) -> None:
         CodecAdapter(make()).indices(data)
 
 
+@pytest.mark.slow
 def test_damage_is_found() -> None:
     torch.manual_seed(0)
     adapter = CodecAdapter(dac())
@@ -93,13 +104,44 @@ def test_damage_is_found() -> None:
         adapter.decompress(bytes(data))
 
 
-def test_what_is_refused() -> None:
-    with pytest.raises(InputError, match="model is a Linear"):
-        CodecAdapter(torch.nn.Linear(2, 2))
+@pytest.mark.slow
+def test_sounds_that_are_refused() -> None:
     adapter = CodecAdapter(dac())
     with pytest.raises(InputError, match="no samples"):
         adapter.encode(torch.zeros(0))
-    with pytest.raises(CodecError, match="no prior yet"):
-        adapter.save_prior("nowhere")
     with pytest.raises(InputError, match="a prior needs"):
         adapter.fit_prior([tone(500)])
+
+
+class DacModel(torch.nn.Module):
+    """What an adapter takes for a model of transformers before it calls it."""
+
+    config = SimpleNamespace(sampling_rate=RATE, codebook_size=32, hop_length=32)
+
+
+def test_models_that_are_refused() -> None:
+    with pytest.raises(InputError, match="model is a Linear"):
+        CodecAdapter(torch.nn.Linear(2, 2))
+
+
+def test_there_is_no_prior_yet() -> None:
+    with pytest.raises(CodecError, match="no prior yet"):
+        CodecAdapter(DacModel()).save_prior("nowhere")
+
+
+@pytest.mark.parametrize("damaged", ["cut", "other", "bare"])
+def test_a_damaged_context_is_refused(tmp_path: Path, damaged: str) -> None:
+    """Its prior is whole; an adapter that refuses takes up neither."""
+    for name in ("prior.json", "prior.safetensors"):
+        shutil.copy(GOLDEN / name, tmp_path)
+    whole = save({"codebooks": np.zeros((4, 16, 8), dtype=np.int8), "steps": np.ones(4, dtype=np.int32)})
+    flat = save({"codebooks": np.zeros(4, dtype=np.int8), "steps": np.ones(4, dtype=np.int32)})
+    context = {"cut": whole[:-40], "other": b"no safetensors file", "bare": flat}[damaged]
+    (tmp_path / CONTEXT).write_bytes(context)
+    adapter = CodecAdapter(DacModel())
+    with pytest.raises(InputError, match=f"{CONTEXT} can't be read"):
+        adapter.load_prior(tmp_path)
+    assert adapter.prior is None
+    (tmp_path / CONTEXT).write_bytes(whole)
+    adapter.load_prior(tmp_path)
+    assert adapter.prior is not None

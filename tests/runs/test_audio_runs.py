@@ -12,7 +12,8 @@ from commands import call
 
 from codebound.codec import load_sound_model
 from codebound.data.sound_pack import PACK, packed_sounds
-from codebound.data.sound_sets import open_sounds
+from codebound.data.sound_sets import SoundSet, open_sounds
+from codebound.data.speech import Clip
 from codebound.errors import InputError
 from codebound.runs import audio, audio_priors
 
@@ -118,6 +119,22 @@ def test_a_set_as_indices(trained: Path, tmp_path: Path) -> None:
     assert np.array_equal(np.array(row["indices"]).reshape(row["frames"], -1), expected.numpy())
     assert "split: test" in (goal / "README.md").read_text()
 
+    # What is there is kept, what is missing written again, and another model's indices are not put beside these.
+    kept, gone = goal / "data" / "train.parquet", goal / "data" / "test.parquet"
+    before, bytes_before = kept.stat().st_mtime_ns, gone.read_bytes()
+    gone.unlink()
+    words = ("--data", f"folder:{PACK}", "--out", str(goal))
+    assert json.loads(run("tokenize", str(trained), *words, "--json")) == said
+    assert kept.stat().st_mtime_ns == before
+    assert gone.read_bytes() == bytes_before
+    code, _, err = call("tokenize", "default-speech", *words)
+    assert code == 2
+    assert "model" in err
+
+    code, _, err = call("tokenize", str(trained), *words, "--jobs", "2", "--long-side", "64")
+    assert code == 2
+    assert "--long-side, --jobs: not for sound" in err
+
 
 def test_a_resumed_run_is_the_whole_one(trained: Path, tmp_path: Path) -> None:
     """The checkpoint of step 4 taken up in another folder ends in the same weights."""
@@ -137,6 +154,15 @@ def test_batches_depend_on_seed_and_step_alone() -> None:
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
     assert np.array_equal(one.numpy(), np.rint(one.numpy()))
+
+
+@pytest.mark.parametrize(("there", "judged"), [(19, 10), (10, 10), (7, 7), (25, 10)])
+def test_judged_recordings_are_spread_over_all(there: int, judged: int) -> None:
+    clips = [Clip(str(at), np.zeros(3 * 16_000, dtype=np.int16)) for at in range(there)]
+    found = [int(clip.name) for clip in SoundSet("a", "a", 16_000, clips[:1], clips).judged(10)]
+    assert len(set(found)) == judged
+    assert found == sorted(found)
+    assert found[-1] >= there - 1 - there // judged
 
 
 def test_what_is_no_set_is_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from codebound.cli.terminal import AsJson, Backend, Cells, Jobs, err, out, plain
+from codebound.errors import InputError
 
 
 def tokenize(
@@ -40,7 +41,7 @@ def tokenize(
     """The indices of every picture or recording of a set: Parquet files with a card, which the package datasets opens.
 
     One row a picture, whole. The split test has the pictures that a run on this set never saw. Interrupt it when you
-    like: the same command goes on where it stopped, file by file.
+    like: the same command goes on where it stopped, file by file (of sound: split by split).
 
     [bold]Examples[/]
 
@@ -53,6 +54,17 @@ def tokenize(
     from codebound.runs import tokenise as core
 
     if audio_tokenise.is_of_sound(source):
+        other = {
+            "--long-side": long_side != 512,
+            "--shard-size": shard_size != 1024,
+            "--jobs": jobs != 1,
+            "--backend": backend != "loky",
+        }
+        if refused := [option for option, given in other.items() if given]:
+            raise InputError(
+                f"{', '.join(refused)}: not for sound, which one process writes, a file a split; --data and --out are "
+                "accepted"
+            )
         _sounds(source, data, folder, as_json)
         return
 

@@ -82,7 +82,8 @@ class SoundSet:
         low, high = (seconds * self.sample_rate for seconds in JUDGED_SECONDS)
         fitting = [clip for clip in self.held_out if low <= len(clip.samples) <= high]
         fitting = fitting or [clip._replace(samples=clip.samples[: int(high)]) for clip in self.held_out]
-        return fitting[:: max(len(fitting) // count, 1)][:count]
+        count = min(count, len(fitting))
+        return [fitting[at * len(fitting) // count] for at in range(count)]
 
 
 def open_sounds(name: str, sample_rate: int) -> SoundSet:

@@ -11,15 +11,17 @@ import pyarrow
 import pyarrow.parquet
 import torch
 
+from codebound import config
 from codebound.codec.sound_model import SoundModel, load_sound_model
 from codebound.codec.sounds import BEAM
 from codebound.data.sound_sets import open_sounds
 from codebound.data.speech import Clip
-from codebound.errors import InputError
 from codebound.files import replacing, write_text
+from codebound.runs.folder import RunFolder
 from codebound.sound.resampling import LOUDEST
 from codebound.tokenizers.audio import DEFAULT_SPEECH, audio_folder
 
+STUDY = "tokenize-sound"
 SCHEMA = pyarrow.schema(
     [
         ("key", pyarrow.string()),
@@ -53,6 +55,12 @@ indices = np.array(row["indices"]).reshape(row["frames"], {stages})     # tokeni
 """
 
 
+class SoundTokeniseSettings(config.Settings):
+    """All that decides the indices but the recordings and the model."""
+
+    data: str
+
+
 class SoundSplit(NamedTuple):
     """What a split holds: recordings, their seconds, the bytes of its file."""
 
@@ -66,33 +74,42 @@ def tokenise_sounds(
 ) -> dict[str, SoundSplit]:
     """Write the indices of every recording of a set to `data/train.parquet` and `data/test.parquet`, each whole.
 
+    What is finished is not written again: an interrupted call is taken up by the same one, split by split.
+
     Args:
         source: a finished run's folder, a model's, or `default-speech`.
         data: as `data.sound_sets.open_sounds`.
-        folder: a new one.
+        folder: a new one, or that of an earlier call with the same data, recordings and model.
         progress: called with recordings done and recordings in all.
 
     Raises:
-        InputError: no model or no such set; a folder that holds something.
+        InputError: no model or no such set; a folder that holds something else (the differences are named).
     """
     model = load_sound_model(_model_folder(source))
     tokenizer = model.tokenizer
     sounds = open_sounds(data, tokenizer.sample_rate)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"--out {folder} is no new folder")
+    identity = {"model": model.digest().hex(), "recordings": sounds.digest}
+    RunFolder.open(folder, STUDY, SoundTokeniseSettings(data=data), identity)
+
+    # Only a split that is not there is written.
     splits = {"train": sounds.train, "test": sounds.held_out}
-    done, of, found = 0, sum(map(len, splits.values())), {}
+    done, of = 0, sum(map(len, splits.values()))
+    paths = {split: folder / "data" / f"{split}.parquet" for split in splits}
     for split, clips in splits.items():
+        if paths[split].exists():
+            done += len(clips)
+            progress(done, of)
+            continue
         rows = []
         for clip in clips:
             rows.append(_row(clip, model))
             done += 1
             progress(done, of)
-        path = folder / "data" / f"{split}.parquet"
-        with replacing(path) as temporary:
+        with replacing(paths[split]) as temporary:
             pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=SCHEMA), temporary)
-        seconds = sum(row["samples"] for row in rows) / tokenizer.sample_rate
-        found[split] = SoundSplit(len(rows), seconds, path.stat().st_size)
+
+    # Figures come from the files themselves, whichever call wrote them.
+    found = {split: _figures(path, tokenizer.sample_rate) for split, path in paths.items()}
     card = CARD.format(
         name=folder.resolve().name,
         data=data,
@@ -105,6 +122,12 @@ def tokenise_sounds(
     )
     write_text(folder / "README.md", card)
     return found
+
+
+def _figures(path: Path, sample_rate: int) -> SoundSplit:
+    """What a file holds."""
+    samples = pyarrow.parquet.read_table(path, columns=["samples"])["samples"].to_numpy()
+    return SoundSplit(len(samples), float(samples.sum()) / sample_rate, path.stat().st_size)
 
 
 def is_of_sound(source: str) -> bool:
