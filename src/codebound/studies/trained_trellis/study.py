@@ -37,6 +37,7 @@ class TrainedTrellis(fw.Study[Settings]):
         fw.Metric("bpp", "Bits of the file", "a pixel", digits=3),
         fw.Metric("bpp_nominal", "Bits of fixed length", "a pixel", digits=3),
         *(fw.Metric(f"lead_{name}", f"{LABELS[name]}: PSNR more at these bytes", "dB", better="more") for name in OURS),
+        fw.Metric("dither_gain", "PSNR more with dither than straight through, at these bytes", "dB", better="more"),
         *(
             fw.Metric(f"nominal_lead_{name}", f"{LABELS[name]}: PSNR more than at fixed length", "dB", better="more")
             for name in OURS
@@ -72,6 +73,10 @@ class TrainedTrellis(fw.Study[Settings]):
                     for rate, prefix in (("bpp", ""), ("bpp_nominal", "nominal_")):
                         there = _at(curves[seed, name], point[rate])
                         values[f"{prefix}lead_{name}"] = None if there is None else there - point["psnr"]
+                # Dither beside straight-through, where the curves of both reach these bytes.
+                dithered, straight = values.get("lead_trellis-dither"), values.get("lead_trellis")
+                if dithered is not None and straight is not None:
+                    values["dither_gain"] = dithered - straight
                 yield fw.Record({"seed": seed, "code": point["code"], "size": size}, values)
 
     def tell(self, run: fw.StudyRun[Settings]) -> fw.Content:
