@@ -6,11 +6,14 @@ import pytest
 import torch
 
 from codebound.errors import InputError
+from codebound.quantize import FSQ
+from codebound.reporting.statistics import mean_interval
 from codebound.studies.adversary import measure
-from codebound.studies.adversary.study import END, STUDY
+from codebound.studies.adversary.study import END, STUDY, _lower
 from codebound.studies.framework import report
 from codebound.studies.framework.results import load
 from codebound.studies.framework.run import run
+from codebound.tokenizers import ImageTokenizer
 
 TINY = [
     "seeds=2", "base_steps=4", "steps=6", "points=2", "width=8", "depth=1", "discriminator_width=4", "pictures=24",
@@ -23,7 +26,9 @@ TINY = [
 def test_an_arm_moves_the_decoder_alone(weight):
     settings = STUDY.configure([], {}, TINY)
     images = measure.pictures(settings)
-    tokenizer = measure.trained_tokenizer(settings, images, seed=0)
+    tokenizer = measure.trained_tokenizer(
+        settings, images, settings.codebook_size, settings.base_steps, seed=0
+    )
     own = deepcopy(tokenizer)
     codes = tokenizer.encode(images.held_out)
     curve, skipped, _ = measure._trained(
@@ -60,6 +65,39 @@ def test_from_cells_to_a_report(tmp_path):
     assert not read.table.values("lost", weight=0.0, when=END)
 
 
-def test_squared_error_alone_must_be_among_the_weights():
-    with pytest.raises(InputError, match=r"weights=\[0\.2\]: 0, which the others"):
-        STUDY.prepare(STUDY.configure([], {}, ["weights=[0.2]"]))
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("weights=[0.2]", "weights.*0, which the others are compared with"),
+        ("weights=[0, -1]", "weights.*numbers ≥ 0"),
+        ("weights=[0, .inf]", "weights.*numbers ≥ 0"),
+        ("weights=[0, 0.2, 0.2]", "weights.*each once"),
+        ("features=[]", "features.*effnet and pixels"),
+        ("features=[pixels, pixels]", "features.*effnet and pixels"),
+    ],
+)
+def test_settings_that_can_not_be_compared_are_refused_at_once(given, says):
+    with pytest.raises(InputError, match=says):
+        STUDY.configure([], {}, [given])
+
+
+def test_features_that_are_not_installed_are_refused_before_training(monkeypatch):
+    monkeypatch.setattr(measure, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="extra 'perceptual'"):
+        STUDY.prepare(STUDY.configure([], {}, [*TINY, "features=[effnet]"]))
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.8])
+def test_pictures_of_an_arm_are_augmented_as_those_of_its_tokenizer(weight):
+    settings = STUDY.configure([], {}, [*TINY, "flip=0.5", "shift=2"])
+    images = measure.pictures(settings)
+    tokenizer = ImageTokenizer(FSQ((4, 3)), channels=3, width=8, depth=0, stride=8)
+    own = measure.task_of(tokenizer, images, settings, weight, 0).settings
+    assert (own.flip, own.shift, own.turn, own.recolour) == (0.5, 2, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"), [([12.0, 14.0], "13 % [0, 26] lower"), ([-12.0, -14.0], "13 % [0, 26] higher")]
+)
+def test_a_worse_arm_is_said_to_be_higher(values, says):
+    assert _lower(mean_interval(values), "{:.0f}", "%") == says

@@ -100,3 +100,8 @@ def test_pictures_without_classes_are_refused():
     settings = STUDY.configure([], {"data": "photos"}, TINY)
     with pytest.raises(InputError, match="at least two classes"):
         STUDY.prepare(settings)
+
+
+def test_augmentation_that_would_not_reach_the_priors_is_refused():
+    with pytest.raises(InputError, match=r"flip=0\.5: this study augments no pictures"):
+        STUDY.configure([], {}, ["flip=0.5"])

@@ -107,3 +107,8 @@ def test_arms_must_have_what_others_are_compared_with():
         STUDY.configure([], {}, ["arms=[two]"])
     with pytest.raises(InputError, match="unknown arm 'four'"):
         STUDY.configure([], {}, ["arms=[one, four]"])
+
+
+def test_augmentation_that_would_not_reach_the_priors_is_refused():
+    with pytest.raises(InputError, match=r"flip=0\.5: this study augments no pictures"):
+        STUDY.configure([], {}, ["flip=0.5"])

@@ -108,6 +108,10 @@ class LongTable:
             self.values(metric, **levels).values(), self.metric[metric].floor, self.overlap
         )
 
+    def measured(self, metric: str, **levels: Level) -> Interval | None:
+        """As `interval`; None where it was not measured."""
+        return self.interval(metric, **levels) if self.values(metric, **levels) else None
+
     def difference(self, metric: str, against: Mapping[str, Level], **levels: Level) -> Interval | None:
         """The metric less that of another cell, paired by repeat; None where there is no pair.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -13,18 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from codebound import config
+from codebound.data.augment import Augmentation
 from codebound.data.image_sets import ImageSet
-from codebound.data.image_sources import open_images
 from codebound.data.picture_request import PictureRequest
 from codebound.engine.recipe import Recipe
 from codebound.evaluate.samples import FeatureSpace, effnet_space, pixel_space
 from codebound.metrics import distributions
 from codebound.nets.discriminator import PatchDiscriminator
-from codebound.recipes import named
-from codebound.recipes.named import QuantizerRequest
 from codebound.runs.pictures import grid_picture, save_png
 from codebound.studies.adversary.settings import Settings
 from codebound.studies.framework.declare import Cell, CellResult
+from codebound.studies.framework.pictures import opened, psnr, trained_tokenizer
 from codebound.studies.framework.training import train_through
 from codebound.tasks.adversarial import AdversarialOptimization, AdversarialTask
 from codebound.tasks.decoder import DecoderTask
@@ -38,7 +37,7 @@ SHOWN = 8  # pictures in a row of a cell's picture
 def measure(settings: Settings, cell: Cell) -> CellResult:
     """Train a tokenizer, freeze its codes, train its decoder on in every arm."""
     images, seed = pictures(settings), cell["seed"]
-    tokenizer = trained_tokenizer(settings, images, seed)
+    tokenizer = trained_tokenizer(settings, images, settings.codebook_size, settings.base_steps, seed)
     judge = judge_of(settings, images)
 
     # Each arm from the same decoder, on the same batches.
@@ -85,47 +84,21 @@ def pictures(settings: Settings) -> ImageSet:
     request = PictureRequest(
         settings.crop, settings.channels, 2 * settings.pictures, settings.memory, settings.workers
     )
-    return _opened(settings.data, request)
-
-
-@lru_cache(maxsize=1)
-def _opened(data: str, request: PictureRequest) -> ImageSet:
-    return open_images(data, request)
-
-
-def trained_tokenizer(settings: Settings, images: ImageSet, seed: int) -> ImageTokenizer:
-    """The tokenizer whose codes are frozen, by squared error."""
-    tokens = math.prod(-(-side // settings.stride) for side in images.size)
-    request = QuantizerRequest(
-        codebook_size=settings.codebook_size,
-        dim=settings.dim,
-        depth=1,
-        commitment=settings.commitment,
-        steps=settings.base_steps,
-        tokens=settings.base_steps * settings.batch_size * tokens,
-        seed=seed,
-    )
-    torch.manual_seed(seed)
-    tokenizer = ImageTokenizer(
-        named.quantizer("vq-ema", request),
-        channels=images.channels,
-        width=settings.width,
-        depth=settings.depth,
-        stride=settings.stride,
-    )
-    recipe = Recipe(batch_size=settings.batch_size, steps=settings.base_steps, seed=seed)
-    train_through(TokenizerTask(tokenizer, images, settings), recipe)
-    return tokenizer
+    return opened(settings.data, request)
 
 
 def task_of(
     tokenizer: ImageTokenizer, images: ImageSet, settings: Settings, weight: float, seed: int
 ) -> TokenizerTask:
-    """The decoder alone as a task: by squared error, or also against a discriminator of this weight."""
+    """The decoder alone as a task, pictures augmented as for the tokenizer: by squared error, or also against a
+    discriminator of this weight.
+    """
     tokenizer.train()
     warmup = max(1, settings.steps // 20)
+    augmentation = config.part(Augmentation, settings).model_dump()
     if not weight:
-        return DecoderTask(tokenizer, images, TokenizerOptimization(lr=settings.decoder_lr, warmup=warmup))
+        own = TokenizerOptimization(lr=settings.decoder_lr, warmup=warmup, **augmentation)
+        return DecoderTask(tokenizer, images, own)
     torch.manual_seed(seed)
     discriminator = PatchDiscriminator(
         images.channels, width=settings.discriminator_width, layers=settings.discriminator_layers
@@ -138,6 +111,7 @@ def task_of(
         begin=settings.begin,
         ramp=settings.ramp,
         freeze=True,
+        **augmentation,
     )
     return AdversarialTask(tokenizer, discriminator, images, own, settings.steps, begun=True)
 
@@ -149,12 +123,11 @@ def judge_of(settings: Settings, images: ImageSet) -> Callable[[ImageTokenizer],
 
     def judge(tokenizer: ImageTokenizer) -> dict[str, Any]:
         again = reproduced(tokenizer, pictured)
-        error = float((again.double() - pictured.double()).square().mean())
         spaces = {
             name: _distances(space.features(again), real[name])
             for name, space in _spaces(settings, images).items()
         }
-        return {"psnr": 10 * math.log10(255**2 / error), "spaces": spaces}
+        return {"psnr": psnr(again, pictured), "spaces": spaces}
 
     return judge
 
@@ -171,8 +144,12 @@ def floor(settings: Settings, images: ImageSet) -> dict[str, dict[str, float]]:
 def _spaces(settings: Settings, images: ImageSet) -> Mapping[str, FeatureSpace]:
     """The feature spaces that there are; no arm is trained with any of them."""
     made = {"pixels": partial(pixel_space, images.held_out[: settings.pictures]), "effnet": _effnet}
-    there = [name for name in settings.features if name != "effnet" or find_spec("efficientnet_lite_pytorch")]
-    return {name: made[name]() for name in there}
+    return {name: made[name]() for name in there(settings)}
+
+
+def there(settings: Settings) -> list[str]:
+    """The names of the feature spaces that this machine has."""
+    return [name for name in settings.features if name != "effnet" or find_spec("efficientnet_lite_pytorch")]
 
 
 @lru_cache(maxsize=1)

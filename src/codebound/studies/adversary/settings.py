@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from codebound.runs.settings import PictureData
 from codebound.tasks.tokenizer import TokenizerOptimization
@@ -47,3 +48,19 @@ class Settings(TokenizerOptimization, PictureData):
     ramp: float = Field(0.1, ge=0, le=1)
     points: int = Field(5, ge=1)
     features: tuple[Space, ...] = ("effnet", "pixels")
+
+    @field_validator("weights")
+    @classmethod
+    def _comparable(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0 <= weight < math.inf for weight in value) or len(set(value)) < len(value):
+            raise ValueError("finite numbers ≥ 0, each once, are accepted")
+        if 0.0 not in value or len(value) < 2:
+            raise ValueError("0, which the others are compared with, and at least one more are needed")
+        return value
+
+    @field_validator("features")
+    @classmethod
+    def _some(cls, value: tuple[Space, ...]) -> tuple[Space, ...]:
+        if not value or len(set(value)) < len(value):
+            raise ValueError("one or both of effnet and pixels, each once, are accepted")
+        return value

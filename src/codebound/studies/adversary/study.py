@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ from codebound.errors import InputError
 from codebound.reporting import stock_figures
 from codebound.reporting.stock_figures import PALETTE
 from codebound.studies.adversary import ENTRY
-from codebound.studies.adversary.measure import measure, picture_of, pictures
+from codebound.studies.adversary.measure import measure, picture_of, pictures, there
 from codebound.studies.adversary.settings import Settings
 from codebound.studies.framework import declare as fw
 
@@ -32,10 +33,10 @@ class Adversary(fw.Study[Settings]):
     )
 
     def prepare(self, settings: Settings) -> Mapping[str, str]:
-        if 0.0 not in settings.weights or len(set(settings.weights)) < 2:
+        if not there(settings):
             raise InputError(
-                f"weights={list(settings.weights)}: 0, which the others are compared with, and at least one more are "
-                "needed"
+                f"features={list(settings.features)}: effnet needs the extra 'perceptual', which is not installed; "
+                "pixels is accepted"
             )
         return {"data": pictures(settings).digest}
 
@@ -118,20 +119,24 @@ def _label(weight: float) -> str:
     return f"adversary of weight {weight:g}" if weight else "squared error alone"
 
 
-def _interval(table: fw.LongTable, metric: str, **levels: Any) -> fw.Interval | None:
-    return table.interval(metric, **levels) if table.values(metric, **levels) else None
-
-
 def _text(interval: fw.Interval, form: str, unit: str) -> str:
     bounds = f" [{form.format(interval.low)}, {form.format(interval.high)}]" if interval.known else ""
     return f"{form.format(interval.mean)} {unit}{bounds}"
 
 
+def _lower(interval: fw.Interval, form: str, unit: str) -> str:
+    """By how much something is lower, or higher where the mean is below 0."""
+    if interval.mean >= 0:
+        return f"{_text(interval, form, unit)} lower"
+    turned = replace(interval, mean=-interval.mean, low=-interval.high, high=-interval.low)
+    return f"{_text(turned, form, unit)} higher"
+
+
 def _answer(table: fw.LongTable, weights: Sequence[float], spaces: Sequence[str]) -> str:
     """The heaviest adversary beside squared error alone."""
     weight = weights[-1]
-    below = _interval(table, "below", weight=weight, when=END, space=spaces[0])
-    lost = _interval(table, "lost", weight=weight, when=END, space=None)
+    below = table.measured("below", weight=weight, when=END, space=spaces[0])
+    lost = table.measured("lost", weight=weight, when=END, space=None)
     if below is None or lost is None:
         return "No arm with an adversary is finished yet, or squared error alone is as near as real pictures are."
     word = (
@@ -144,7 +149,7 @@ def _answer(table: fw.LongTable, weights: Sequence[float], spaces: Sequence[str]
     return fw.typeset(
         f"At equal codes and steps an adversary of weight {weight:g} brings pictures {word} real ones in "
         f"{SPACES[spaces[0]]}'s features, in which nobody trained: the kernel distance is "
-        f"{_text(below, '{:.0f}', '%')} lower, for {_text(lost, '{:.2f}', 'dB')} of PSNR."
+        f"{_lower(below, '{:.0f}', '%')}, PSNR {_lower(lost, '{:.2f}', 'dB')}."
     )
 
 
@@ -153,16 +158,16 @@ def _sentences(table: fw.LongTable, weights: Sequence[float], spaces: Sequence[s
     lines = []
     for space in spaces:
         parts = [
-            f"{_text(found, '{:.0f}', '%')} (weight {weight:g})"
+            f"{_lower(found, '{:.0f}', '%')} (weight {weight:g})"
             for weight in weights
-            if (found := _interval(table, "below", weight=weight, when=END, space=space)) is not None
+            if (found := table.measured("below", weight=weight, when=END, space=space)) is not None
         ]
         if parts:
             lines.append(
-                f"Lower kernel distance than by squared error alone, in {SPACES[space]}: {', '.join(parts)}."
+                f"Kernel distance beside that of squared error alone, in {SPACES[space]}: {', '.join(parts)}."
             )
     seconds = {
-        w: found for w in weights if (found := _interval(table, "seconds", weight=w, when=END)) is not None
+        w: found for w in weights if (found := table.measured("seconds", weight=w, when=END)) is not None
     }
     if 0.0 in seconds and len(seconds) > 1:
         factor = seconds[weights[-1]].mean / seconds[0.0].mean
@@ -212,15 +217,15 @@ def _end(table: fw.LongTable, weights: Sequence[float], spaces: Sequence[str]) -
     rows = []
     for weight in (*weights, "real"):
         values: list[Any] = [
-            _interval(table, metric, weight=weight, when=END, space=None) for metric in ("psnr", "lost")
+            table.measured(metric, weight=weight, when=END, space=None) for metric in ("psnr", "lost")
         ]
         for space in spaces:
             values += [
-                _interval(table, metric, weight=weight, when=END, space=space)
+                table.measured(metric, weight=weight, when=END, space=space)
                 for metric in ("kernel", "below", "frechet")
             ]
         name = "real pictures (floor)" if weight == "real" else _label(weight)
-        rows.append([name, *values, _interval(table, "seconds", weight=weight, when=END, space=None)])
+        rows.append([name, *values, table.measured("seconds", weight=weight, when=END, space=None)])
     return fw.Section("At the end", tables=[fw.ResultTable("After the last step", columns, rows)])
 
 

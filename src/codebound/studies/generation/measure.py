@@ -13,7 +13,6 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from codebound.data.image_sets import ImageSet
-from codebound.data.image_sources import open_images
 from codebound.data.picture_request import PictureRequest
 from codebound.engine.recipe import Recipe
 from codebound.errors import InputError
@@ -23,16 +22,14 @@ from codebound.generators import AutoregressivePrior, MaskedPrior
 from codebound.generators.neighbours import sample_grids
 from codebound.generators.prior import TokenPrior
 from codebound.priors.fitting import FitSettings, cross_entropy, fit_prior
-from codebound.recipes import named
-from codebound.recipes.named import QuantizerRequest
 from codebound.runs.pictures import grid_picture, save_png
 from codebound.studies.framework.declare import Cell, CellResult
+from codebound.studies.framework.pictures import opened, psnr, trained_tokenizer
 from codebound.studies.framework.training import train_through
 from codebound.studies.generation.settings import Settings
 from codebound.tasks.classifier import ClassifierOptimization, ClassifierTask
 from codebound.tasks.codes import PictureCodes
 from codebound.tasks.prior import PriorOptimization, PriorTask, nominal_bits, order_zero_bits
-from codebound.tasks.tokenizer import TokenizerTask
 from codebound.tokenizers.image import ImageTokenizer, to_uint8
 from codebound.tokenizers.opening import reproduced
 
@@ -54,13 +51,12 @@ class Sampled(NamedTuple):
 def measure(settings: Settings, cell: Cell) -> CellResult:
     """Train tokenizer and priors; judge all in two feature spaces."""
     images, seed = pictures(settings), cell["seed"]
-    tokenizer = trained_tokenizer(settings, images, cell["codebook_size"], seed)
+    tokenizer = trained_tokenizer(settings, images, cell["codebook_size"], settings.steps, seed)
     codes = PictureCodes(tokenizer, images)
     held_out = images.held_out
     again = reproduced(tokenizer, held_out)
-    error = float((again.double() - held_out.double()).square().mean())
     content: dict[str, Any] = {
-        "psnr": 10 * math.log10(255**2 / error),
+        "psnr": psnr(again, held_out),
         "order_zero_bits": order_zero_bits(codes),
         "nominal_bits": nominal_bits(codes),
         "judge_accuracy": ClassifierTask(judge(settings), images, ClassifierOptimization()).evaluate()[
@@ -108,7 +104,7 @@ def pictures(settings: Settings) -> ImageSet:
     Raises:
         InputError: as `open_images`, or pictures without classes.
     """
-    images = _opened(settings.data, _request(settings))
+    images = opened(settings.data, _request(settings))
     if len(images.class_names) < 2:
         raise InputError(f"data={settings.data}: this study needs pictures with at least two classes")
     return images
@@ -125,43 +121,14 @@ def _request(settings: Settings) -> PictureRequest:
 
 
 @lru_cache(maxsize=1)
-def _opened(data: str, request: PictureRequest) -> ImageSet:
-    return open_images(data, request)
-
-
-@lru_cache(maxsize=1)
 def _trained_judge(data: str, request: PictureRequest, steps: int, batch_size: int) -> PictureClassifier:
-    images = _opened(data, request)
+    images = opened(data, request)
     torch.manual_seed(0)
     classifier = PictureClassifier(images.channels, images.class_names)
     task = ClassifierTask(classifier, images, ClassifierOptimization())
     train_through(task, Recipe(batch_size=batch_size, steps=steps, seed=0))
     task.standardise(0)
     return classifier
-
-
-def trained_tokenizer(settings: Settings, images: ImageSet, size: int, seed: int) -> ImageTokenizer:
-    """A tokenizer of so many codewords."""
-    tokens = math.prod(-(-side // settings.stride) for side in images.size)
-    request = QuantizerRequest(
-        codebook_size=size,
-        dim=settings.dim,
-        depth=1,
-        commitment=settings.commitment,
-        steps=settings.steps,
-        tokens=settings.steps * settings.batch_size * tokens,
-        seed=seed,
-    )
-    torch.manual_seed(seed)
-    tokenizer = ImageTokenizer(
-        named.quantizer("vq-ema", request),
-        channels=images.channels,
-        width=settings.width,
-        depth=settings.depth,
-        stride=settings.stride,
-    )
-    train_through(TokenizerTask(tokenizer, images, settings), _recipe(settings, settings.steps, seed))
-    return tokenizer
 
 
 def transformer(settings: Settings, codes: PictureCodes, kind: str, seed: int) -> Sampled:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from codebound.runs.settings import PictureData
+from codebound.studies.framework.pictures import refuse_augmentation
 from codebound.tasks.tokenizer import TokenizerOptimization
 
 Kind = Literal["autoregressive", "masked", "neighbours"]
@@ -47,3 +48,8 @@ class Settings(TokenizerOptimization, PictureData):
     neighbour_hidden: int = Field(192, ge=1)
     samples: int = Field(500, ge=20)
     judge_steps: int = Field(400, ge=1)
+
+    @model_validator(mode="after")
+    def _as_they_are(self) -> Settings:
+        refuse_augmentation(self)
+        return self

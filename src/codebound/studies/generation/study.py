@@ -129,7 +129,7 @@ class Generation(fw.Study[Settings]):
                     kind: {
                         str(size): i.to_json()
                         for size in sizes
-                        if (i := _interval(table, "below_neighbours", prior=kind, codebook_size=size))
+                        if (i := table.measured("below_neighbours", prior=kind, codebook_size=size))
                         is not None
                     }
                     for kind in kinds
@@ -171,10 +171,6 @@ def _seconds(run: fw.StudyRun[Settings], kind: str) -> float:
 
 def _trainings(run: fw.StudyRun[Settings], kinds: Sequence[str]) -> str:
     return ", ".join(f"{LOOKS[kind].name} {_seconds(run, kind):.1f}" for kind in kinds)
-
-
-def _interval(table: fw.LongTable, metric: str, **levels: Any) -> fw.Interval | None:
-    return table.interval(metric, **levels) if table.values(metric, **levels) else None
 
 
 def _text(interval: fw.Interval, form: str = "{:.2f}") -> str:
@@ -222,7 +218,7 @@ def _sentences(table: fw.LongTable, sizes: Sequence[int], kinds: Sequence[str]) 
         f"{LOOKS[kind].name} at K = {size}": found
         for kind in kinds
         for size in sizes
-        if (found := _interval(table, "below_neighbours", prior=kind, codebook_size=size)) is not None
+        if (found := table.measured("below_neighbours", prior=kind, codebook_size=size)) is not None
     }
     if below:
         parts = [f"{name} {_text(found, '{:+.3f}')}" for name, found in below.items()]
@@ -231,8 +227,7 @@ def _sentences(table: fw.LongTable, sizes: Sequence[int], kinds: Sequence[str]) 
     if len(guided) > 1:
         for metric, word in (("right_class", "Right class"), ("recall", "Recall")):
             found = [
-                _interval(
-                    table,
+                table.measured(
                     metric,
                     codebook_size=sizes[-1],
                     prior="autoregressive",
@@ -250,7 +245,7 @@ def _sentences(table: fw.LongTable, sizes: Sequence[int], kinds: Sequence[str]) 
     times = {
         kind: found
         for kind in kinds
-        if (found := _interval(table, "ms", codebook_size=sizes[-1], prior=kind, guidance=1.0, space=None))
+        if (found := table.measured("ms", codebook_size=sizes[-1], prior=kind, guidance=1.0, space=None))
         is not None
     }
     if times:
@@ -306,11 +301,11 @@ def _bits(table: fw.LongTable, sizes: Sequence[int], kinds: Sequence[str]) -> fw
     rows = []
     for size in sizes:
         own = [
-            _interval(table, name, codebook_size=size) for name in ("psnr", "nominal_bits", "order_zero_bits")
+            table.measured(name, codebook_size=size) for name in ("psnr", "nominal_bits", "order_zero_bits")
         ]
         for kind in kinds:
             of_prior = [
-                _interval(table, name, codebook_size=size, prior=kind, guidance=None)
+                table.measured(name, codebook_size=size, prior=kind, guidance=None)
                 for name in ("bits_per_token", "below_neighbours", "seconds")
             ]
             rows.append([fw.Swatch(LOOKS[kind].colour, f"K = {size}, {LOOKS[kind].name}"), *own, *of_prior])
@@ -351,7 +346,7 @@ def _distances(table: fw.LongTable, size: int, kinds: Sequence[str]) -> fw.Secti
         rows.append(space)
         for name, label in SETS.items():
             rows.append(
-                [label, *(_interval(table, m, codebook_size=size, space=space, of=name) for m in shown)]
+                [label, *(table.measured(m, codebook_size=size, space=space, of=name) for m in shown)]
             )
         for kind in kinds:
             for guidance in table.levels("guidance"):
@@ -359,7 +354,7 @@ def _distances(table: fw.LongTable, size: int, kinds: Sequence[str]) -> fw.Secti
                 if table.values("frechet", **at):
                     name = f"{LOOKS[kind].name}, guidance {guidance:g}"
                     rows.append(
-                        [fw.Swatch(LOOKS[kind].colour, name), *(_interval(table, m, **at) for m in shown)]
+                        [fw.Swatch(LOOKS[kind].colour, name), *(table.measured(m, **at) for m in shown)]
                     )
     title = f"Samples beside real pictures, K = {size}"
     return fw.Section(title, tables=[fw.ResultTable(title, columns, rows)])

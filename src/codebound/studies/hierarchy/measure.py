@@ -15,7 +15,6 @@ from torch import Tensor
 
 from codebound.codec.grids import compress_indices
 from codebound.data.image_sets import ImageSet
-from codebound.data.image_sources import open_images
 from codebound.data.picture_request import PictureRequest
 from codebound.engine.recipe import Recipe
 from codebound.evaluate.hierarchies import hierarchy_figures
@@ -24,6 +23,7 @@ from codebound.generators import AutoregressivePrior
 from codebound.metrics.usage import entropy_rate
 from codebound.runs.pictures import grid_picture, save_png
 from codebound.studies.framework.declare import Cell, CellResult
+from codebound.studies.framework.pictures import opened
 from codebound.studies.framework.training import train_through
 from codebound.studies.hierarchy.arms import ARMS, task_of
 from codebound.studies.hierarchy.settings import Settings
@@ -92,12 +92,7 @@ def pictures(settings: Settings) -> ImageSet:
     """The pictures of all cells, opened once in each process."""
     count = -(-max(settings.held_out, 2 * settings.samples) // ACROSS) * ACROSS
     request = PictureRequest(settings.crop, settings.channels, count, settings.memory, settings.workers)
-    return _opened(settings.data, request)
-
-
-@lru_cache(maxsize=1)
-def _opened(data: str, request: PictureRequest) -> ImageSet:
-    return open_images(data, request)
+    return opened(settings.data, request)
 
 
 def spaces(settings: Settings) -> list[FeatureSpace]:

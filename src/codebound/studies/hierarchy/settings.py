@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from codebound.runs.settings import PictureData
+from codebound.studies.framework.pictures import refuse_augmentation
 from codebound.tasks.tokenizer import TokenizerOptimization
 
 NAMES = ("one", "two", "three", "two-0", "two-50")
@@ -50,3 +51,8 @@ class Settings(TokenizerOptimization, PictureData):
         if "one" not in value:
             raise ValueError("arms must include one: the others are compared with it")
         return value
+
+    @model_validator(mode="after")
+    def _as_they_are(self) -> Settings:
+        refuse_augmentation(self)
+        return self

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -149,13 +148,7 @@ def _gains(run: fw.StudyRun[Settings]) -> Iterable[fw.Record]:
 
 def _gain(table: fw.LongTable, arm: str) -> fw.Interval | None:
     """dB above one level at equal bytes; None where no bytes are equal."""
-    found = table.values("gain", arm=arm, bits=EQUAL)
-    return table.interval("gain", arm=arm, bits=EQUAL) if found else None
-
-
-def _interval(table: fw.LongTable, metric: str, **levels: Any) -> fw.Interval | None:
-    """The interval of a metric, None where it was not measured."""
-    return table.interval(metric, **levels) if table.values(metric, **levels) else None
+    return table.measured("gain", arm=arm, bits=EQUAL)
 
 
 def _text(interval: fw.Interval, form: str = "{:+.2f}", unit: str = " dB") -> str:
@@ -185,14 +178,14 @@ def _sentences(table: fw.LongTable, there: Sequence[str], bits: float) -> list[s
     saved = {
         a: s
         for a in there
-        if ARMS[a].main and (s := _interval(table, "prior_bits", arm=a, bits=bits, level=None))
+        if ARMS[a].main and (s := table.measured("prior_bits", arm=a, bits=bits, level=None))
     }
     if SINGLE in saved and len(saved) > 1:
         parts = [f"{ARMS[arm].label} {interval.mean:.1f}" for arm, interval in saved.items()]
         lines.append(
             f"Bits that the prior asks for a held-out picture: {', '.join(parts)}; log₂ K is {bits:g} for all."
         )
-    tops = {arm: w for arm in there if (w := _interval(table, "worth_db", arm=arm, bits=bits, level=0))}
+    tops = {arm: w for arm in there if (w := table.measured("worth_db", arm=arm, bits=bits, level=0))}
     if tops:
         parts = [f"{_text(worth, '{:.2f}')} ({ARMS[arm].label})" for arm, worth in tops.items()]
         lines.append(f"Exchanging the coarsest codes among pictures costs {', '.join(parts)}.")
@@ -257,7 +250,7 @@ def _costs(table: fw.LongTable, there: Sequence[str], bits: float) -> fw.Section
     rows = [
         [
             fw.Swatch(ARMS[arm].colour, ARMS[arm].label),
-            *(_interval(own, name, arm=arm, bits=bits) for name in (*names, "psnr", "gaussian_psnr")),
+            *(own.measured(name, arm=arm, bits=bits) for name in (*names, "psnr", "gaussian_psnr")),
         ]
         for arm in there
     ]
@@ -290,7 +283,7 @@ def _levels(table: fw.LongTable, there: Sequence[str], bits: float) -> fw.Sectio
         if ARMS[arm].levels == 1:
             continue
         for level in range(ARMS[arm].levels):
-            values = [_interval(table, name, arm=arm, bits=bits, level=level) for name in names]
+            values = [table.measured(name, arm=arm, bits=bits, level=level) for name in names]
             name = f"{ARMS[arm].label}, level {level + 1}"
             rows.append([fw.Swatch(ARMS[arm].colour, name), *values])
     text = (
@@ -317,7 +310,7 @@ def _samples(run: fw.StudyRun[Settings], there: Sequence[str]) -> fw.Section:
         [
             fw.Swatch(ARMS[arm].colour, f"{ARMS[arm].label}, {space}"),
             *(
-                _interval(table, name, arm=arm, bits=bits, space=space, of=of)
+                table.measured(name, arm=arm, bits=bits, space=space, of=of)
                 for name in ("kernel", "frechet", "coverage")
                 for of in ("samples", "ceiling", "floor")
             ),

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from codebound.reporting import plots
 from codebound.studies.framework import declare as fw
 from codebound.studies.trained_trellis import ENTRY
-from codebound.studies.trained_trellis.training import ARMS, Settings, opened, train
+from codebound.studies.trained_trellis.training import ARMS, Settings, crops, train
 
 SLACK = 1.02  # a rate beyond a curve's points by less than this is taken for theirs
 OURS = ("trellis", "trellis-squares", "trellis-dither")
@@ -46,7 +46,7 @@ class TrainedTrellis(fw.Study[Settings]):
     )  # fmt: skip
 
     def prepare(self, settings: Settings) -> Mapping[str, str]:
-        return {"data": opened(settings).digest}
+        return {"data": crops(settings).digest}
 
     def cells(self, settings: Settings) -> list[fw.Cell]:
         return [

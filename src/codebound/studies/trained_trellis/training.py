@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import closing
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -16,14 +14,12 @@ from torch import Tensor
 from codebound import config
 from codebound.codec import compress_grids, compress_vectors, decompress_vectors, inspect_vectors
 from codebound.data.image_sets import ImageSet
-from codebound.data.image_sources import open_images
-from codebound.data.picture_request import PictureRequest
-from codebound.engine.devices import launch
-from codebound.engine.trainer import Trainer
 from codebound.quantize import Trellis
 from codebound.recipes import named, papers
 from codebound.runs import settings as runs
 from codebound.studies.framework.declare import Cell
+from codebound.studies.framework.pictures import opened
+from codebound.studies.framework.training import train_through
 from codebound.tasks.tokenizer import TokenizerOptimization, TokenizerTask
 from codebound.tokenizers import ImageTokenizer
 from codebound.tokenizers.image import to_uint8
@@ -78,7 +74,7 @@ def train(settings: Settings, cell: Cell) -> dict[str, Any]:
     """Train one tokenizer; for each way to code its latents bits per pixel of a file, and PSNR."""
     arm, size = cell["arm"], cell["size"]
     own = settings.training(arm, size, cell["seed"])
-    images = opened(settings)
+    images = crops(settings)
     recipe = runs.recipe(own, images)
 
     # The seed draws the weights, the same for all arms of a stride.
@@ -90,24 +86,14 @@ def train(settings: Settings, cell: Cell) -> dict[str, Any]:
     else:
         quantizer = named.quantizer(arm, request)
     task = TokenizerTask(runs.around(quantizer, own, images), images, own)
-    with closing(Trainer(launch("cpu"), task, recipe)) as trainer:
-        trainer.initialise()
-        for _ in range(recipe.steps):
-            trainer.step()
-        with trainer.averaged():
-            tokenizer = task.tokenizer.eval()
-            fit = [images.batch(own.seed, recipe.steps + i, own.batch_size) for i in range(FIT)]
-            return {"points": _points(tokenizer, arm, size, torch.cat(fit), images.held_out)}
+    train_through(task, recipe)
+    fit = [images.batch(own.seed, recipe.steps + i, own.batch_size) for i in range(FIT)]
+    return {"points": _points(task.tokenizer, arm, size, torch.cat(fit), images.held_out)}
 
 
-def opened(settings: Settings) -> ImageSet:
+def crops(settings: Settings) -> ImageSet:
     """The crops of all cells, opened once in each process."""
-    return _opened(settings.data, runs.picture_request(settings.training("trellis", 10, 0)))
-
-
-@lru_cache(maxsize=1)
-def _opened(data: str, request: PictureRequest) -> ImageSet:
-    return open_images(data, request)
+    return opened(settings.data, runs.picture_request(settings.training("trellis", 10, 0)))
 
 
 @torch.no_grad()

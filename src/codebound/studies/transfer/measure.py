@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from copy import deepcopy
 from typing import Any
 
@@ -11,9 +10,8 @@ import torch
 from codebound.data.image_sets import ImageSet
 from codebound.engine.recipe import Recipe
 from codebound.metrics.usage import used
-from codebound.recipes import named
-from codebound.recipes.named import QuantizerRequest
 from codebound.studies.framework.declare import Cell
+from codebound.studies.framework.pictures import psnr, trained_tokenizer
 from codebound.studies.framework.training import train_through
 from codebound.studies.transfer.domains import opened
 from codebound.studies.transfer.settings import Settings
@@ -43,27 +41,7 @@ def pictures(settings: Settings, name: str) -> ImageSet:
 
 def trained(settings: Settings, images: ImageSet, seed: int) -> ImageTokenizer:
     """A tokenizer of these pictures; the seed alone draws its weights, the same for all domains."""
-    torch.manual_seed(seed)
-    request = QuantizerRequest(
-        codebook_size=settings.codebook_size,
-        dim=settings.dim,
-        depth=1,
-        commitment=settings.commitment,
-        steps=settings.steps,
-        tokens=settings.steps
-        * settings.batch_size
-        * math.prod(-(-s // settings.stride) for s in images.size),
-        seed=seed,
-    )
-    tokenizer = ImageTokenizer(
-        named.quantizer("vq-ema", request),
-        channels=1,
-        width=settings.width,
-        depth=settings.depth,
-        stride=settings.stride,
-    )
-    train_through(TokenizerTask(tokenizer, images, settings), _recipe(settings, settings.steps, seed))
-    return tokenizer
+    return trained_tokenizer(settings, images, settings.codebook_size, settings.steps, seed)
 
 
 def refits(tokenizer: ImageTokenizer, images: ImageSet, settings: Settings, seed: int) -> dict[str, Any]:
@@ -89,12 +67,11 @@ def refits(tokenizer: ImageTokenizer, images: ImageSet, settings: Settings, seed
 def figures(tokenizer: ImageTokenizer, images: ImageSet) -> dict[str, float]:
     """PSNR of the held-out pictures as 8-bit pictures, and the share of the codewords that their codes use."""
     held_out = images.held_out
-    error = (reproduced(tokenizer, held_out).double() - held_out.double()).square().mean()
     size = tokenizer.quantizer.codebook_sizes[0]
     counts = torch.cat([tokenizer.encode(part).flatten() for part in held_out.split(128)]).bincount(
         minlength=size
     )
-    return {"psnr": 10 * math.log10(255**2 / float(error)), "usage": float(used(counts))}
+    return {"psnr": psnr(reproduced(tokenizer, held_out), held_out), "usage": float(used(counts))}
 
 
 def _recipe(settings: Settings, steps: int, seed: int) -> Recipe:

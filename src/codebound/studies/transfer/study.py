@@ -127,10 +127,6 @@ def _short(run: fw.StudyRun[Settings]) -> dict[tuple[int, str], dict[tuple[str, 
     return short
 
 
-def _interval(table: fw.LongTable, metric: str, **levels: Any) -> fw.Interval | None:
-    return table.interval(metric, **levels) if table.values(metric, **levels) else None
-
-
 def _db(interval: fw.Interval) -> str:
     bounds = f" [{interval.low:.2f}, {interval.high:.2f}]" if interval.known else ""
     return f"{interval.mean:.2f} dB{bounds}"
@@ -138,13 +134,13 @@ def _db(interval: fw.Interval) -> str:
 
 def _answer(table: fw.LongTable) -> str:
     """What is lost away from home, and what each refit brings back, as means over all pairs of domains."""
-    short = _interval(table, "short", source="all", target=EVERY, refit=AS_IT_IS)
+    short = table.measured("short", source="all", target=EVERY, refit=AS_IT_IS)
     if short is None:
         return "No two domains of one seed are finished yet."
     parts = [
         f"{refit} {100 * good.mean:.0f} %"
         for refit in REFITS
-        if (good := _interval(table, "made_good", source="all", target=EVERY, refit=refit)) is not None
+        if (good := table.measured("made_good", source="all", target=EVERY, refit=refit)) is not None
     ]
     return fw.typeset(
         f"On pictures of another kind a tokenizer is {_db(short)} short of one that was trained on them, the mean over "
@@ -157,7 +153,7 @@ def _sentences(table: fw.LongTable, there: Sequence[str]) -> list[str]:
     short = {
         name: interval
         for name in there
-        if (interval := _interval(table, "short", source=name, target=EVERY, refit=AS_IT_IS)) is not None
+        if (interval := table.measured("short", source=name, target=EVERY, refit=AS_IT_IS)) is not None
     }
     lines = []
     if len(short) > 1:
@@ -170,7 +166,7 @@ def _sentences(table: fw.LongTable, there: Sequence[str]) -> list[str]:
         (source, target): interval
         for source in there
         for target in there
-        if (interval := _interval(table, "short", source=source, target=target, refit=AS_IT_IS)) is not None
+        if (interval := table.measured("short", source=source, target=target, refit=AS_IT_IS)) is not None
     }
     if pairs:
         (source, target) = max(pairs, key=lambda pair: pairs[pair].mean)
@@ -189,7 +185,7 @@ def _matrix(table: fw.LongTable, there: Sequence[str]) -> fw.Section:
     columns = [fw.Column("Trained on", kind="text")]
     columns += [fw.Column(f"on {DOMAINS[target].label}, dB", 2) for target in there]
     rows = [
-        [DOMAINS[s].label, *(_interval(table, "psnr", source=s, target=t, refit=AS_IT_IS) for t in there)]
+        [DOMAINS[s].label, *(table.measured("psnr", source=s, target=t, refit=AS_IT_IS) for t in there)]
         for s in there
     ]
     text = (
@@ -206,7 +202,7 @@ def _matrix(table: fw.LongTable, there: Sequence[str]) -> fw.Section:
 def _draw_matrix(table: fw.LongTable, there: Sequence[str]) -> Figure:
     """A field for each pair; the more is lost, the more colour it has, on white paper and on a dark page."""
     short = {
-        (row, column): _interval(table, "short", source=source, target=target, refit=AS_IT_IS)
+        (row, column): table.measured("short", source=source, target=target, refit=AS_IT_IS)
         for row, source in enumerate(there)
         for column, target in enumerate(there)
     }
@@ -235,7 +231,7 @@ def _refits(table: fw.LongTable, there: Sequence[str]) -> fw.Section:
     rows = [
         [
             "all pairs" if source == "all" else DOMAINS[source].label,
-            *(_interval(table, "short", source=source, target=EVERY, refit=refit) for refit in REFITS),
+            *(table.measured("short", source=source, target=EVERY, refit=refit) for refit in REFITS),
         ]
         for source in (*there, "all")
     ]
@@ -259,7 +255,7 @@ def _draw_refits(table: fw.LongTable, there: Sequence[str]) -> Figure:
     plots.style(axes, "", "dB below a tokenizer trained on the target")
     for number, refit in enumerate(REFITS):
         for y, (source, target) in enumerate(pairs):
-            found = _interval(table, "short", source=source, target=target, refit=refit)
+            found = table.measured("short", source=source, target=target, refit=refit)
             if found is None:
                 continue
             bars = [[found.mean - found.low], [found.high - found.mean]] if found.known else None
@@ -282,9 +278,9 @@ def _target(table: fw.LongTable, there: Sequence[str], target: str) -> fw.Sectio
     rows = [
         [
             DOMAINS[s].label,
-            *(_interval(table, "psnr", source=s, target=target, refit=refit) for refit in REFITS),
+            *(table.measured("psnr", source=s, target=target, refit=refit) for refit in REFITS),
             *(
-                _interval(table, "usage", source=s, target=target, refit=refit)
+                table.measured("usage", source=s, target=target, refit=refit)
                 for refit in (AS_IT_IS, CODEBOOK)
             ),
         ]

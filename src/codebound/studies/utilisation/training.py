@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from contextlib import closing
-from functools import lru_cache
 from typing import Any
 
 import torch
 
 from codebound.data.image_sets import ImageSet
-from codebound.data.image_sources import open_images
-from codebound.data.picture_request import PictureRequest
 from codebound.engine.devices import launch
 from codebound.engine.trainer import Trainer
 from codebound.evaluate.tokenizers import QUICK_SAMPLES, SAMPLES, held_out_figures
 from codebound.metrics import CodeUsage
 from codebound.runs import settings as runs
 from codebound.studies.framework.declare import Cell
+from codebound.studies.framework.pictures import opened
 from codebound.studies.utilisation import arms
 from codebound.studies.utilisation.settings import Settings
 from codebound.tasks.tokenizer import TokenizerTask
@@ -48,12 +46,7 @@ def train(settings: Settings, cell: Cell) -> dict[str, Any]:
 
 def pictures(settings: Settings) -> ImageSet:
     """The crops of all cells, opened once in each process."""
-    return _opened(settings.data, runs.picture_request(settings.training(codebook_size=2, seed=0)))
-
-
-@lru_cache(maxsize=1)
-def _opened(data: str, request: PictureRequest) -> ImageSet:
-    return open_images(data, request)
+    return opened(settings.data, runs.picture_request(settings.training(codebook_size=2, seed=0)))
 
 
 def _judge(trainer: Trainer, task: TokenizerTask, quick: bool) -> dict[str, Any]:
