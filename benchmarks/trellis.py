@@ -1,6 +1,7 @@
 """What trellis codes reach, in bytes of files and decoded again, and how fast: every figure of docs/vectors.md.
 
-OMP_NUM_THREADS=1 python benchmarks/trellis.py gaussian | spectra | fixed | photographs | embeddings | speed [--write]
+OMP_NUM_THREADS=1 python benchmarks/trellis.py PART [--write], PART of: gaussian, spectra, fixed, short, photographs,
+embeddings, speed
 """
 
 from __future__ import annotations
@@ -93,6 +94,21 @@ def run_fixed() -> None:
         gap = gap_db(float(error.mean() - slope * excess.mean()), 4.0**-bits)
         name = f"{dim} components, {bits} bit, L = {state_bits}, {quantizer.table}"
         print(f"{name}: {gap:.3f} dB, {1e6 * took:.1f} µs a value", flush=True)
+
+
+def run_short(count: int = 1 << 15) -> None:
+    """A fixed number of bits for short vectors: variance over error on fresh vectors, by state bits."""
+    for bits, dim in itertools.product((1, 2, 3, 4), (4, 6, 8, 12, 16, 24, 32, 64)):
+        found = []
+        for state_bits in (2, 3, 4, 6, 8, 9, 10, 12):
+            if state_bits % bits or not 2 * bits <= state_bits <= dim * bits:
+                continue
+            quantizer = BitTrellis(dim, bits, state_bits)
+            quantizer.init_(gaussian(2 * count // dim, dim))
+            z = gaussian(count // dim, dim, 1)
+            error = float((quantizer.eval()(z).z_q - z).square().mean() / z.square().mean())
+            found.append(f"L = {state_bits} {-10 * np.log10(error):.2f}")
+        print(f"{dim} components, {bits} bit: {', '.join(found)} dB", flush=True)
 
 
 def run_photographs() -> None:
@@ -255,6 +271,7 @@ if __name__ == "__main__":
         "gaussian": run_gaussian,
         "spectra": run_spectra,
         "fixed": run_fixed,
+        "short": run_short,
         "photographs": run_photographs,
         "embeddings": run_embeddings,
         "speed": run_speed,

@@ -1,6 +1,7 @@
 """compress-vectors and decompress-vectors: arrays of every kind of file there and back, and what is refused."""
 
 import json
+import math
 import zlib
 
 import numpy as np
@@ -157,6 +158,137 @@ def test_arrays_that_are_refused(tmp_path):
         said = " ".join(refused.output.split())
         assert reason in said
         assert "allow_pickle" not in said
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "factor"),
+    [
+        (torch.float64, 1e-200),
+        (torch.float64, 1e300),
+        (torch.float64, 1e-310),
+        (torch.float32, 1e-30),
+        (torch.float32, 1e30),
+        (torch.bfloat16, 1e30),
+    ],
+)
+def test_scales_beyond_float32s_squares_lose_no_more(dtype, factor, fixed):
+    z = gaussian(2000, 8).double()
+    _, (plain,) = compress_arrays([("", z)], Aim(bits=2.0, fixed=fixed))
+    data, (report,) = compress_arrays([("", (z * factor).to(dtype))], Aim(bits=2.0, fixed=fixed))
+    assert report.snr == pytest.approx(plain.snr, abs=0.1)
+    assert report.above_gaussian == pytest.approx(plain.above_gaussian, abs=0.1)
+
+    # What was said is so, by arithmetic of one's own.
+    again = decompress_arrays(data)[""]
+    assert again.dtype == dtype
+    error = again.double() / factor - z
+    snr = 10 * math.log10(float(z.var(0, correction=0).sum()) / float(error.square().sum(1).mean()))
+    assert snr == pytest.approx(report.snr, abs=0.05)
+
+
+def test_a_distortion_is_one_of_the_scale():
+    z = gaussian(4000, 4).double() * 1e-150
+    data, _ = compress_arrays([("", z)], Aim(distortion=0.4e-300))
+    error = (decompress_arrays(data)[""] - z) * 1e150
+    assert float(error.square().sum(1).mean()) == pytest.approx(0.4, rel=0.1)
+
+
+def test_values_that_would_be_decoded_beyond_their_type():
+    z = gaussian(500, 8)
+    z = z / z.abs().max() * torch.finfo(torch.float32).max
+    with pytest.raises(CodecError, match=r"exceeds torch.float32.*values up to 8.51e\+37 are accepted"):
+        compress_arrays([("", z)], Aim(bits=2.0))
+    with pytest.raises(InputError, match=r"values of up to 3.4e\+38; values up to 1e\+16 are accepted"):
+        Trellis(8, rate=8.0).init_(z)
+    with pytest.raises(InputError, match=r"values of up to 1e\+300; values up to 1e\+16"):
+        Trellis(1, rate=1.0).init_(torch.full((3, 1), 1e300, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("mean", [1e8, -1e9, 1e12])
+@pytest.mark.parametrize("fixed", [False, True])
+def test_a_mean_that_float32_rounds_by_more_than_the_error(mean, fixed):
+    z = gaussian(500, 8).double()
+    with pytest.raises(CodecError, match="subtract the mean first"):
+        compress_arrays([("", z + mean)], Aim(bits=2.0, fixed=fixed))
+    _, (report,) = compress_arrays([("", z + 1e5)], Aim(bits=2.0, fixed=fixed))
+    _, (plain,) = compress_arrays([("", z)], Aim(bits=2.0, fixed=fixed))
+    assert report.snr == pytest.approx(plain.snr, abs=0.3)
+
+
+def test_constants_are_kept_to_float32():
+    data, _ = compress_arrays([("", torch.full((500, 3), 1e9 / 3, dtype=torch.float64))], Aim(bits=2.0))
+    assert float((decompress_arrays(data)[""] * 3e-9 - 1).abs().max()) < 2.0**-24
+
+
+@pytest.mark.parametrize(("bits", "dim", "least"), [(1, 8, 4.3), (2, 8, 9.3), (2, 16, 10.0), (4, 12, 20.0)])
+def test_short_vectors_of_a_fixed_rate_are_no_worse_than_scalars(bits, dim, least):
+    _, (report,) = compress_arrays([("", gaussian((1 << 15) // dim, dim))], Aim(bits=float(bits), fixed=True))
+    assert report.snr > least
+
+
+@pytest.mark.parametrize(
+    ("z", "fixed", "match"),
+    [
+        (torch.zeros(500, 0), False, r"shape \[500, 0\] has vectors of no component"),
+        (torch.zeros(500, 0), True, r"shape \[500, 0\] has vectors of no component"),
+        (torch.zeros(500), True, "1 components; a fixed rate of 2 bits needs 8 at least"),
+        (torch.zeros(500, 6), True, "6 components; a fixed rate of 2 bits needs 8 at least"),
+        (torch.zeros(0, 8), True, "a fixed rate needs 1 vector at least"),
+        (torch.full((5, 8), torch.nan), True, "z has 5 vectors with NaN"),
+        (torch.full((500, 8), torch.nan), False, "z has 500 vectors with NaN"),
+    ],
+)
+def test_arrays_that_no_code_is_for(z, fixed, match):
+    with pytest.raises(CodecError, match=match):
+        compress_arrays([("", z)], Aim(bits=2.0, fixed=fixed))
+
+
+@pytest.mark.parametrize("aim", [{"bits": 15.0}, {"snr": 90.0}])
+def test_the_ends_of_the_stated_ranges_are_accepted(aim):
+    _, (report,) = compress_arrays([("", gaussian(4000, 4))], Aim(**aim))
+    assert 89 < report.snr < 91
+
+
+def test_what_the_commands_refuse_and_take(tmp_path):
+    z = gaussian(300, 8).numpy()
+    np.save(tmp_path / "z.npy", z)
+    np.save(tmp_path / "swapped.npy", z.astype(">f4"))
+    np.save(tmp_path / "long.npy", z.astype(np.longdouble))
+    np.savez(tmp_path / "none.npz")
+
+    # Another order of bytes makes the same file.
+    for name in ("z", "swapped"):
+        assert run("compress-vectors", tmp_path / f"{name}.npy").exit_code == 0
+    assert (tmp_path / "z.cbv").read_bytes() == (tmp_path / "swapped.cbv").read_bytes()
+
+    for arguments, reason in (
+        (("compress-vectors", "-"), "stdin (-) is not accepted"),
+        (("compress-vectors", tmp_path / "none.npz"), "no array is in it"),
+        (("compress-vectors", tmp_path / "long.npy"), f"is of type {np.dtype(np.longdouble)}"),
+        (
+            ("compress-vectors", tmp_path / "z.npy", "--fixed", "--states", 8, "--force"),
+            "--states is not accepted",
+        ),
+        (
+            ("decompress-vectors", tmp_path / "z.cbv", "--out", tmp_path / "y.txt"),
+            "accepted suffixes are .npy",
+        ),
+        (
+            ("decompress-vectors", tmp_path / "z.cbv", "--out", tmp_path / "y.parquet"),
+            "accepted suffixes are .npy",
+        ),
+    ):
+        found = run(*arguments)
+        assert found.exit_code == 2, found.output
+        assert reason in " ".join(found.output.split())
+    assert not list(tmp_path.glob("y.*"))
+
+    # A table that is much of a file is said.
+    np.save(tmp_path / "wide.npy", gaussian(100, 64).numpy())
+    found = run("compress-vectors", tmp_path / "wide.npy", "--fixed")
+    assert found.exit_code == 0
+    assert "tables and axes are" in " ".join(found.output.split())
 
 
 def test_no_damage_passes():

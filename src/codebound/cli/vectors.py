@@ -12,26 +12,30 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from codebound.cli.batch import STREAM, Job, Output, Outputs, Row, Sources, each, naming, plan, read
-from codebound.cli.terminal import AsJson, Cells, Force, out
+from codebound.cli.terminal import AsJson, Cells, Force, err, out
 from codebound.data.listing import Listing, files_below
 from codebound.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 SUFFIX = ".cbv"
 ARRAYS = (".npy", ".npz", ".parquet", ".safetensors")
+WRITTEN = (".npy", ".npz", ".safetensors")
+LARGE = 0.1  # of a file: a header of which is said
 
 
 def compress_vectors(
     sources: Sources,
     target: Output = None,
-    bits: Annotated[float | None, typer.Option(help="Bits per value (default 2).")] = None,
+    bits: Annotated[float | None, typer.Option(help="Bits per value, at most 15 (default 2).")] = None,
     distortion: Annotated[float | None, typer.Option(help="Mean squared error summed over a vector.")] = None,
-    snr: Annotated[float | None, typer.Option(help="Variance over squared error, in dB.")] = None,
+    snr: Annotated[float | None, typer.Option(help="Variance over squared error, in dB, at most 90.")] = None,
     states: Annotated[
-        int, typer.Option(help="Of the trellis: 8, 32, 256 lose .45, .33, .21 dB to the bound.")
-    ] = 8,
+        int | None,
+        typer.Option(help="Of the trellis: 8 (default), 32, 256 lose .45, .33, .21 dB to the bound."),
+    ] = None,
     fixed: Annotated[
         bool,
         typer.Option(
@@ -59,7 +63,11 @@ def compress_vectors(
 
     if bits is None and distortion is None and snr is None:
         bits = 2.0
-    aim = Aim(bits, distortion, snr, states, fixed)
+    if fixed and states is not None:
+        raise InputError("--states is not accepted with --fixed, which chooses them by the vectors' length")
+    if STREAM in sources:
+        raise InputError(f"stdin (-) is not accepted; files are: {', '.join(ARRAYS)}")
+    aim = Aim(bits, distortion, snr, 8 if states is None else states, fixed)
     jobs = plan(sources, _arrays, target, lambda name: name.with_suffix(SUFFIX))
     outputs = Outputs((job.source for job in jobs), force)
 
@@ -67,10 +75,13 @@ def compress_vectors(
         outputs.check(job.goal)
         arrays = [found for found in named_arrays(job.source) if _taken(found[0], only)]
         if not arrays:
-            raise InputError(f"no array of {job.source} is taken by --only {' '.join(only or [])}")
+            taken = f"is taken by --only {' '.join(only)}" if only else "is in it"
+            raise InputError(f"{job.source}: no array {taken}")
         with Cells("vectors") as bar:
             data, reports = compress_arrays(arrays, aim, axis=axis, progress=bar.show)
         outputs.write(job.goal, data)
+        if fixed:
+            _say_tables(data)
         values = sum(array.numel() for _, array in arrays)
         shannon = [report.above_shannon for report in reports]
         known = [number for number in shannon if number is not None]
@@ -113,6 +124,9 @@ def decompress_vectors(
     outputs = Outputs((job.source for job in jobs), force)
 
     def one(job: Job) -> Row:
+        # A stream, or a name without suffix, takes .npy.
+        if job.goal != STREAM and job.goal.suffix.lower() not in ("", *WRITTEN):
+            raise InputError(f"--out {job.goal}: accepted suffixes are {', '.join(WRITTEN)}")
         arrays = decompress_arrays(read(job.source), max_values=max_values)
         goal = job.goal
         if not job.asked and goal != STREAM and list(arrays) != [""]:
@@ -188,11 +202,42 @@ def named_arrays(path: Path) -> Iterator[tuple[str, Tensor]]:
             try:
                 stored = np.load(path, mmap_mode="c", allow_pickle=False)
                 arrays = {"": stored} if isinstance(stored, np.ndarray) else dict(stored)
-                yield from ((name, torch.from_numpy(array)) for name, array in arrays.items())
+                yield from ((name, _tensor(name, array)) for name, array in arrays.items())
             except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
                 from codebound.data import tables
 
                 raise tables.unreadable(path, error) from None
+
+
+def _tensor(name: str, array: np.ndarray) -> Tensor:
+    """The array in this machine's order of bytes.
+
+    Raises:
+        InputError: a type that PyTorch has not.
+    """
+    import torch
+
+    try:
+        return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
+    except TypeError:
+        said = f"array {name!r}" if name else "the array"
+        raise InputError(
+            f"{said} is of type {array.dtype}; float16, float32 and float64 are accepted"
+        ) from None
+
+
+def _say_tables(data: bytes) -> None:
+    """A note where what stands before the vectors is much of the file."""
+    from codebound.codec.arrays import inspect_arrays
+
+    reports = [report for _, report in inspect_arrays(data).values()]
+    size = sum(report.header_bytes for report in reports)
+    if size > LARGE * len(data):
+        err.print(
+            f"tables and axes are {size:,} of the file's {len(data):,} bytes; more vectors would share them",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:

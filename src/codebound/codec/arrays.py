@@ -9,7 +9,7 @@ import math
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -21,6 +21,7 @@ from codebound.codec.sources import Data, read_bytes
 from codebound.codec.vectors import (
     MOST_VALUES,
     VectorReport,
+    check_finite,
     compress_vectors,
     decompress_vectors,
     inspect_vectors,
@@ -41,7 +42,20 @@ VERSION = 1
 NAME = 4096  # bytes
 SEEN = 1 << 16  # vectors that a code is fitted to
 ESTIMATED_DIM, ESTIMATED_ROWS = 16, 4096  # where an entropy is estimated, in a second at most
-STATE_BITS = 12  # of a code of fixed rate
+# State bits of a code of fixed rate: for bits of a component, the least dim from which so many are best on N(0, I)
+# (`benchmarks/trellis.py short`). A register that closes around a vector costs it its state bits; with fewer components
+# than the first a scalar quantizer is better.
+STATE_BITS = {
+    1: {8: 2, 16: 3, 24: 4, 32: 6, 64: 9, 96: 12},
+    2: {8: 4, 16: 6, 32: 8, 64: 12},
+    3: {12: 6, 24: 9, 32: 12},
+    4: {12: 8, 16: 12},
+}
+MODERATE = 1e9  # magnitudes up to it and down to its inverse are left as they are
+MOST_BITS, MOST_SNR = (
+    15,
+    90,
+)  # asked for: a code of 16 bits at most serves them for components of equal variance
 TRIED_VALUES = 1 << 17  # on which axes are compared
 FEW_STATES = 8
 TRIED = 256  # vectors on which its choices are compared
@@ -65,13 +79,13 @@ class Aim:
                 f"one of bits, distortion and snr must be given; got {', '.join(given) or 'none'}"
             )
         if self.bits is not None:
-            arguments.number("bits", self.bits, above=0, most=16)
+            arguments.number("bits", self.bits, above=0, most=MOST_BITS)
         if self.distortion is not None:
             arguments.number("distortion", self.distortion, above=0)
         if self.fixed and self.bits not in (1, 2, 3, 4):
             raise InputError(f"a fixed rate needs bits of 1, 2, 3 or 4; got {self.bits}")
         if self.snr is not None:
-            arguments.number("snr", self.snr, above=0, most=96)
+            arguments.number("snr", self.snr, above=0, most=MOST_SNR)
 
 
 class ArrayReport(NamedTuple):
@@ -108,8 +122,12 @@ def compress_arrays(
     for name, array in arrays:
         try:
             vectors = _as_vectors(array, axis, aim.fixed)
-            quantizer = fitted(vectors, aim, array.shape[axis] if array.ndim else 1)
-            data = compress_vectors(vectors, quantizer, progress=progress)
+            check_finite(vectors)
+            power = _power(vectors)
+            vectors = _divided(vectors, power)
+            quantizer = fitted(vectors, _aim_divided(aim, power), array.shape[axis] if array.ndim else 1)
+            data = compress_vectors(vectors, quantizer, power=power, progress=progress)
+            report = _reported(name, array, vectors, quantizer, data, power)
         except InputError as error:
             raise CodecError(f"{name}: {error}" if name else str(error)) from None
         text = name.encode()
@@ -118,7 +136,7 @@ def compress_arrays(
         place = axis % max(array.ndim, 1)
         numbers = [len(text), array.ndim, place, *array.shape, len(data)]
         heads.append((text, numbers, data))
-        reports.append(_reported(name, array, vectors, quantizer, data))
+        reports.append(report)
     if not reports:
         raise CodecError("arrays must be one or more; got none")
 
@@ -252,16 +270,24 @@ def _cost(quantizer: Trellis, some: Float[Tensor, "n D"], count: int) -> float:
 
 def _fixed(some: Float[Tensor, "n D"], bits: int) -> BitTrellis:
     """The code of so many bits a component; mixed first if that can be and measures better."""
-    dim = some.shape[1]
-    found = [BitTrellis(dim, bits, STATE_BITS).eval()]
-    if len(some) and dim & (dim - 1) == 0:
-        found.append(BitTrellis(dim, bits, STATE_BITS, rotation="hadamard").eval())
+    dim, choices = some.shape[1], STATE_BITS[bits]
+    if not len(some):
+        raise InputError("there are no vectors; a fixed rate needs 1 vector at least")
+    if dim < min(choices):
+        raise InputError(
+            f"vectors have {dim} components; a fixed rate of {bits} bits needs {min(choices)} at least, as with fewer "
+            "a scalar quantizer is better (without a fixed rate any number is accepted)"
+        )
+    state_bits = choices[max(least for least in choices if least <= dim)]
+    found = [BitTrellis(dim, bits, state_bits).eval()]
+    if dim & (dim - 1) == 0:
+        found.append(BitTrellis(dim, bits, state_bits, rotation="hadamard").eval())
     errors = []
-    for quantizer in found if len(some) else ():
+    for quantizer in found:
         quantizer.init_(some)
         tried = some[:: max(1, len(some) // TRIED)]
         errors.append(float((quantizer(tried).z_q - tried).square().sum()))
-    return found[errors.index(min(errors))] if errors else found[0]
+    return found[errors.index(min(errors))]
 
 
 def _as_vectors(array: Tensor, axis: int, whole: bool) -> Float[Tensor, "n D"]:
@@ -272,16 +298,52 @@ def _as_vectors(array: Tensor, axis: int, whole: bool) -> Float[Tensor, "n D"]:
         )
     if array.ndim and not -array.ndim <= axis < array.ndim:
         raise CodecError(f"axis={axis} is none of an array of shape {list(array.shape)}")
+    if array.ndim and array.shape[axis] == 0:
+        raise CodecError(
+            f"an array of shape {list(array.shape)} has vectors of no component; at least 1 is accepted"
+        )
     moved = array.movedim(axis, -1) if array.ndim else array.view(1)
     dim = moved.shape[-1] if moved.ndim > 1 else 1
     return moved.reshape(-1, dim if whole or moved.numel() >= LONG * dim * dim else 1)
 
 
+def _power(vectors: Float[Tensor, "n D"]) -> int:
+    """The power of 2 that brings the largest magnitude to 1 where float32 could not hold its square; 0 elsewhere."""
+    largest = max((float(part.abs().max()) for part in vectors.split(SEEN) if part.numel()), default=0.0)
+    return 0 if largest == 0 or 1 / MODERATE <= largest <= MODERATE else math.frexp(largest)[1]
+
+
+def _divided(vectors: Float[Tensor, "n D"], power: int) -> Float[Tensor, "n D"]:
+    """vectors / 2^power, in two steps as 2^power itself may be beyond float64."""
+    if power == 0:
+        return vectors
+    half = power // 2
+    return (vectors.double() * 2.0**-half * 2.0 ** (half - power)).to(vectors.dtype)
+
+
+def _aim_divided(aim: Aim, power: int) -> Aim:
+    """The same aim for vectors divided by 2^power."""
+    if aim.distortion is None or power == 0:
+        return aim
+    # What is far above the variance of what has magnitude 1 asks for nothing more.
+    return replace(aim, distortion=2.0 ** min(math.log2(aim.distortion) - 2 * power, 100.0))
+
+
 def _reported(
-    name: str, array: Tensor, vectors: Tensor, quantizer: Trellis | BitTrellis, data: bytes
+    name: str, array: Tensor, vectors: Tensor, quantizer: Trellis | BitTrellis, data: bytes, power: int
 ) -> ArrayReport:
-    """What is left of an array, measured on the file."""
+    """What is left of an array, measured on the file.
+
+    Raises:
+        CodecError: what is decoded is beyond the array's type.
+    """
     again, count = decompress_vectors(data, max_values=max(vectors.numel(), 1)), max(len(vectors), 1)
+    if not bool(again.isfinite().all()):
+        most = torch.finfo(array.dtype).max
+        raise CodecError(
+            f"what is decoded exceeds {array.dtype}, at most {most:.3g}; values up to {most / 4:.3g} are accepted"
+        )
+    again = _divided(again, power)
     lost = variance = 0.0
     mean = vectors.double().mean(0) if len(vectors) else 0.0
     for one, other in zip(vectors.split(SEEN), again.split(SEEN), strict=True):

@@ -51,6 +51,7 @@ def compress_vectors(
     *,
     mask: Bool[Tensor, "*b"] | None = None,
     block: int | None = None,
+    power: int = 0,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> bytes:
     """A `.cbv` file of vectors; `decompress_vectors` gives back what `quantizer` makes of them, to rounding.
@@ -61,13 +62,17 @@ def compress_vectors(
         quantizer: a `Trellis` or `BitTrellis` after `init_`; what its levels stand for is written to the file.
         mask: where there is a vector at all; elsewhere zeros come back.
         block: vectors of a block, about 2²⁰ values if not given. Each costs the models of its levels and 1.15 bits.
+        power: what is decoded is 2^power times the reproduction: for vectors divided by that, as they were too large or
+            too small for a quantizer's float32.
         progress: called with the vectors done and all of them.
 
     Raises:
-        CodecError: vectors that are not finite, of another dimension or type, or a quantizer of another kind.
+        CodecError: vectors that are not finite, of another dimension or type, a quantizer of another kind, or float64
+            with a mean so large that its rounding to float32 exceeds the code's error.
     """
     rows, there = _checked(z, quantizer, mask)
-    header = _header(z, quantizer, there if mask is not None else None, block)
+    _check_mean(rows, quantizer)
+    header = _header(z, quantizer, there if mask is not None else None, block, power)
     out = [header.pack()]
     running = zlib.crc32(out[0])
     for begin in range(0, len(rows), header.block):
@@ -148,14 +153,40 @@ def _checked(z: Tensor, quantizer: Trellis | BitTrellis, mask: Tensor | None) ->
     there = np.ones(0, dtype=bool) if mask is None else mask.reshape(-1).cpu().numpy()
     if mask is not None:
         rows = rows[mask.reshape(-1)]
+    check_finite(rows)
+    return rows, there
+
+
+def check_finite(rows: Float[Tensor, "n D"]) -> None:
+    """CodecError where a vector has NaN or Inf."""
     if bad := sum(int((~part.isfinite().all(-1)).sum()) for part in rows.split(PART)):
         raise CodecError(
             f"z has {bad} vectors with NaN or Inf; finite ones are accepted, or a mask without them"
         )
-    return rows, there
 
 
-def _header(z: Tensor, quantizer: Trellis | BitTrellis, mask: np.ndarray | None, block: int | None) -> Header:
+def _check_mean(rows: Float[Tensor, "n D"], quantizer: Trellis | BitTrellis) -> None:
+    """CodecError where float64 rows lose more by the rounding to float32, which the code sees, than by the code."""
+    if rows.dtype != torch.float64 or len(rows) < 2:
+        return
+    some = rows[:: -(-len(rows) // PART)]
+    spread = float(some.var(0, correction=0).sum())
+    # What is uniform within half a spacing of float32 has a third of its square.
+    rounding = float((some.mean(0) * 2.0**-24).square().sum()) / 3
+    if isinstance(quantizer, Trellis):
+        error = float(torch.where(quantizer.step > 0, quantizer.noise, quantizer.variances).double().sum())
+    else:
+        error = float(quantizer.scale.double().square().sum()) * 4.0**-quantizer.bits
+    if spread > 0 and rounding > min(error, spread):
+        raise CodecError(
+            f"z has a mean of up to {float(some.mean(0).abs().max()):.3g} and a spread of {math.sqrt(spread):.3g}: "
+            "a code computes in float32, which rounds such a mean by more than the error; subtract the mean first"
+        )
+
+
+def _header(
+    z: Tensor, quantizer: Trellis | BitTrellis, mask: np.ndarray | None, block: int | None, power: int
+) -> Header:
     """The quantizer's numbers as integers."""
     if block is not None and (not isinstance(block, int) or block < 1):
         raise CodecError(f"block must be a whole number of vectors, at least 1; got {block!r}")
@@ -168,7 +199,7 @@ def _header(z: Tensor, quantizer: Trellis | BitTrellis, mask: np.ndarray | None,
     finest = (
         numbers.fine - math.log2(float(pitch.min()))
         if len(pitch)
-        else 20 - math.log2(max(float(np.abs(mean).max()), 1e-30))
+        else 32 - math.log2(max(float(np.abs(mean).max()), 1e-30))
     )
     exponent = math.floor(min(finest, EXACT - math.log2(largest) if len(pitch) else math.inf))
     reach = float(np.abs(mean).max(initial=0.0))
@@ -180,7 +211,7 @@ def _header(z: Tensor, quantizer: Trellis | BitTrellis, mask: np.ndarray | None,
         dtype=str(z.dtype).removeprefix("torch."),
         states=numbers.states,
         block=block or max(1, BLOCK // quantizer.dim),
-        exponent=exponent,
+        exponent=exponent - power,
         mean=np.round(mean * unit).astype(np.int64),
         kept=numbers.kept,
         alone=numbers.alone,

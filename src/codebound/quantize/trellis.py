@@ -102,6 +102,7 @@ class Trellis(TrellisCode):
         self.states, self.surrogate = states, surrogate
         self.transform: Literal["klt", "own"] | None = transform
         self.decay = arguments.number("decay", decay, least=0, most=1)
+        arguments.one_of("holds_rate", holds_rate, (False, True))
         if holds_rate and rate is None:
             raise InputError(
                 "holds_rate=True needs a rate; at a given distortion use loss_weights={'rate': …}"
@@ -220,7 +221,7 @@ class Trellis(TrellisCode):
         an `update_` that moves the variances goes back to Gaussian ones.
 
         Raises:
-            InputError: no finite token, or more than 16 bits would be needed for an axis.
+            InputError: no finite token, values beyond 1e16, or more than 16 bits would be needed for an axis.
         """
         tokens = self._latents(z, mask, generator)
 

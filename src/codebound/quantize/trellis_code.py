@@ -16,6 +16,8 @@ from codebound.quantize.codebook import same_dtype
 from codebound.quantize.sketch import Sketch
 from codebound.quantize.version import Version
 
+LARGEST = 1e16  # magnitude of latents that `init_` accepts
+
 
 class TrellisCode(Quantizer):
     """A code whose indices are the steps of a path, one for each component; what one stands for depends on others.
@@ -61,7 +63,7 @@ class TrellisCode(Quantizer):
         """The valid tokens of all ranks, for `init_`.
 
         Raises:
-            InputError: no finite token.
+            InputError: no finite token, or values beyond `LARGEST`.
         """
         self.check_input(z, mask, generator)
         self.check_numbers(self.mean, z)
@@ -69,6 +71,11 @@ class TrellisCode(Quantizer):
         tokens = sync.joined_rows(tokens[valid].float(), self.ranks)
         if tokens.shape[0] == 0:
             raise InputError("z holds no finite token to initialise a code from")
+        # Variances are kept in float32, and their sum must fit, too.
+        if not float(tokens.abs().max()) <= LARGEST:
+            raise InputError(
+                f"z holds values of up to {float(z.detach().abs().max()):.3g}; values up to {LARGEST:g} are accepted"
+            )
         return tokens
 
     def _codes(
