@@ -223,6 +223,8 @@ def test_names_that_there_are_not():
         Trellis(2, rate=1.0, transform="dct")
     with pytest.raises(InputError, match="surrogate is 'noise'"):
         Trellis(2, rate=1.0, surrogate="noise")
+    with pytest.raises(InputError, match="holds_rate is 'no'"):
+        Trellis(2, rate=1.0, holds_rate="no")
 
 
 def test_nothing_to_begin_from():
