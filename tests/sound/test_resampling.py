@@ -1,10 +1,12 @@
 """Resampling in whole numbers: what a tone becomes, and that pieces change nothing."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from codebound.errors import InputError
-from codebound.sound.resampling import Resampler, resample, resampled_length
+from codebound.sound.resampling import UNIT, Resampler, Taps, resample, resampled_length
 
 
 @pytest.mark.parametrize(
@@ -55,3 +57,18 @@ def test_a_target_out_of_range_is_refused(target: int) -> None:
             InputError, match=f"target sample_rate is {target}; it must be an int in 1000 … 384000"
         ):
             wrong()
+
+
+@pytest.mark.parametrize(("rate", "target"), [(16_000, 383_999), (383_999, 16_000)])
+def test_rates_without_a_common_factor_cost_what_is_asked(rate: int, target: int) -> None:
+    """Sets of taps are computed for the outputs that there are: all sets have 12 million taps."""
+    tracemalloc.start()
+    again = resample(np.full(500, 7_000.0), rate, target)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(again) == resampled_length(500, rate, target)
+    assert peak < 80 * 2**20
+    fresh = Taps(rate, target)
+    sets = fresh.sets(np.array([0, 5, 0]))
+    assert np.array_equal(sets, Taps(rate, target).sets(np.arange(6))[[0, 5, 0]])
+    assert np.abs(sets.sum(1) - UNIT).max() < sets.shape[1]
