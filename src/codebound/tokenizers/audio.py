@@ -17,14 +17,18 @@ from codebound import arguments
 from codebound.errors import InputError
 from codebound.nets.spectral import SpectralDecoder
 from codebound.sound import mdct
-from codebound.sound.frames import AXES_UNIT, COMPANDED, POWER, FrameCode
-from codebound.sound.resampling import LOUDEST, resample, resampled_length
+from codebound.sound.frames import AXES_UNIT, COMPANDED, MOST_DIM, POWER, FrameCode
+from codebound.sound.resampling import HIGHEST_RATE, LOUDEST, LOWEST_RATE, resample, resampled_length
 from codebound.tokenizers import pretrained
 from codebound.tokenizers.audio_streams import AudioDecoder, AudioEncoder
 
 DEFAULT_SPEECH = "default-speech"
 PACKAGED = Path(__file__).parent / "default_speech"
 BLOCK, CONTEXT = 50, 10  # frames
+RATES = (4_000, 192_000)  # that a tokenizer may have
+MOST_BLOCK = 512  # frames
+FLOATS = (torch.float16, torch.float32, torch.float64)  # of waves
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)  # of indices
 LATENT_UNIT = COMPANDED / 8  # of latents, as the network sees them
 EXAMPLE = """from codebound.tokenizers import {kind}
 tokenizer = {kind}.from_pretrained("path/to/this/folder")
@@ -45,9 +49,9 @@ class NetworkConfig(BaseModel):
     """Sizes of a `SpectralDecoder`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    width: int = 160
-    hidden: int = 320
-    blocks: int = 5
+    width: int = Field(160, ge=1)
+    hidden: int = Field(320, ge=1)
+    blocks: int = Field(5, ge=0)
     kernel: Kernel = 7
 
 
@@ -88,8 +92,8 @@ class AudioTokenizer(nn.Module):
         context: int = CONTEXT,
     ) -> None:
         super().__init__()
-        self.sample_rate = arguments.whole("sample_rate", sample_rate, least=4_000, most=192_000)
-        self.block = arguments.whole("block", block, most=512)
+        self.sample_rate = arguments.whole("sample_rate", sample_rate, least=RATES[0], most=RATES[1])
+        self.block = arguments.whole("block", block, most=MOST_BLOCK)
         self.context = arguments.whole("context", context, least=0, most=block)
         self.hop = code.hop
         for name in ("gain", "axes", "codebooks", "steps"):
@@ -153,10 +157,12 @@ class AudioTokenizer(nn.Module):
             beam: partial sums that are kept in the search: better, and slower.
 
         Raises:
-            InputError: no samples, or some that are not finite; a value out of its range.
+            InputError: no tensor of these, no samples, or some that are not finite; a value out of its range.
         """
-        if wave.ndim != 2 or not wave.is_floating_point() or wave.shape[1] == 0:
-            raise InputError(f"wave must be floats [b, n], n > 0; got {wave.dtype} {list(wave.shape)}")
+        _check_tensor("wave", wave)
+        if wave.ndim != 2 or wave.dtype not in FLOATS or 0 in wave.shape:
+            accepted = "float16, float32 or float64 [b, n], b and n > 0"
+            raise InputError(f"wave must be {accepted}; got {wave.dtype} {list(wave.shape)}")
         rows = []
         for row in wave.detach().cpu().numpy():
             encoder = self.encoder(sample_rate, stages=stages, beam=beam)
@@ -178,14 +184,17 @@ class AudioTokenizer(nn.Module):
             sample_rate: of what comes out; the tokenizer's own if not given.
 
         Raises:
-            InputError: indices of another shape, or out of range; samples that so many frames are not the frames of.
+            InputError: indices of another shape or type, or out of range; a rate that is not accepted; samples that so
+                many frames are not the frames of.
         """
         self.check_indices(indices)
         rate = self.sample_rate if sample_rate is None else sample_rate
+        arguments.whole("sample_rate", rate, least=LOWEST_RATE, most=HIGHEST_RATE)
         inside = (indices.shape[1] - 1) * self.hop
         if samples is not None:
+            arguments.whole("samples", samples)
             needed = resampled_length(samples, rate, self.sample_rate)
-            if mdct.frames_of(needed, self.hop) != indices.shape[1] or samples < 1:
+            if mdct.frames_of(needed, self.hop) != indices.shape[1]:
                 raise InputError(
                     f"samples is {samples}; they don't have {indices.shape[1]} frames at {rate} a second"
                 )
@@ -220,10 +229,11 @@ class AudioTokenizer(nn.Module):
 
     def check_indices(self, indices: Tensor) -> None:
         """Refuse what this tokenizer's `encode` doesn't give. Raises `InputError`."""
+        _check_tensor("indices", indices)
         stages, size, _ = self.codebooks.shape
         if indices.ndim != 3 or not 1 <= indices.shape[2] <= stages or 0 in indices.shape:
             raise InputError(f"indices must have shape [b, t, q], q <= {stages}; got {list(indices.shape)}")
-        if indices.is_floating_point() or int(indices.min()) < 0 or int(indices.max()) >= size:
+        if indices.dtype not in INTEGERS or int(indices.min()) < 0 or int(indices.max()) >= size:
             raise InputError(f"indices must be integers in 0 … {size - 1}")
 
     def config(self) -> dict[str, Any]:
@@ -310,6 +320,12 @@ class AudioTokenizer(nn.Module):
         return tokenizer.eval()
 
 
+def _check_tensor(name: str, value: object) -> None:
+    """Refuse what is no tensor."""
+    if not isinstance(value, Tensor):
+        raise InputError(f"{name} must be a tensor; got {type(value).__name__}")
+
+
 def _forget_code(tokenizer: nn.Module, keys: object = None) -> None:
     """The frame code is made anew of the present buffers."""
     tokenizer.__dict__.pop("frame_code", None)
@@ -322,11 +338,11 @@ def audio_folder(source: str | Path) -> str | Path:
 
 class _Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-    sample_rate: int
-    hop: int
-    dim: int
-    stages: int
-    codebook_size: int
-    block: int
-    context: int
+    sample_rate: int = Field(ge=RATES[0], le=RATES[1])
+    hop: int = Field(ge=2, le=mdct.LONGEST, multiple_of=2)
+    dim: int = Field(ge=1, le=MOST_DIM)
+    stages: int = Field(ge=1)
+    codebook_size: int = Field(ge=2)
+    block: int = Field(ge=1, le=MOST_BLOCK)
+    context: int = Field(ge=0, le=MOST_BLOCK)
     network: NetworkConfig | None

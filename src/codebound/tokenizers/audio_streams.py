@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from jaxtyping import Float32, Float64, Int, Int64
 from torch import Tensor
 
@@ -45,6 +46,8 @@ class AudioEncoder:
         Raises:
             InputError: not one axis, no floats, or a sample that is not finite.
         """
+        if isinstance(samples, Tensor) and samples.dtype is torch.bfloat16:
+            raise InputError("samples are torch.bfloat16; float16, float32 and float64 are accepted")
         values = np.asarray(samples)
         if values.ndim != 1 or values.dtype.kind != "f":
             raise InputError(f"samples must be floats [n]; got {values.dtype} {list(values.shape)}")
