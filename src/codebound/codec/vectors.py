@@ -71,7 +71,7 @@ def compress_vectors(
             with a mean so large that its rounding to float32 exceeds the code's error.
     """
     rows, there = _checked(z, quantizer, mask)
-    _check_mean(rows, quantizer)
+    _check_mean(rows, quantizer, power)
     header = _header(z, quantizer, there if mask is not None else None, block, power)
     out = [header.pack()]
     running = zlib.crc32(out[0])
@@ -165,7 +165,7 @@ def check_finite(rows: Float[Tensor, "n D"]) -> None:
         )
 
 
-def _check_mean(rows: Float[Tensor, "n D"], quantizer: Trellis | BitTrellis) -> None:
+def _check_mean(rows: Float[Tensor, "n D"], quantizer: Trellis | BitTrellis, power: int) -> None:
     """CodecError where float64 rows lose more by the rounding to float32, which the code sees, than by the code."""
     if rows.dtype != torch.float64 or len(rows) < 2:
         return
@@ -178,8 +178,9 @@ def _check_mean(rows: Float[Tensor, "n D"], quantizer: Trellis | BitTrellis) -> 
     else:
         error = float(quantizer.scale.double().square().sum()) * 4.0**-quantizer.bits
     if spread > 0 and rounding > min(error, spread):
+        mean, width = (math.ldexp(x, power) for x in (float(some.mean(0).abs().max()), math.sqrt(spread)))
         raise CodecError(
-            f"z has a mean of up to {float(some.mean(0).abs().max()):.3g} and a spread of {math.sqrt(spread):.3g}: "
+            f"z has a mean of up to {mean:.3g} and a spread of {width:.3g}: "
             "a code computes in float32, which rounds such a mean by more than the error; subtract the mean first"
         )
 
