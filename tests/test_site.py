@@ -39,8 +39,8 @@ def test_names_are_found_in_code_not_in_words(monkeypatch):
 
 
 def test_the_command_page_has_every_command(monkeypatch):
-    commands = tool("commands", monkeypatch)
-    page = commands.page()
+    command_page = tool("command_page", monkeypatch)
+    page = command_page.page()
     for name in ("train", "limits gaussian", "study init", "eval samples", "compress"):
         assert f"## codebound {name}\n" in page
     assert "| `--codebook-size" in page

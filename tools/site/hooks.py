@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import chapters
-import commands
+import command_page
 import latex2mathml.converter
 import names
 from mkdocs.config.defaults import MkDocsConfig
@@ -57,7 +57,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
     for source, target in OWN.items():
         add(target, _own(source))
-    add("reference/commands.md", commands.page())
+    add("reference/commands.md", command_page.page())
     for title in names.PAGES:
         add(f"reference/{title}.md", names.page(title))
     for path, content in chapters.files():
