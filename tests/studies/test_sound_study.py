@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from codebound import config
 from codebound.codec.other_sounds import opus
 from codebound.data.sound_pack import PACK, packed_sounds
 from codebound.data.sound_reading import read_sound
+from codebound.errors import InputError
 from codebound.reporting.statistics import mean_interval
 from codebound.studies.framework import report
 from codebound.studies.framework.results import load
@@ -34,6 +36,12 @@ def test_a_run_tells_what_its_cells_measured(tmp_path: Path) -> None:
     # This small model is never as good as Opus, whose PESQ is what is asked for.
     assert results["aim"] == rows["opus", 6]["pesq"]["mean"]
     assert results["rate_at_aim"] is None
+
+
+@pytest.mark.parametrize("wrong", [{"stages": ()}, {"opus": ()}, {"opus": (0,)}, {"opus": (511,)}])
+def test_there_is_something_to_compare(wrong: dict[str, tuple[int, ...]]) -> None:
+    with pytest.raises(InputError, match=f"setting {next(iter(wrong))}"):
+        config.build(Settings, wrong)
 
 
 def test_a_recording_that_nobody_can_judge_is_left_out() -> None:

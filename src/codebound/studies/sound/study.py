@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -38,8 +38,10 @@ class Settings(config.Settings):
 
     data: str = "speech"
     model: str = ""  # a tokenizer's folder; by default the one in the package
-    stages: tuple[int, ...] = (3, 6, 8, 10, 12, 14, 16)
-    opus: tuple[int, ...] = (6, 9, 12, 16)  # kbit/s
+    stages: tuple[int, ...] = Field(default=(3, 6, 8, 10, 12, 14, 16), min_length=1)
+    opus: tuple[Annotated[int, Field(ge=1, le=510)], ...] = Field(
+        default=(6, 9, 12, 16), min_length=1
+    )  # kbit/s
     most: int = Field(default=24, ge=1)  # recordings
     visqol: bool = True
 
