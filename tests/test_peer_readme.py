@@ -202,6 +202,7 @@ import json, os, sys, torch
 import torch.distributed as dist
 from vector_quantize_pytorch import VectorQuantize
 from codebound import VectorQuantizer
+from codebound.quantize.ranks import end_group
 
 torch.set_num_threads(1)
 folder, other = sys.argv[1], os.fork()
@@ -220,7 +221,7 @@ for name, table in (("theirs", theirs.codebook.clone()), ("mine", mine.codebook.
     both = [torch.empty_like(table) for _ in range(2)]
     dist.all_gather(both, table)
     found[name] = float((both[0] - both[1]).abs().max())
-dist.destroy_process_group()
+end_group()
 with open(f"{folder}/rank{rank}.json", "w") as file:
     json.dump(found, file)
 if rank == 0:

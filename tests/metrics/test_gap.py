@@ -13,6 +13,7 @@ from torch import Tensor
 from codebound import search
 from codebound.errors import InputError
 from codebound.metrics import CodeUsage, Gap
+from codebound.quantize.ranks import end_group
 from codebound.theory.lloyd import lloyd_max
 
 KEYS = {
@@ -155,7 +156,7 @@ def _rank(rank: int, folder: Path) -> None:
     gap.update(z[rows], z_q[rows], indices[rows])
     codes.update(indices[rows])
     torch.save((gap.compute(), codes.compute()), folder / f"{rank}.pt")
-    dist.destroy_process_group()
+    end_group()
 
 
 def test_two_ranks_are_one_process(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import warnings
 from typing import Literal, get_args
@@ -11,6 +12,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 
 from codebound.errors import InputError
+from codebound.quantize.ranks import end_group
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["32", "bf16"]
@@ -49,6 +51,8 @@ def launch(device: str = "auto", devices: int = 1) -> Fabric:
     # Start the other processes.
     fabric = Fabric(accelerator=kind, devices=devices, strategy=strategy)
     fabric.launch()
+    if fabric.world_size > 1:
+        atexit.register(end_group)
     return fabric
 
 

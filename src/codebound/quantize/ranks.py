@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
+
+import torch.distributed as dist
+
+DRAIN = 0.1  # seconds; a thread of gloo needs the interpreter's lock once, for microseconds
 
 
 @dataclass(frozen=True)
@@ -21,3 +26,15 @@ class Ranks:
 
     def __reduce__(self) -> tuple[type[Ranks], tuple[bool]]:
         return Ranks, (self.sync,)
+
+
+def end_group() -> None:
+    """Leave the default process group, if there is one, so that this process can end.
+
+    Gloo's threads let go of the last tensors some time after a collective has returned, and need the interpreter's
+    lock for it. Destroying the group doesn't wait for them, and a thread that asks an interpreter at its end is aborted
+    ("terminate called without an active exception"; pytorch issues 179291, 190489): so they get the time here.
+    """
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+        time.sleep(DRAIN)

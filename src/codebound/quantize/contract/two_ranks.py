@@ -17,6 +17,8 @@ import cloudpickle
 import torch
 import torch.distributed as dist
 
+from codebound.quantize.ranks import end_group
+
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 TIMEOUT = 120.0  # seconds: a rank that waits for a call which the other never makes
 
@@ -94,6 +96,5 @@ def _rank_main() -> None:
         )
 
     result = cloudpickle.loads((folder / "work.pkl").read_bytes())(rank, join)
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    end_group()
     (folder / f"rank{rank}.pkl").write_bytes(cloudpickle.dumps(result))
