@@ -12,7 +12,7 @@ from codebound.engine.devices import launch
 from codebound.engine.journal import Journal
 from codebound.engine.recipe import Recipe
 from codebound.engine.trainer import Trainer
-from codebound.nets.sound_discriminator import SpectralDiscriminator
+from codebound.nets.sound_discriminator import JoinedDiscriminator, PeriodDiscriminator, SpectralDiscriminator
 from codebound.runs.audio import Settings, untrained
 from codebound.tasks.audio_adversarial import AudioAdversarialTask
 from codebound.tokenizers.audio_fitting import FrameCodeSettings
@@ -33,7 +33,9 @@ def run(folder: Path) -> None:
     """Train to the end, from the last checkpoint if there is one."""
     settings = Settings(width=16, hidden=16, blocks=1, steps=RECIPE.steps, **SIZES, **SETTINGS)
     torch.manual_seed(0)
-    tokenizer, judges = untrained(settings), SpectralDiscriminator((256, 512), width=4, layers=2)
+    spectral = SpectralDiscriminator((256, 512), width=4, layers=2)
+    judges = JoinedDiscriminator([spectral, PeriodDiscriminator((2, 5), width=4, layers=2)])
+    tokenizer = untrained(settings)
     code, sounds = FrameCodeSettings(iterations=3, **SIZES), open_sounds(f"folder:{PACK}", 16_000)
     task = AudioAdversarialTask(tokenizer, judges, sounds, settings, code, RECIPE.steps)
     trainer = Trainer(launch("cpu", 1), task, RECIPE)

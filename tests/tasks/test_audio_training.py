@@ -10,17 +10,23 @@ from lightning_fabric import Fabric
 from processes import killed, log
 from safetensors.torch import load_file
 
+from codebound import config
 from codebound.data.sound_pack import PACK
 from codebound.data.sound_sets import SoundSet, open_sounds
 from codebound.engine.checkpoints import Checkpoints
 from codebound.engine.recipe import Recipe
 from codebound.engine.trainer import Trainer
 from codebound.errors import InputError
-from codebound.nets.sound_discriminator import SpectralDiscriminator
+from codebound.nets.sound_discriminator import (
+    JoinedDiscriminator,
+    PeriodDiscriminator,
+    SoundDiscriminator,
+    SpectralDiscriminator,
+)
 from codebound.nets.spectral import SpectralDecoder
 from codebound.runs.audio import Settings, untrained
 from codebound.tasks.audio import AudioTask
-from codebound.tasks.audio_adversarial import AudioAdversarialTask, features_apart
+from codebound.tasks.audio_adversarial import AudioAdversarialTask, features_apart, untrained_discriminator
 from codebound.tokenizers.audio_fitting import FrameCodeSettings
 
 SIZES = {"hop": 160, "dim": 16, "stages": 4, "codebook_size": 32}
@@ -48,7 +54,12 @@ def trainer(sounds: SoundSet, steps: int, adversary: bool) -> Trainer:
     torch.manual_seed(0)
     tokenizer, code = untrained(settings), FrameCodeSettings(iterations=3, **SIZES)
     if adversary:
-        judges = SpectralDiscriminator((256, 512), width=4, layers=2)
+        judges = JoinedDiscriminator(
+            [
+                SpectralDiscriminator((256, 512), width=4, layers=2),
+                PeriodDiscriminator((2, 5), width=4, layers=2),
+            ]
+        )
         task = AudioAdversarialTask(tokenizer, judges, sounds, settings, code, steps)
     else:
         task = AudioTask(tokenizer, sounds, settings, code)
@@ -112,11 +123,39 @@ def test_the_discriminator_acts_from_its_beginning_on(sounds: SoundSet) -> None:
         assert ("caught" in result.values) == (step >= 4)
 
 
-def test_features_of_equal_sounds_are_equal() -> None:
-    judges = SpectralDiscriminator((256,), width=4, layers=2)
+@pytest.mark.parametrize(
+    "judges",
+    [
+        SpectralDiscriminator((256,), width=4, layers=2),
+        PeriodDiscriminator((7,), width=4, layers=2),
+    ],
+)
+def test_features_of_equal_sounds_are_equal(judges: SoundDiscriminator) -> None:
     x = torch.randn(2, 4000)
     assert features_apart(judges(x), judges(x)).item() == 0
     assert features_apart(judges(x), judges(0.5 * x)).item() > 0.05
+
+
+def test_a_period_sees_every_so_many_th_sample() -> None:
+    """A change of one sample changes scores of its own phase alone; any length has rows of whole periods."""
+    judges = PeriodDiscriminator((5,), width=4, layers=2)
+    x = torch.randn(1, 1003)
+    y = x.clone()
+    y[0, 502] += 1
+    changed = (judges(x).scores[0] != judges(y).scores[0]).flatten(0, 2).any(0)
+    assert changed.tolist() == [False, False, True, False, False]
+    assert judges(torch.randn(2, 3)).scores[0].shape == (2, 1, 1, 5)
+    with pytest.raises(InputError, match="periods is 0"):
+        PeriodDiscriminator((0,))
+
+
+def test_discriminators_of_a_setting() -> None:
+    assert len(untrained_discriminator(["stft"]).judges) == 3
+    assert len(untrained_discriminator(["period"]).judges) == 5
+    assert len(untrained_discriminator(["stft", "period", "stft"]).judges) == 8
+    for wrong in (["mel"], []):
+        with pytest.raises(InputError, match="discriminators"):
+            config.build(Settings, {"discriminators": wrong})
 
 
 def test_a_resumed_adversarial_training_is_the_whole_one(sounds: SoundSet) -> None:

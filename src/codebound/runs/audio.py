@@ -23,14 +23,17 @@ from codebound.engine.recipe import LoopSettings, Recipe
 from codebound.evaluate import sounds as evaluation
 from codebound.files import write_bytes, write_text
 from codebound.metrics import sound as metrics
-from codebound.nets.sound_discriminator import SpectralDiscriminator
 from codebound.reporting import page, plots
 from codebound.runs import labels
 from codebound.runs.kinds import EvaluationOptions, Preparation, RunKind
 from codebound.runs.run import FINAL, check_finished, check_run, load_settings
 from codebound.sound.resampling import LOUDEST
 from codebound.tasks.audio import AudioTask
-from codebound.tasks.audio_adversarial import AudioAdversarialOptimization, AudioAdversarialTask
+from codebound.tasks.audio_adversarial import (
+    AudioAdversarialOptimization,
+    AudioAdversarialTask,
+    untrained_discriminator,
+)
 from codebound.tokenizers.audio import BLOCK, CONTEXT, AudioTokenizer, Kernel, NetworkConfig
 from codebound.tokenizers.audio_fitting import FrameCodeSettings
 
@@ -77,7 +80,7 @@ class AudioRun(RunKind[Settings]):
         torch.manual_seed(settings.seed)
         tokenizer, code = untrained(settings), config.part(FrameCodeSettings, settings)
         if settings.adversarial or settings.features:
-            discriminator = SpectralDiscriminator()
+            discriminator = untrained_discriminator(settings.discriminators)
             task = AudioAdversarialTask(
                 tokenizer, discriminator, sounds, settings, code, settings.steps, settings.seed
             )

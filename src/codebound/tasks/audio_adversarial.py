@@ -1,8 +1,10 @@
-"""An audio tokenizer against a discriminator of spectra, with feature matching (EnCodec: Défossez et al. 2022)."""
+"""An audio tokenizer against discriminators of spectra and of periods, with feature matching (EnCodec: Défossez et al.
+2022; HiFi-GAN: Kong et al. 2020)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -12,11 +14,23 @@ from torch.nn.functional import relu
 from codebound.data.sound_sets import SoundSet
 from codebound.engine.recipe import Schedule
 from codebound.engine.task import OptimizerPlan, ParameterGroup, StepLosses
-from codebound.nets.sound_discriminator import Judgement, SpectralDiscriminator
+from codebound.nets.sound_discriminator import (
+    JoinedDiscriminator,
+    Judgement,
+    PeriodDiscriminator,
+    SoundDiscriminator,
+    SpectralDiscriminator,
+)
 from codebound.sound.resampling import LOUDEST
 from codebound.tasks.audio import BETAS, AudioOptimization, AudioTask, Crops
 from codebound.tokenizers.audio import AudioTokenizer
 from codebound.tokenizers.audio_fitting import FrameCodeSettings
+
+Kind = Literal["stft", "period"]
+KINDS: Mapping[Kind, type[SoundDiscriminator]] = {
+    "stft": SpectralDiscriminator,
+    "period": PeriodDiscriminator,
+}
 
 
 class AudioAdversarialOptimization(AudioOptimization):
@@ -25,12 +39,14 @@ class AudioAdversarialOptimization(AudioOptimization):
     Attributes:
         adversarial, features: weights of the adversarial loss, and of feature matching; 0 for no discriminator.
         begin: share of the run after which both act; the discriminator learns from there on.
-        discriminator_lr: its highest learning rate.
+        discriminators: what judges: "stft", spectra of three resolutions; "period", samples at five periods.
+        discriminator_lr: their highest learning rate.
     """
 
     adversarial: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     features: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     begin: float = Field(default=0.5, ge=0, le=1)
+    discriminators: tuple[Kind, ...] = Field(default=("stft",), min_length=1, max_length=2)
     discriminator_lr: float = Field(default=4e-4, ge=0, allow_inf_nan=False)
 
 
@@ -48,7 +64,7 @@ class AudioAdversarialTask(AudioTask):
     def __init__(
         self,
         tokenizer: AudioTokenizer,
-        discriminator: SpectralDiscriminator,
+        discriminator: SoundDiscriminator,
         sounds: SoundSet,
         settings: AudioAdversarialOptimization,
         code: FrameCodeSettings,
@@ -90,6 +106,12 @@ class AudioAdversarialTask(AudioTask):
         loss = loss + self.settings.adversarial * deceived + self.settings.features * matched
         values |= {"deceived": deceived, "features": matched, "caught": mean(caught)}
         return StepLosses({"tokenizer": loss, "discriminator": mean(caught)}, {"loss": loss, **values})
+
+
+def untrained_discriminator(kinds: Sequence[Kind]) -> SoundDiscriminator:
+    """Judges of these kinds, each kind once; weights drawn by the caller's generator."""
+    parts = [KINDS[kind]() for kind in dict.fromkeys(kinds)]
+    return parts[0] if len(parts) == 1 else JoinedDiscriminator(parts)
 
 
 def features_apart(real: Judgement, made: Judgement) -> Tensor:
