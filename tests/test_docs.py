@@ -89,6 +89,16 @@ def test_a_difference_is_noticed(printed: str) -> None:
         assert_alike(printed, "usage 0.99, 900\n")
 
 
+def test_the_claims_page_is_that_of_the_kept_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is written by python tools/write_results.py [RUN …], never by hand."""
+    monkeypatch.chdir(DOCS.parent)
+    page = (DOCS / "claims.md").read_text(encoding="utf-8")
+    command = re.search(r"`codebound (study claims docs/results/runs) --out docs/claims.md`", page)
+    assert command
+    written = CliRunner().invoke(app, shlex.split(command[1])).stdout
+    assert written.replace(command[1], command[1] + " --out docs/claims.md").rstrip() == page.rstrip()
+
+
 def test_the_claims_page_lists_every_claim() -> None:
     page = (DOCS / "claims.md").read_text(encoding="utf-8")
     ledgers = sorted((DOCS.parent / "src/codebound/studies").glob("*/claims.yaml"))

@@ -1,15 +1,26 @@
-"""Write a full initialisation study into docs/results/initialisation.md: python tools/write_results.py runs/init"""
+"""Keep what finished runs say, and write the pages of it: python tools/write_results.py [RUN …]
 
+A run becomes docs/results/runs/STUDY.json, in place of an earlier one. docs/claims.md is written from all that are
+kept; from a full run of `codebound study init` also the table of docs/results/initialisation.md.
+"""
+
+import os
 import sys
 from pathlib import Path
 
+from typer.testing import CliRunner
+
+from codebound.cli import app
+from codebound.runs.folder import read_study
 from codebound.studies.framework.results import StudyRun, load
 from codebound.studies.initialisation.labels import arm
 from codebound.studies.initialisation.settings import Settings
 from codebound.studies.initialisation.study import STUDY
 from codebound.studies.initialisation.summary import summarise
 
-PAGE = Path(__file__).parent.parent / "docs" / "results" / "initialisation.md"
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "results" / "initialisation.md"
+CLAIMS, RUNS = "docs/claims.md", "docs/results/runs"
 BEGIN, END = "<!-- results: begin -->\n", "<!-- results: end -->\n"
 SEEDS = 8
 SOURCES = {"isotropic": "isotropic", "anisotropic": "Σ ∝ BBᵀ", "photos": "photographs"}
@@ -52,12 +63,32 @@ def table(run: StudyRun[Settings]) -> str:
     return "\n".join([*lines, f"| *limit* | {' | '.join(limits)} | |"]) + "\n"
 
 
-def main() -> None:
+def command(*arguments: str | Path) -> None:
+    """Run `codebound study …`; what it refuses ends this."""
+    result = CliRunner().invoke(app, ["study", *map(str, arguments), "--force"])
+    if result.exit_code:
+        raise SystemExit(result.output)
+
+
+def write_table(run: StudyRun[Settings]) -> None:
     """Replace what stands between the marks."""
     text = PAGE.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
-    PAGE.write_text(before + BEGIN + table(load(STUDY, Path(sys.argv[1]))) + END + after, encoding="utf-8")
+    PAGE.write_text(before + BEGIN + table(run) + END + after, encoding="utf-8")
+
+
+def main() -> None:
+    """Keep the runs, then write the pages."""
+    folders = [Path(argument).resolve() for argument in sys.argv[1:]]
+    # The page names the command as it is given in the repository's root.
+    os.chdir(ROOT)
+    for folder in folders:
+        study = read_study(folder)["study"]
+        if study == STUDY.entry.name:
+            write_table(load(STUDY, folder))
+        command("keep", folder, "--out", f"{RUNS}/{study}.json")
+    command("claims", RUNS, "--out", CLAIMS)
 
 
 if __name__ == "__main__":

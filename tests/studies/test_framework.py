@@ -1,6 +1,7 @@
 """What every study gets from the framework, shown on a study of coins."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -18,12 +19,14 @@ from typer.testing import CliRunner
 
 from codebound.cli import app, studies
 from codebound.errors import InputError
+from codebound.reporting import kept
 from codebound.reporting.claims import Status
 from codebound.reporting.statistics import mean_interval
 from codebound.reporting.tables import Column, cell_html, cell_text
 from codebound.studies import registry
 from codebound.studies.framework import report
 from codebound.studies.framework.content import Content
+from codebound.studies.framework.keep import keep
 from codebound.studies.framework.results import load
 from codebound.studies.framework.run import run
 
@@ -273,6 +276,14 @@ def test_claims_of_runs_as_one_page(finished: Path, tmp_path: Path, monkeypatch:
     assert len(rows) == 2
     assert f"[{STUDY.entry.name}](#" in page.read_text()
 
+    # A kept run gives the same page, from its file or from a folder of them.
+    kept_file = tmp_path / "kept" / "toy.json"
+    result = CliRunner().invoke(app, ["study", "keep", str(finished), "--out", str(kept_file)])
+    assert result.exit_code == 0, result.output
+    for source in (kept_file, kept_file.parent):
+        again = CliRunner().invoke(app, ["study", "claims", str(source)])
+        assert again.output.split("\n## ")[1] == page.read_text().rstrip().split("\n## ")[1] + "\n"
+
     # A run that is not finished says nothing yet.
     (part := tmp_path / "part").mkdir()
     shutil.copytree(finished, part, dirs_exist_ok=True)
@@ -280,3 +291,35 @@ def test_claims_of_runs_as_one_page(finished: Path, tmp_path: Path, monkeypatch:
     refused = CliRunner().invoke(app, ["study", "claims", str(part)])
     assert refused.exit_code != 0
     assert "1 cell missing" in re.sub(r"\s+", " ", refused.output)
+
+
+def test_a_kept_run_has_the_figures_of_the_long_table(finished: Path, tmp_path: Path) -> None:
+    run = load(STUDY, finished)
+    made = keep(run)
+    (tmp_path / "toy.json").write_text(made.text(), encoding="utf-8")
+    (back,) = kept.read(tmp_path)
+    assert back == made
+    assert back.settings == run.settings.model_dump(mode="json")
+    assert back.rows
+    for row in back.rows:
+        for metric, (mean, low, high) in row.figures.items():
+            interval = run.table.interval(metric, **row.levels)
+            expected = (interval.mean, interval.low, interval.high)
+            assert [mean, low, high] == [
+                pytest.approx(x, rel=1e-5) if math.isfinite(x) else None for x in expected
+            ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("{}", "study: Field required"), ("nonsense", "JSON"), (b"\xff\xfe", "can't be read")],
+)
+def test_what_is_no_kept_run_is_refused_by_name(text: str | bytes, said: str, tmp_path: Path) -> None:
+    (empty := tmp_path / "empty").mkdir()
+    file = tmp_path / "other.json"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(InputError, match=said) as refused:
+        kept.read(file)
+    assert "other.json" in str(refused.value)
+    with pytest.raises(InputError, match="neither a run nor files of kept runs"):
+        kept.read(empty)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +23,7 @@ from codebound.studies.framework.entry import Entry
 
 if TYPE_CHECKING:
     from codebound.config import Settings
+    from codebound.reporting.kept import KeptRun
 
 app = group("Questions answered by experiments: cells, seeds, claims, verdicts, a report.")
 
@@ -111,9 +111,27 @@ def report_again(
         show(folder, as_json, again=True)
 
 
+@app.command("keep")
+def keep_run(
+    folder: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    file: Annotated[Path | None, typer.Option("--out", help="Write it here; printed otherwise.")] = None,
+    force: Force = False,
+) -> None:
+    """What a finished run says, as one small JSON file: settings, findings, figures, claims with their verdicts.
+
+    [bold]Example[/]
+
+      codebound study keep runs/transfer --out docs/results/runs/transfer.json
+    """
+    give = _giver(file, force)
+    give(_kept_of(folder).text())
+
+
 @app.command("claims")
 def list_claims(
-    folders: Annotated[list[Path], typer.Argument(help="Folders of runs, of a study each.")],
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders of runs, files that `keep` wrote, or folders of such files.")
+    ],
     page: Annotated[Path | None, typer.Option("--out", help="Write it here; printed otherwise.")] = None,
     force: Force = False,
 ) -> None:
@@ -121,39 +139,22 @@ def list_claims(
 
     [bold]Example[/]
 
-      codebound study claims runs/init runs/estimators --out docs/claims.md
+      codebound study claims runs/init runs/estimators --out claims.md
     """
-    from codebound.reporting.claims_list import StudyLedger, markdown
-    from codebound.reporting.formatting import count_text
-    from codebound.runs.folder import read_study
-    from codebound.studies.framework import results
+    from codebound.reporting import kept
 
-    outputs = Outputs((), force)
-    if page is not None:
-        outputs.check(page)
-    ledgers = []
-    for folder in folders:
-        entry = registry.entry_of(read_study(folder)["study"])
-        run = results.load(registry.declaration(entry), folder)
-        record = run.record
-        if run.missing:
-            raise InputError(
-                f"{folder} is not finished: {count_text(len(run.missing), 'cell')} missing; its command goes on"
-            )
-        if not run.verdicts:
-            raise InputError(f"{folder} has no claims to judge: {entry.name} has none about these data")
-        # Where a run was written, and in how many processes, changes no number.
-        made_by = re.sub(r" --(out|jobs) \S+", "", record["command"])
-        version, machine = record["versions"]["codebound"], record["machine"]
-        ledgers.append(StudyLedger(entry.name, entry.question, made_by, version, machine, run.verdicts))
+    give, found, order = _giver(page, force), [], list(registry.STUDIES)
+    for path in runs:
+        is_run = not path.exists() or (path / "study.json").exists()
+        some = [_kept_of(path)] if is_run else sorted(kept.read(path), key=lambda run: order.index(run.study))
+        some = [run for run in some if run.claims]
+        if not some:
+            raise InputError(f"{path} has no claims to judge: its study has none about these data")
+        found += some
     written_by = " ".join(
-        ["codebound study claims", *map(str, folders), *(["--out", str(page)] if page else [])]
+        ["codebound study claims", *map(str, runs), *(["--out", str(page)] if page else [])]
     )
-    text = markdown(ledgers, written_by)
-    if page is None:
-        plain(text.rstrip())
-    else:
-        outputs.write(page, text.encode())
+    give(kept.markdown(found, written_by))
 
 
 @app.command("list")
@@ -202,6 +203,23 @@ def _run(study: Any, settings: Settings, folder: Path, jobs: int, backend: str) 
         run(study, place, chosen, **how)
 
     run_study(cells, study.unit, folder, settings, jobs, backend)
+
+
+def _kept_of(folder: Path) -> KeptRun:
+    from codebound.runs.folder import read_study
+    from codebound.studies.framework.keep import keep
+    from codebound.studies.framework.results import load
+
+    return keep(load(registry.declaration(registry.entry_of(read_study(folder)["study"])), folder))
+
+
+def _giver(file: Path | None, force: bool) -> Callable[[str], None]:
+    """What prints a text or writes it to a file; that it may be written is known before the work for it."""
+    outputs = Outputs((), force)
+    if file is None:
+        return lambda text: plain(text.rstrip())
+    outputs.check(file)
+    return lambda text: outputs.write(file, text.encode())
 
 
 def _parameter(name: str, kind: Any, default: Any, help_text: str, flag: str) -> inspect.Parameter:
