@@ -94,6 +94,25 @@ def test_settings_that_do_not_fit_are_refused(tmp_path: Path, pictures: Path) ->
         assert message in err
 
 
+def test_levels_are_an_option_of_this_kind_alone(tmp_path: Path, pictures: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(yaml.safe_dump({**TINY, "codebook_sizes": None, "data": f"classes:{pictures}"}))
+    out = str(tmp_path / "out")
+    code, _, err = call("train", str(file), "--levels", "3", "--out", out)
+    assert code == 0, err
+    assert len(json.loads((tmp_path / "out" / "final_metrics.json").read_text())["held_out"]["levels"]) == 3
+    for arguments, message in (
+        (["vqvae2", "--levels", "4"], "levels=4"),
+        (["--levels", "3"], "--levels 3: a run of kind 'tokenizer' has no such setting"),
+        (["prior", "x", "--levels", "2"], "--levels 2: a run of kind 'prior' has no such setting"),
+        (["vqvae2", "--kind", "masked"], "--kind masked: a run of kind 'vqvae2' has no such setting"),
+    ):
+        code, _, err = call("train", *arguments, "--out", str(tmp_path / "refused"))
+        assert code == 2
+        assert message in err
+        assert err.count("\n") == 1
+
+
 def test_a_classifier_judges_samples(pictures: Path, tmp_path: Path) -> None:
     values = {
         "kind": "classifier",

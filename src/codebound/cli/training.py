@@ -58,6 +58,7 @@ def train(
     prior: Annotated[
         str | None, typer.Option("--kind", help="Of a prior: autoregressive (default) or masked.")
     ] = None,
+    levels: Annotated[int | None, typer.Option(help="Of vqvae2: 2 (default) or 3 resolutions.")] = None,
     epochs: Annotated[
         float | None, typer.Option(help="Passes over the pictures (default 30); 8,192 crops count as one.")
     ] = None,
@@ -99,13 +100,15 @@ def train(
 
       codebound train prior runs/holiday --name holiday-prior
 
+      codebound train vqvae2 --levels 3 --name levels
+
       codebound train --resume --name ba_test
     """
     from codebound.runs import run
 
     options = {
         "quantizer": quantizer, "codebook_size": codebook_size, "epochs": epochs, "steps": steps, "data": data,
-        "precision": precision, "prior": prior,
+        "precision": precision, "prior": prior, "levels": levels,
     }  # fmt: skip
     options = {key: value for key, value in options.items() if value is not None}
     place = folder or (Path("runs") / name if name else None)
@@ -245,9 +248,15 @@ def _settings(
     """From the file, then the options, then --set.
 
     Raises:
-        InputError: --epochs and --steps, which say the same thing.
+        InputError: an option of another kind, or --epochs and --steps, which say the same thing.
     """
     from codebound import config
+
+    # An option is refused by its own name, which is not always that of the setting.
+    for key, value in options.items():
+        if key not in kind.settings.model_fields:
+            option = "--kind" if key == "prior" else f"--{key.replace('_', '-')}"
+            raise InputError(f"{option} {value}: a run of kind {kind.name!r} has no such setting")
 
     # Either says how long to train: the one that is given counts, not the other one in the file.
     if {"epochs", "steps"} <= options.keys():
