@@ -8,7 +8,7 @@ import torch
 
 from codebound.errors import InputError
 from codebound.generators import neighbours
-from codebound.generators.neighbours import sample_grids
+from codebound.generators.neighbours import grid_bits, sample_grids
 from codebound.priors.fitting import FitSettings, cross_entropy, fit_prior
 
 SMALL = FitSettings(steps=300, batch_size=128, width=4, hidden=16)
@@ -47,6 +47,31 @@ def test_a_sample_depends_on_seed_and_number_alone(prior, monkeypatch):
     assert torch.equal(sample_grids(prior, 9, (4, 5), seed=1), whole)
 
 
+def test_temperature_sharpens_and_0_takes_the_likeliest(prior):
+    # 1 × 2: shares among samples beside the networks' probabilities to the power of 1 / T, index by index.
+    samples = sample_grids(prior, 4000, (1, 2), temperature=0.5, seed=3).numpy()[:, 0, :, 0]
+    chances = np.array(
+        [[2 ** -float(grid_bits(prior, torch.tensor([[[[a], [b]]]]))[0]) for b in range(3)] for a in range(3)]
+    )
+    first = chances.sum(1) ** 2 / (chances.sum(1) ** 2).sum()
+    second = chances**2 / (chances**2).sum(1, keepdims=True)
+    for a in range(3):
+        for b in range(3):
+            share, expected = float((samples == (a, b)).all(1).mean()), first[a] * second[a, b]
+            assert share == pytest.approx(expected, abs=4 * math.sqrt(expected / 4000) + 2e-3)
+    coldest = sample_grids(prior, 3, (4, 5), temperature=0.0, seed=1)
+    assert torch.equal(coldest, sample_grids(prior, 3, (4, 5), temperature=0.0, seed=2))
+    assert torch.equal(coldest, sample_grids(prior, 3, (4, 5), temperature=1e-9, seed=2))
+    assert (coldest == coldest[0]).all()
+
+
+def test_bits_of_each_grid_are_those_of_all(prior):
+    samples = sample_grids(prior, 6, (4, 5), seed=0)
+    whole = float(cross_entropy(prior, list(samples.numpy()))[0]) * 6 * 20
+    assert float(grid_bits(prior, samples).sum()) == pytest.approx(whole, rel=1e-12)
+    assert grid_bits(prior, samples[:0]).shape == (0,)
+
+
 def test_samples_follow_what_was_learned(prior):
     samples = sample_grids(prior, 50, (8, 8), seed=0)[..., 0]
     follows = samples[:, :, 1:] == (samples[:, :, :-1] + 1) % 3
@@ -72,3 +97,5 @@ def test_nothing_and_bad_numbers(prior):
         sample_grids(prior, -1, (4, 5))
     with pytest.raises(InputError, match="seed"):
         sample_grids(prior, 1, (4, 5), seed=-1)
+    with pytest.raises(InputError, match="temperature"):
+        sample_grids(prior, 1, (4, 5), temperature=-1)

@@ -1,6 +1,7 @@
 """A stranger's pictures of three classes: from folders to a tokenizer, a prior, samples and a completed picture."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import yaml
 from commands import call
 from PIL import Image
 
+from codebound.codec.model import load_model
 from codebound.data.image_sources import PictureRequest, open_images
 from codebound.generators import AutoregressivePrior
+from codebound.generators.neighbours import grid_bits, sample_grids
 from codebound.runs import prior as prior_runs
 from codebound.runs.tokenise import TokeniseSettings, tokenise
 from codebound.tokenizers import ImageTokenizer
@@ -133,6 +136,64 @@ def test_samples_by_hand_and_by_command(run: Path, tmp_path: Path) -> None:
     assert "holds something already" in err
 
 
+@pytest.fixture(scope="module")
+def with_integers(tokenizer: Path) -> Path:
+    """The tokenizer's run after `codebound fit-prior`."""
+    folder = tokenizer.parent / "with-integers"
+    shutil.copytree(tokenizer, folder)
+    code, _, err = call("fit-prior", str(folder), "--steps", "20", "--hidden", "8")
+    assert code == 0, err
+    return folder
+
+
+def test_the_integer_prior_samples_by_hand_and_by_command(with_integers: Path, tmp_path: Path) -> None:
+    options = ["--count", "5", "--seed", "3", "--temperature", "0.7", "--out", str(tmp_path / "samples")]
+    code, out, err = call("sample", str(with_integers), *options, "--json")
+    assert code == 0, err
+    about = json.loads(out)
+    assert about["exact"]
+    assert about["tokens"] == 30
+    model = load_model(with_integers / "model")
+    assert model.prior is not None
+    indices = sample_grids(model.prior, 5, (6, 5), temperature=0.7, seed=3)
+    pixels = (model.tokenizer.decode(indices, size=(12, 10)) * 255).round().to(torch.uint8)
+    costs = grid_bits(model.prior, indices)
+    for row, picture, cost in zip(about["samples"], pixels, costs, strict=True):
+        found = np.array(Image.open(tmp_path / "samples" / row["file"]))
+        assert np.array_equal(found, picture.permute(1, 2, 0).numpy())
+        assert row["class"] is None
+        assert row["bits"] == pytest.approx(float(cost), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--class", "red"], "--class red: "),
+        (["--guidance", "2"], "--guidance 2.0: "),
+        (["--top-k", "3"], "--top-k 3: "),
+        (["--top-p", "0.5"], "--top-p 0.5: "),
+        (["--steps", "8"], "--steps 8: "),
+        (["--from", "half.png"], "--from half.png: "),
+        (["--temperature", "-1"], "temperature is -1"),
+        (["--count", "0"], "--count 0 is not accepted"),
+    ],
+)
+def test_what_the_integer_prior_does_not_know_is_refused(
+    with_integers: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    code, _, err = call("sample", str(with_integers), *options, "--out", str(tmp_path / "out"))
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_without_a_prior_says_how_to_get_one(tokenizer: Path, tmp_path: Path) -> None:
+    code, _, err = call("sample", str(tokenizer), "--out", str(tmp_path / "out"))
+    assert code == 2
+    assert f"is a tokenizer without a prior: codebound train prior {tokenizer}" in err
+
+
 def test_a_picture_is_completed_and_what_was_given_stays(run: Path, pictures: Path, tmp_path: Path) -> None:
     source = pictures / "red" / "00.png"
     given = np.array(Image.open(source))
@@ -189,8 +250,6 @@ def test_what_can_not_be_sampled_is_refused(
 
 
 def test_a_prior_with_another_tokenizer_is_refused_by_hash(run: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(run, tmp_path / "run")
     tokenizer = ImageTokenizer.from_pretrained(run / "tokenizer")
     hashed = AutoregressivePrior.from_pretrained(run / "model").tokenizer

@@ -18,8 +18,8 @@ def sample(
         Path,
         typer.Argument(
             metavar="RUN",
-            help="A finished run of codebound train prior, or of train audio with a prior; default, default-speech: "
-            "those that are here.",
+            help="A finished run of codebound train prior; of a tokenizer of pictures or of sound that codebound "
+            "fit-prior gave a prior; default, default-speech: those that are here.",
         ),
     ],
     folder: Annotated[Path, typer.Option("--out", help="A new folder.")],
@@ -57,6 +57,8 @@ def sample(
 
       codebound sample runs/fashion-prior --class all --count 100 --guidance 1.5 --out samples
 
+      codebound sample runs/fashion --count 100 --out cheap      [dim]after codebound fit-prior runs/fashion[/]
+
       codebound sample runs/fashion-prior --from half.png --keep top --class dress --out completed
     """
     if _of_sound(run):
@@ -72,7 +74,8 @@ def sample(
             )
         _sounds(run, count, seed, folder, as_json)
         return
-    from codebound.runs.sampling import SHEET_NAME, SampleOptions
+    from codebound.runs.sample_sources import SampleOptions
+    from codebound.runs.sampling import SHEET_NAME
     from codebound.runs.sampling import sample as core
 
     options = SampleOptions(count, label, temperature, top_k, top_p, guidance, seed, given, keep, steps)

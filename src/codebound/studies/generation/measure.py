@@ -173,9 +173,11 @@ def neighbours(settings: Settings, codes: PictureCodes, seed: int) -> Sampled:
     unseen = torch.cat([codes.tokenizer.encode(part) for part in codes.images.held_out.split(AT_ONCE)])  # pyright: ignore
     bits = float(cross_entropy(prior, list(unseen.numpy())).mean())
     place = (grid.height, grid.width)
-    return Sampled(
-        bits, seconds, lambda guidance: sample_grids(prior, settings.samples, place, seed=seed), False
-    )
+
+    def sample(guidance: float) -> Tensor:
+        return sample_grids(prior, settings.samples, place, temperature=settings.temperature, seed=seed)
+
+    return Sampled(bits, seconds, sample, guided=False)
 
 
 def judged(
