@@ -98,4 +98,4 @@ def test_nothing_and_bad_numbers(prior):
     with pytest.raises(InputError, match="seed"):
         sample_grids(prior, 1, (4, 5), seed=-1)
     with pytest.raises(InputError, match="temperature"):
-        sample_grids(prior, 1, (4, 5), temperature=-1)
+        sample_grids(prior, 1, (4, 5), temperature=-1.0)
