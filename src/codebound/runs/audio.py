@@ -20,13 +20,14 @@ from codebound.data.speech import Clip
 from codebound.engine.devices import launch
 from codebound.engine.journal import Journal
 from codebound.engine.recipe import LoopSettings, Recipe
+from codebound.errors import InputError
 from codebound.evaluate import sounds as evaluation
 from codebound.files import write_bytes, write_text
 from codebound.metrics import sound as metrics
 from codebound.reporting import page, plots
 from codebound.runs import labels
 from codebound.runs.kinds import EvaluationOptions, Preparation, RunKind
-from codebound.runs.run import FINAL, check_finished, check_run, load_settings
+from codebound.runs.run import FINAL, check_finished, check_run, is_run, load_settings
 from codebound.sound.resampling import LOUDEST
 from codebound.tasks.audio import AudioTask
 from codebound.tasks.audio_adversarial import (
@@ -34,6 +35,7 @@ from codebound.tasks.audio_adversarial import (
     AudioAdversarialTask,
     untrained_discriminator,
 )
+from codebound.tokenizers import pretrained
 from codebound.tokenizers.audio import BLOCK, CONTEXT, AudioTokenizer, Kernel, NetworkConfig
 from codebound.tokenizers.audio_fitting import FrameCodeSettings
 
@@ -47,9 +49,18 @@ NAMES = {
 
 
 class Settings(LoopSettings, AudioAdversarialOptimization, FrameCodeSettings):
-    """All that decides a run's numbers, but for the sound itself and the machine."""
+    """All that decides a run's numbers, but for the sound itself and the machine.
+
+    Attributes:
+        run: a finished run, or the folder of an audio tokenizer, or `default-speech`: its transform and codebooks are
+            kept as they are, and a decoder for them is trained; with them come the sizes, and a run's sound.
+        fresh: begin that decoder anew, by the sizes of these settings, and not from the earlier one.
+        width, hidden, blocks, kernel: sizes of the decoder's network.
+    """
 
     kind: Literal["audio"] = "audio"
+    run: str | None = None
+    fresh: bool = False
     data: str = "speech"
     sample_rate: int = Field(default=16_000, ge=4_000, le=192_000)
     width: int = Field(default=160, ge=1)
@@ -67,26 +78,56 @@ class AudioRun(RunKind[Settings]):
     name = "audio"
     settings = Settings
     shown = (("mel", "mel {:.3f}"), ("si_sdr", "SI-SDR {:.1f} dB"))
+    subject = "run"
 
     def default_name(self, settings: Settings) -> str:
-        """The kind of data."""
+        """The run that it goes on from, or the kind of data."""
+        if settings.run is not None:
+            return f"{Path(settings.run).name}-audio"
         return f"audio-{settings.data.partition(':')[0]}"
 
+    def resolved(self, settings: Settings) -> Settings:
+        """The settings with sizes and sound of the run whose codes they keep; `data` may be another set.
+
+        Raises:
+            InputError: no run of an audio tokenizer that is finished, and no folder of one.
+        """
+        return settings if settings.run is None else _of_earlier(settings, earlier_tokenizer(settings.run))
+
     def prepare(self, settings: Settings) -> Preparation:
-        """Sound, an untrained tokenizer, and the task of training it."""
+        """Sound, a tokenizer, and the task of training it.
+
+        Raises:
+            InputError: as `resolved`, or what the reader of the sound refuses.
+        """
+        # The codes of an earlier run decide the sizes.
+        earlier = None if settings.run is None else earlier_tokenizer(settings.run)
+        if earlier is not None:
+            settings = _of_earlier(settings, earlier)
         sounds = open_sounds(settings.data, settings.sample_rate)
         every = settings.evaluate_every or max(1, settings.steps // 10)
         recipe = config.part(Recipe, settings, evaluate_every=every)
+        identity = {"data": sounds.digest}
+
+        # Weights depend on the seed and the earlier run alone.
         torch.manual_seed(settings.seed)
         tokenizer, code = untrained(settings), config.part(FrameCodeSettings, settings)
+        if earlier is not None:
+            identity["tokenizer"] = pretrained.digest(earlier.config(), earlier.state_dict())
+            tokenizer.take_code(earlier.frame_code)
+            if not settings.fresh:
+                tokenizer.load_state_dict(earlier.state_dict())
+
+        # With a discriminator, or without.
+        begun = earlier is not None
         if settings.adversarial or settings.features:
             discriminator = untrained_discriminator(settings.discriminators)
             task = AudioAdversarialTask(
-                tokenizer, discriminator, sounds, settings, code, settings.steps, settings.seed
+                tokenizer, discriminator, sounds, settings, code, settings.steps, settings.seed, begun
             )
         else:
-            task = AudioTask(tokenizer, sounds, settings, code, settings.seed)
-        return Preparation(task, recipe, {"data": sounds.digest})
+            task = AudioTask(tokenizer, sounds, settings, code, settings.seed, begun)
+        return Preparation(task, recipe, identity)
 
     def finish(self, folder: Path, task: AudioTask, skipped: int, step: int) -> dict[str, Any]:
         """Judge the trained tokenizer by recordings that training never saw; write model and sounds."""
@@ -107,7 +148,7 @@ class AudioRun(RunKind[Settings]):
 
     def evaluate(self, folder: Path, options: EvaluationOptions) -> dict[str, Any]:
         """The final figures of a finished run anew, also on other sound."""
-        settings = load_settings(folder, Settings)
+        settings = self.resolved(load_settings(folder, Settings))
         tokenizer = load_tokenizer(folder).to(launch(options.device).device)
         sounds = open_sounds(options.data or settings.data, settings.sample_rate)
         return {"data": sounds.note, **judged(tokenizer, sounds.judged())}
@@ -170,6 +211,36 @@ def untrained(settings: Settings) -> AudioTokenizer:
             "context": CONTEXT,
         }
     )
+
+
+def earlier_tokenizer(source: str) -> AudioTokenizer:
+    """The tokenizer of a finished run, of a model's folder, or `default-speech`.
+
+    Raises:
+        InputError: none of these.
+    """
+    folder = Path(source)
+    return load_tokenizer(folder) if is_run(folder) else AudioTokenizer.from_pretrained(source)
+
+
+def _of_earlier(settings: Settings, earlier: AudioTokenizer) -> Settings:
+    """The settings with an earlier tokenizer's rate, codes and, if its decoder goes on, network; and its run's sound,
+    where they name no other.
+
+    Raises:
+        InputError: a decoder that is to go on, of a tokenizer that has none.
+    """
+    described = earlier.config()
+    names = ("sample_rate", "hop", "dim", "stages", "codebook_size")
+    update = {name: described[name] for name in names}
+    if not settings.fresh:
+        if described["network"] is None:
+            raise InputError(f"run={settings.run} has no network to go on from; give fresh=true")
+        update |= described["network"]
+    folder = Path(settings.run or "")
+    if settings.data == Settings().data and is_run(folder):
+        update["data"] = load_settings(folder, Settings).data
+    return settings.model_copy(update=update)
 
 
 def load_tokenizer(folder: Path) -> AudioTokenizer:

@@ -14,7 +14,7 @@ from codebound.codec.sounds import BEAM, segment_frames
 from codebound.data.sound_sets import SoundSet, open_sounds
 from codebound.files import write_text
 from codebound.priors.frame_fitting import FrameFitSettings, fit_frame_prior, stage_bits
-from codebound.runs.audio import Settings, load_tokenizer
+from codebound.runs.audio import KIND, Settings, load_tokenizer
 from codebound.runs.run import load_settings
 from codebound.sound.frames import FrameCode, FrameSplitter
 from codebound.tokenizers.pretrained import CARD
@@ -37,7 +37,7 @@ def fit(
     Raises:
         InputError: as `runs.audio.load_tokenizer`; the run's sound is no longer there.
     """
-    run, tokenizer = load_settings(folder, Settings), load_tokenizer(folder)
+    run, tokenizer = KIND.resolved(load_settings(folder, Settings)), load_tokenizer(folder)
     sounds, code = open_sounds(run.data, run.sample_rate), tokenizer.frame_code
     frames = segment_frames(SoundModel(tokenizer))[0]
 

@@ -105,6 +105,11 @@ def check_run(folder: Path) -> dict[str, Any]:
     return study
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds a run or a study, and not a model alone."""
+    return (folder / "study.json").is_file()
+
+
 def check_finished(folder: Path) -> None:
     """Refuse a run that is not finished.
 

@@ -62,6 +62,7 @@ class AudioTask(Task[Crops]):
         settings: rates and the like.
         code: how transform and codebooks are fitted.
         seed: of what is drawn besides the crops.
+        begun: the tokenizer has its transform and codebooks already: only its decoder is trained.
     """
 
     kind = "audio"
@@ -76,7 +77,9 @@ class AudioTask(Task[Crops]):
         settings: AudioOptimization,
         code: FrameCodeSettings,
         seed: int = 0,
+        begun: bool = False,
     ) -> None:
+        self.begun = begun
         self.tokenizer, self.sounds, self.settings, self.code, self.seed = (
             tokenizer,
             sounds,
@@ -108,6 +111,8 @@ class AudioTask(Task[Crops]):
 
     def initialise(self, batches: Iterator[Crops], devices: int) -> None:
         """Transform and codebooks begin from frames of crops; every device fits to its own, the first one's count."""
+        if self.begun:
+            return
         frames: list[np.ndarray] = []
         while sum(map(len, frames)) < self.settings.fit_frames:
             for crop in next(batches)[0].cpu().numpy().astype(np.float64):

@@ -54,7 +54,7 @@ class AudioAdversarialTask(AudioTask):
     """An `AudioTokenizer` and the discriminator that it is to deceive.
 
     Args:
-        tokenizer, sounds, settings, code, seed: as `AudioTask`.
+        tokenizer, sounds, settings, code, seed, begun: as `AudioTask`.
         discriminator: of sound in [−1, 1].
         steps: of the whole run, of which `begin` is a share.
     """
@@ -70,8 +70,9 @@ class AudioAdversarialTask(AudioTask):
         code: FrameCodeSettings,
         steps: int,
         seed: int = 0,
+        begun: bool = False,
     ) -> None:
-        super().__init__(tokenizer, sounds, settings, code, seed)
+        super().__init__(tokenizer, sounds, settings, code, seed, begun)
         self.discriminator, self.steps = discriminator, steps
         self.modules: Mapping[str, nn.Module] = {"tokenizer": tokenizer, "discriminator": discriminator}
 
