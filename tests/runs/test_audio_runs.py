@@ -57,6 +57,35 @@ def test_a_run_leaves_what_others_need(trained: Path) -> None:
     assert again["held_out"] == figures["held_out"]
 
 
+def test_a_decoder_on_the_codes_of_a_run(trained: Path, tmp_path: Path) -> None:
+    """Sizes, sound and codes come with the run; its decoder goes on, or one of other sizes begins anew."""
+    small = [word for text in ("batch_size=2", "seconds=0.5") for word in ("--set", text)]
+    run("train", "audio", str(trained), "--steps", "2", *small, "--out", str(tmp_path / "on"))
+    run("train", "audio", str(trained / "model"), "--data", f"folder:{PACK}", "--steps", "2", *small, "--set",
+        "fresh=true", "--set", "width=8", "--out", str(tmp_path / "anew"))  # fmt: skip
+    before, on, anew = (
+        load_sound_model(path / "model").tokenizer for path in (trained, tmp_path / "on", tmp_path / "anew")
+    )
+    for made in (on, anew):
+        codes = {name: value for name, value in made.state_dict().items() if not name.startswith("network")}
+        assert codes
+        assert all(torch.equal(value, before.state_dict()[name]) for name, value in codes.items())
+    assert on.config() == before.config()
+    assert anew.network_config is not None
+    assert anew.network_config.width == 8
+    assert not all(torch.equal(a, b) for a, b in zip(on.parameters(), before.parameters(), strict=True))
+    figures = json.loads((tmp_path / "on" / "final_metrics.json").read_text())
+    assert json.loads(run("eval", str(tmp_path / "on"), "--json"))["held_out"] == figures["held_out"]
+
+    # A file of the one is refused by the other, by name; what is no tokenizer is, too.
+    run("compress", str(packed_sounds()[0]), "--model", str(trained / "model"), "-o", str(tmp_path / "a.cbd"))
+    code, _, err = call("decompress", str(tmp_path / "a.cbd"), "--model", str(tmp_path / "on" / "model"))
+    assert (code, "model" in err) == (2, True)
+    code, _, err = call("train", "audio", str(tmp_path), "--steps", "2", "--out", str(tmp_path / "no"))
+    assert code == 2
+    assert "is no model" in err
+
+
 def test_prior_files_and_back(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audio_priors, "SEGMENTS", 40)
     rows = json.loads(run("fit-prior", str(trained), "--steps", "3", "--hidden", "8", "--json"))

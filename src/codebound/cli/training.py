@@ -102,6 +102,8 @@ def train(
 
       codebound train vqvae2 --levels 3 --name levels
 
+      codebound train audio runs/audio-speech --steps 2000
+
       codebound train --resume --name ba_test
     """
     from codebound.runs import run

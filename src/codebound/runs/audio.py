@@ -73,7 +73,7 @@ class Settings(LoopSettings, AudioAdversarialOptimization, FrameCodeSettings):
 
 
 class AudioRun(RunKind[Settings]):
-    """`codebound train audio`."""
+    """`codebound train audio`, with RUN: a decoder for the codes of that run."""
 
     name = "audio"
     settings = Settings
