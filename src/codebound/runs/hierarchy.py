@@ -26,7 +26,7 @@ from codebound.runs import labels
 from codebound.runs.kinds import EvaluationOptions, Preparation, RunKind
 from codebound.runs.pictures import grid_picture, save_png
 from codebound.runs.run import FINAL, check_finished, check_run, load_settings
-from codebound.runs.settings import PictureData
+from codebound.runs.settings import NetworkShape, PictureData
 from codebound.tasks.hierarchy import HierarchyTask
 from codebound.tasks.tokenizer import TokenizerOptimization
 from codebound.tokenizers.hierarchy import HierarchicalTokenizer
@@ -48,7 +48,7 @@ LEVEL_ROWS = (
 )
 
 
-class Settings(LoopSettings, TokenizerOptimization, PictureData):
+class Settings(LoopSettings, TokenizerOptimization, NetworkShape, PictureData):
     """All that decides a run's numbers, but for the pictures themselves and the machine.
 
     Attributes:
@@ -61,11 +61,7 @@ class Settings(LoopSettings, TokenizerOptimization, PictureData):
     levels: Literal[2, 3] = 2
     quantizer: str | dict[str, Any] = "vq-ema"
     codebook_sizes: tuple[int, ...] | None = None
-    dim: int = Field(default=16, ge=1)
-    commitment: float = Field(default=0.25, ge=0)
-    width: int = Field(default=64, ge=1)
     depth: int = Field(default=1, ge=0)
-    stride: int = 4
     dropped: float = Field(default=0.1, ge=0, lt=1)
     steps: int = Field(default=3000, ge=1)
     evaluate_every: int | None = Field(default=None, ge=1)  # by default a tenth of the run

@@ -22,14 +22,19 @@ DEFAULT_HELD_OUT = 1024
 TOKENS_PER_CODEWORD = 5  # held out, at least: usage of fewer would count codewords that had no chance
 
 
-class TokenizerNetworks(config.Settings):
-    """Networks of an image tokenizer, and what they ask of any quantizer between them."""
+class NetworkShape(config.Settings):
+    """Networks of a tokenizer of pictures, and what they ask of any quantizer between them."""
 
     dim: int = Field(default=16, ge=1)
     commitment: float = Field(default=0.25, ge=0)
     width: int = Field(default=64, ge=1)
     depth: int = Field(default=2, ge=0)
     stride: int = 4
+
+
+class TokenizerNetworks(NetworkShape):
+    """Networks of an image tokenizer, which may be linear."""
+
     linear: bool = False
 
 

@@ -8,12 +8,12 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator
 
 from codebound.runs.settings import PictureData
-from codebound.tasks.tokenizer import TokenizerOptimization
+from codebound.studies.framework.networks import StudyNetworks
 
 Space = Literal["effnet", "pixels"]
 
 
-class Settings(TokenizerOptimization, PictureData):
+class Settings(StudyNetworks, PictureData):
     """Equal codes, pictures and steps for every arm.
 
     Attributes:
@@ -29,12 +29,8 @@ class Settings(TokenizerOptimization, PictureData):
     CHOOSES: ClassVar = frozenset({"seeds", "workers"})
 
     weights: tuple[float, ...] = (0.0, 0.2, 0.8)
-    seeds: int = Field(3, ge=1)
     pictures: int = Field(600, ge=16)
     codebook_size: int = Field(512, ge=2)
-    dim: int = Field(16, ge=1)
-    commitment: float = Field(0.25, ge=0)
-    width: int = Field(32, ge=1)
     depth: int = Field(2, ge=0)
     stride: int = 8
     base_steps: int = Field(1500, ge=1)

@@ -17,8 +17,9 @@ from codebound.data.picture_request import PictureRequest
 from codebound.engine.recipe import Recipe
 from codebound.recipes import named
 from codebound.runs import settings as runs
+from codebound.studies.framework.networks import StudyNetworks
 from codebound.studies.framework.training import train_through
-from codebound.tasks.tokenizer import TokenizerOptimization, TokenizerTask
+from codebound.tasks.tokenizer import TokenizerTask
 from codebound.tokenizers.image import ImageTokenizer
 
 
@@ -33,13 +34,9 @@ def opened(data: str, request: PictureRequest) -> ImageSet:
 
 
 def trained_tokenizer(
-    settings: TokenizerOptimization, images: ImageSet, codebook_size: int, steps: int, seed: int
+    settings: StudyNetworks, images: ImageSet, codebook_size: int, steps: int, seed: int
 ) -> ImageTokenizer:
-    """A tokenizer with a codebook by EMA, trained by squared error; the seed draws its weights and the batches.
-
-    Args:
-        settings: rates and augmentation; networks and batch size are those of `runs.settings` of the same names.
-    """
+    """A tokenizer with a codebook by EMA, trained by squared error; the seed draws its weights and the batches."""
     own = config.part(runs.Settings, settings, codebook_size=codebook_size, stages=1, steps=steps, seed=seed)
     torch.manual_seed(seed)
     quantizer = named.quantizer("vq-ema", runs.quantizer_request(own, steps, images))

@@ -7,13 +7,13 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from codebound.runs.settings import PictureData
+from codebound.studies.framework.networks import StudyNetworks
 from codebound.studies.framework.pictures import refuse_augmentation
-from codebound.tasks.tokenizer import TokenizerOptimization
 
 Kind = Literal["autoregressive", "masked", "neighbours"]
 
 
-class Settings(TokenizerOptimization, PictureData):
+class Settings(StudyNetworks, PictureData):
     """Equal networks and steps for every codebook size and kind of prior.
 
     Attributes:
@@ -32,15 +32,9 @@ class Settings(TokenizerOptimization, PictureData):
     priors: tuple[Kind, ...] = Field(("autoregressive", "masked", "neighbours"), min_length=1)
     guidances: tuple[float, ...] = Field((1.0, 1.5, 2.0), min_length=1)
     temperature: float = Field(1.0, gt=0)
-    seeds: int = Field(3, ge=1)
     held_out: int = Field(1024, ge=32)  # pyright: ignore[reportIncompatibleVariableOverride]
-    width: int = Field(32, ge=1)
     depth: int = Field(2, ge=0)
-    stride: int = 4
-    dim: int = Field(16, ge=1)
-    commitment: float = Field(0.25, ge=0)
     steps: int = Field(800, ge=1)
-    batch_size: int = Field(64, ge=1)
     prior_steps: int = Field(600, ge=1)
     prior_width: int = Field(80, ge=1)
     prior_depth: int = Field(3, ge=1)

@@ -7,14 +7,14 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from codebound.runs.settings import PictureData
+from codebound.studies.framework.networks import StudyNetworks
 from codebound.studies.framework.pictures import refuse_augmentation
-from codebound.tasks.tokenizer import TokenizerOptimization
 
 NAMES = ("one", "two", "three", "two-0", "two-50")
 Space = Literal["pixels", "effnet"]
 
 
-class Settings(TokenizerOptimization, PictureData):
+class Settings(StudyNetworks, PictureData):
     """Equal networks, steps and pictures for every arm; how many arms and seeds, and how large the prior.
 
     Attributes:
@@ -28,15 +28,9 @@ class Settings(TokenizerOptimization, PictureData):
 
     arms: tuple[str, ...] = NAMES
     bits: tuple[float, ...] = Field((384.0, 576.0), min_length=1)
-    seeds: int = Field(3, ge=1)
     held_out: int = Field(1024, ge=32)  # pyright: ignore[reportIncompatibleVariableOverride]
-    width: int = Field(32, ge=1)
     depth: int = Field(1, ge=1)
-    stride: int = 4
-    dim: int = Field(16, ge=1)
-    commitment: float = Field(0.25, ge=0)
     steps: int = Field(800, ge=1)
-    batch_size: int = Field(64, ge=1)
     prior_steps: int = Field(500, ge=1)
     prior_width: int = Field(64, ge=1)
     prior_depth: int = Field(2, ge=1)

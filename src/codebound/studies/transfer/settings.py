@@ -6,12 +6,12 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from codebound.tasks.tokenizer import TokenizerOptimization
+from codebound.studies.framework.networks import StudyNetworks
 
 Name = Literal["photos", "fashion-mnist", "letters", "spectrograms"]
 
 
-class Settings(TokenizerOptimization):
+class Settings(StudyNetworks):
     """Equal networks and steps for every domain.
 
     Attributes:
@@ -24,19 +24,12 @@ class Settings(TokenizerOptimization):
     CHOOSES: ClassVar = frozenset({"seeds"})
 
     domains: tuple[Name, ...] = Field(("photos", "fashion-mnist", "letters", "spectrograms"), min_length=2)
-    seeds: int = Field(3, ge=1)
     pictures: int = Field(8192, ge=64)
     held_out: int = Field(512, ge=16)
     codebook_size: int = Field(256, ge=2)
-    dim: int = Field(16, ge=1)
-    commitment: float = Field(0.25, ge=0)
-    width: int = Field(32, ge=1)
-    depth: int = Field(1, ge=0)
-    stride: int = 4
     steps: int = Field(600, ge=1)
     refit_steps: int = Field(200, ge=1)
     refit_pictures: int = Field(256, ge=16)
-    batch_size: int = Field(64, ge=1)
     lr: float = Field(default=6e-3, ge=0, allow_inf_nan=False)
     warmup: int = Field(default=20, ge=0)
     codebook_warmup: int = Field(default=20, ge=0)
