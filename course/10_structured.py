@@ -117,7 +117,7 @@ plt.legend()
 # ## Which one?
 #
 # [Choosing](../choosing.md) has it measured: one codebook up to some thousand words; residual codes where the latent is
-# large and several rates are wanted; FSQ where nothing may die; trellis codes (chapter 15) for the last decibel.
+# large and several rates are wanted; FSQ where nothing may die; trellis codes (chapter 16) for the last decibel.
 #
 # ## Questions
 #

@@ -144,7 +144,7 @@ for axis, shown, name in zip(axes, (fresh, *played.values()), ("source", *played
 # %% [markdown]
 # With pictures the discriminator judges patches (each score sees a neighbourhood): `PatchDiscriminator`. `codebound
 # train vqgan RUN` trains a finished tokenizer's decoder, or all of it, against one. PSNR falls while pictures look
-# sharper: judge by both (chapter 16).
+# sharper: judge by both (chapter 17).
 
 # %%
 scores = PatchDiscriminator(3)(torch.rand(1, 3, 64, 64))

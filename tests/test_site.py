@@ -49,7 +49,7 @@ def test_the_command_page_has_every_command(monkeypatch):
 def test_what_chapters_printed_is_of_their_code(monkeypatch):
     """Code that was changed after `make course` is refused, and every figure has a caption."""
     chapters = tool("chapters", monkeypatch)
-    assert len(chapters.sources()) == 16
+    assert len(chapters.sources()) == 17
     for path in chapters.sources():
         captions = [cell.caption for cell in chapters.cells(path) if cell.is_code]
         for output, caption in zip(chapters.stored(path), captions, strict=True):

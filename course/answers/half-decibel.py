@@ -1,4 +1,4 @@
-"""Worked answers to chapter 15: half a decibel from Shannon."""
+"""Worked answers to chapter 16: half a decibel from Shannon."""
 
 import math
 

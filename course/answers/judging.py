@@ -1,4 +1,4 @@
-"""Worked answers to chapter 16: how to judge a tokenizer."""
+"""Worked answers to chapter 17: how to judge a tokenizer."""
 
 import math
 

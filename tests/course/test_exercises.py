@@ -48,6 +48,13 @@ MISTAKES = [
      "without a hinge"),
     ("priors", "import numpy as np\ndef top_p(p, mass):\n    kept = np.where(p >= 1 - mass, p, 0)\n"
      "    return kept / kept.sum()", "not enough"),
+    ("sound", "import math\nimport numpy as np\ndef lapped(x, hop):\n"
+     "    n, k = np.arange(2 * hop) + 0.5, np.arange(hop) + 0.5\n"
+     "    y = np.concatenate([np.zeros(hop), x, np.zeros(hop)])\n"
+     "    f = np.stack([y[i:i + 2 * hop] for i in range(0, len(x) + hop, hop)]) * np.sin(np.pi / (2 * hop) * n)\n"
+     "    return f @ (math.sqrt(2 / hop) * np.cos(np.pi / hop * np.outer(n, k)))", "lacks N/2"),
+    ("sound", "import numpy as np\ndef noise_by_masks(v, m, bits):\n    return m * (np.prod(v / m) * 4.0**-bits) ** "
+     "(1 / len(v))", "costs more than sending nothing"),
     ("half-decibel", "import numpy as np\ndef viterbi(x, step):\n    return step * np.round(x / step)", "not allowed"),
     ("judging", "import numpy as np\ndef paired_interval(a, b):\n    d = b - a\n"
      "    return d.mean(), d.mean() - 1.96 * d.std(), d.mean() + 1.96 * d.std()", "4.30"),

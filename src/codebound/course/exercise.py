@@ -26,7 +26,7 @@ CHAPTERS: dict[str, str] = {
     "scalar": "codes", "vector": "codes", "rate-distortion": "bounds", "random-codebooks": "bounds",
     "vqvae": "training", "straight-through": "training", "ema": "training", "dead-codes": "training",
     "blahut-arimoto": "bounds", "structured": "codes", "information": "bounds", "hierarchies": "models",
-    "adversarial": "models", "priors": "models", "half-decibel": "codes", "judging": "models",
+    "adversarial": "models", "priors": "models", "sound": "sounds", "half-decibel": "codes", "judging": "models",
 }  # fmt: skip
 ANSWER = "codebound_answer"  # the name of a reader's module while it is tried
 SECONDS = 60  # that a file, or an answer to a task, may take

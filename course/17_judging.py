@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 16. How to judge a tokenizer
+# # 17. How to judge a tokenizer
 #
 # A number without its conditions says little. What to ask of any figure in a paper, or of your own:
 #

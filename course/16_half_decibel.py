@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 15. Half a decibel from Shannon
+# # 16. Half a decibel from Shannon
 #
 # How near can a *practical* code come, with a rate of several bits? Scalars with the right number of bits each and an
 # entropy code are 1.53 dB off; a trellis code with 8 states 0.47, with 256 states 0.23. Where the numbers come from:
