@@ -74,3 +74,31 @@ def test_from_scratch_and_what_is_refused(finished: Path, tmp_path: Path) -> Non
     code, err = train({**AGAINST, "begin": 1.5}, out=tmp_path / "none")
     assert code == 2
     assert "begin=1.5" in err
+
+
+def test_a_perceptual_loss_by_the_vgg_that_the_user_has(finished: Path, tmp_path: Path) -> None:
+    places = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+    torch.manual_seed(0)
+    state = {f"features.{at}.weight": 0.2 * torch.randn(8, 8 if at else 3, 3, 3) for at in places}
+    state |= {f"features.{at}.bias": torch.zeros(8) for at in places}
+    torch.save(state, tmp_path / "vgg.pth")
+    seen = {**AGAINST, "perceptual": 0.5, "perceptual_network": f"vgg:{tmp_path / 'vgg.pth'}"}
+    code, err = train(seen, str(finished), out=tmp_path / "gan")
+    assert code == 0, err
+    rows = [json.loads(line) for line in (tmp_path / "gan" / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["perceptual"] > 0
+    assert (
+        len(json.loads((tmp_path / "gan" / "study.json").read_text())["identity"]["perceptual_network"]) == 64
+    )
+    for change, message in (
+        (
+            {"perceptual_network": "vgg"},
+            "perceptual_network='vgg' is not accepted: Value error, effnet and vgg:FILE",
+        ),
+        ({"perceptual": 0.0}, "needs a weight: perceptual=0 has none"),
+        ({"perceptual_network": "vgg:none.pth"}, "none.pth can't be read as VGG's weights"),
+    ):
+        code, err = train({**seen, **change}, str(finished), out=tmp_path / "refused")
+        assert code == 2
+        assert message in err
+        assert not (tmp_path / "refused").exists()

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from codebound.metrics.code_usage import CodeUsage
     from codebound.metrics.effnet import EffnetDistance
     from codebound.metrics.gap import Gap
+    from codebound.metrics.vgg import VggDistance
 
-__all__ = ["CodeUsage", "EffnetDistance", "Gap", "usage", "used"]
+__all__ = ["CodeUsage", "EffnetDistance", "Gap", "VggDistance", "usage", "used"]
 
 __getattr__ = on_demand(
     __name__,
@@ -22,5 +23,6 @@ __getattr__ = on_demand(
         "CodeUsage": "codebound.metrics.code_usage",
         "EffnetDistance": "codebound.metrics.effnet",
         "Gap": "codebound.metrics.gap",
+        "VggDistance": "codebound.metrics.vgg",
     },
 )

@@ -1,7 +1,6 @@
 """Distance of pictures as a network sees them: EfficientNet-Lite0, from the extra `perceptual`.
 
-Like LPIPS (Zhang et al. 2018) without its trained weights on layers, so its values are its own: never compare them with
-LPIPS or FID. It grows with blur and with JPEG compression.
+Its values are its own: never compare them with LPIPS or FID. It grows with blur and with JPEG compression.
 """
 
 from __future__ import annotations
@@ -15,47 +14,27 @@ from torch import Tensor, nn
 
 from codebound.errors import InputError
 from codebound.extras import imported
+from codebound.metrics.feature_distance import FeatureDistance
 
 LEAST_SIDE = 32
 AT_ONCE = 100  # pictures
 
 
-class EffnetDistance(nn.Module):
-    """Mean over pictures of Σ_l mean over places of |f_l(x)/|f_l(x)| − f_l(y)/|f_l(y)||², features f_l at 5 depths.
+class EffnetDistance(FeatureDistance):
+    """`FeatureDistance` with EfficientNet-Lite0's features at five depths; sides of at least 32 pixels.
 
     Raises:
         InputError: the extra is not installed, or its weights are missing.
     """
 
+    least_side = LEAST_SIDE
+
     def __init__(self) -> None:
         super().__init__()
         self.network = _network("effnet_distance")
 
-    @torch.no_grad()
-    def forward(self, x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
-        """Distances of pictures in [0, 1]; grey ones are repeated in three channels.
-
-        Raises:
-            InputError: pictures of different shapes, or with a side under 32.
-        """
-        return self.between(x, y)
-
-    def between(self, x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
-        """The same with a gradient, to train by: never judge by a network that was trained by.
-
-        Raises:
-            InputError: as `forward`.
-        """
-        if x.shape != y.shape or min(x.shape[2:]) < LEAST_SIDE:
-            raise InputError(
-                f"pictures must have one shape and sides of at least {LEAST_SIDE}; got {list(x.shape)} and "
-                f"{list(y.shape)}"
-            )
-        pairs = zip(self.features(x), self.features(y), strict=True)
-        return sum(((a - b).square().sum(1).mean((1, 2)) for a, b in pairs), x.new_zeros(len(x)))
-
-    def features(self, pictures: Float[Tensor, "b c h w"]) -> list[Tensor]:
-        """Before each halving and at the end, of unit length along the channels."""
+    def layers(self, pictures: Float[Tensor, "b c h w"]) -> list[Tensor]:
+        """Before each halving and at the end."""
         network, features = self.network, []
         z = _prepared(pictures)
         z = network._swish(network._bn0(network._conv_stem(z)))
@@ -63,7 +42,7 @@ class EffnetDistance(nn.Module):
             before, z = z, block(z)
             if z.shape[2] < before.shape[2]:
                 features.append(before)
-        return [nn.functional.normalize(f, dim=1) for f in [*features, z]]
+        return [*features, z]
 
 
 class EffnetFeatures(nn.Module):

@@ -18,6 +18,7 @@ from codebound.runs.settings import Settings as TokenizerSettings
 from codebound.runs.tokenizer import TokenizerRun, load_model
 from codebound.tasks.adversarial import AdversarialOptimization, AdversarialTask
 from codebound.tokenizers.opening import digest
+from codebound.tokenizers.pretrained import sha256
 
 OF_TOKENIZER = (
     "quantizer",
@@ -109,6 +110,10 @@ class AdversarialRun(TokenizerRun):
             layers=settings.discriminator_layers,
             spectral=settings.spectral,
         )
+
+        # Weights of a perceptual loss that the user gave decide numbers, too: a run goes on with the same ones.
+        if settings.perceptual_weights is not None and settings.perceptual_weights.is_file():
+            identity["perceptual_network"] = sha256(settings.perceptual_weights)
         task = AdversarialTask(
             tokenizer, discriminator, images, settings, recipe.steps, begun=settings.run is not None
         )

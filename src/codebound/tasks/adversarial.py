@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import relu, softplus
 
@@ -15,12 +16,15 @@ from codebound.engine.optimize import tensor_over_devices
 from codebound.engine.recipe import Schedule
 from codebound.engine.task import AfterStep, OptimizerPlan, ParameterGroup, StepLosses
 from codebound.metrics.effnet import EffnetDistance
+from codebound.metrics.feature_distance import FeatureDistance
+from codebound.metrics.vgg import VggDistance
 from codebound.nets.discriminator import PatchDiscriminator
 from codebound.quantize.base import Quantized
 from codebound.tasks.decoder import decoder_group, from_frozen_codes
 from codebound.tasks.tokenizer import TokenizerOptimization, TokenizerTask
 from codebound.tokenizers.image import ImageTokenizer, Reconstruction
 
+EFFNET, VGG = "effnet", "vgg:"  # networks of a perceptual loss
 LARGEST_WEIGHT = 10.0  # of the adversarial loss: the ratio of two gradients jumps where one of them vanishes
 
 
@@ -34,7 +38,8 @@ class AdversarialOptimization(TokenizerOptimization):
         adversary: what both are judged by: "hinge", or "logistic" (non-saturating).
         lecam: weight of the LeCam regularisation (Tseng et al. 2021), which holds scores near their running means.
         discriminator_lr: its highest learning rate.
-        perceptual: weight of EfficientNet's feature distance (an extra), on the first `perceptual_part` of a batch.
+        perceptual: weight of a network's feature distance, on the first `perceptual_part` of a batch.
+        perceptual_network: "effnet" (an extra) or "vgg:FILE", torchvision's weights of vgg16 or vgg19 (`VggDistance`).
         freeze: train the decoder alone, on frozen codes: files and priors stay valid.
     """
 
@@ -46,8 +51,29 @@ class AdversarialOptimization(TokenizerOptimization):
     lecam: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     discriminator_lr: float = Field(default=1e-3, ge=0, allow_inf_nan=False)
     perceptual: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    perceptual_network: str = "effnet"
     perceptual_part: float = Field(default=0.25, gt=0, le=1)
     freeze: bool = False
+
+    @field_validator("perceptual_network")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value != EFFNET and not (value.startswith(VGG) and len(value) > len(VGG)):
+            raise ValueError(f"{EFFNET} and {VGG}FILE are accepted")
+        return value
+
+    @model_validator(mode="after")
+    def _in_use(self) -> AdversarialOptimization:
+        if self.perceptual_network != EFFNET and not self.perceptual:
+            raise ValueError(
+                f"perceptual_network={self.perceptual_network} needs a weight: perceptual=0 has none"
+            )
+        return self
+
+    @property
+    def perceptual_weights(self) -> Path | None:
+        """The file that the user gave VGG's weights in, where they are in use."""
+        return Path(self.perceptual_network.removeprefix(VGG)) if self.perceptual_network != EFFNET else None
 
 
 class RunningScores(nn.Module):
@@ -93,7 +119,7 @@ class AdversarialTask(TokenizerTask):
             "discriminator": discriminator,
             "scores": self.scores,
         }
-        self.distance = EffnetDistance() if settings.perceptual else None
+        self.distance = _distance(settings) if settings.perceptual else None
 
         # A frozen encoder finds the codes that it found before.
         if settings.freeze:
@@ -198,3 +224,9 @@ class AdversarialTask(TokenizerTask):
         mean_real, mean_made = self.scores.means
         distance = relu(real - mean_made).square().mean() + relu(mean_real - made).square().mean()
         return loss + self.settings.lecam * distance
+
+
+def _distance(settings: AdversarialOptimization) -> FeatureDistance:
+    """What the perceptual loss is measured with."""
+    weights = settings.perceptual_weights
+    return EffnetDistance() if weights is None else VggDistance(weights)
