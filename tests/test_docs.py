@@ -5,6 +5,9 @@ import io
 import json
 import re
 import shlex
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,7 +19,10 @@ from codebound.reporting.claims import load_claims
 DOCS = Path(__file__).parent.parent / "docs"
 # A block of Python, and the block of text right after it, if there is one: what it prints.
 BLOCKS = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", flags=re.DOTALL | re.MULTILINE)
-OTHER_FRAMEWORKS = {"lightning", "trainer"}  # of the extra `trainers`
+# Of extras, or with processes of their own.
+SLOW = {"lightning", "trainer", "clusters"}
+# Pages whose code is a script, as it starts processes; with the packages that its arguments need.
+SCRIPTS = {"ddp": {"": "torch"}, "clusters": {"dask": "distributed", "ray": "ray"}}
 NUMBER = re.compile(r"-?\d+\.?\d*")
 
 
@@ -27,8 +33,9 @@ def pages() -> list[Path]:
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(page, marks=[pytest.mark.slow] if page.stem in OTHER_FRAMEWORKS else [])
+        pytest.param(page, marks=[pytest.mark.slow] if page.stem in SLOW else [])
         for page in pages()
+        if page.stem not in SCRIPTS
     ],
     ids=lambda page: page.name,
 )
@@ -40,6 +47,27 @@ def test_python_blocks_run_and_print_what_is_shown(page: Path) -> None:
             exec(compile(code, page.name, "exec"), namespace)
         if shown:
             assert_alike(printed.getvalue(), shown)
+
+
+@pytest.mark.parametrize(
+    ("page", "argument", "package"),
+    [
+        pytest.param(page, argument, package, marks=[pytest.mark.slow] if page.stem in SLOW else [])
+        for page in pages()
+        for argument, package in SCRIPTS.get(page.stem, {}).items()
+    ],
+    ids=lambda value: value.name if isinstance(value, Path) else value,
+)
+def test_scripts_run_and_print_what_is_shown(page: Path, argument: str, package: str, tmp_path: Path) -> None:
+    if find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    ((code, shown),) = BLOCKS.findall(page.read_text(encoding="utf-8"))
+    (script := tmp_path / "script.py").write_text(code, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, script, *argument.split()], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert_alike(done.stdout, shown)
 
 
 def assert_alike(printed: str, shown: str) -> None:

@@ -1,5 +1,6 @@
 """Where the cells of a study run: processes, and clusters that joblib reaches."""
 
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -43,9 +44,7 @@ def test_a_backend_that_is_not_installed_says_how_to_install_it(backend, package
 
 
 SCRIPT = """
-import sys
 from pathlib import Path
-sys.path.insert(0, {here!r})
 from test_parallel import touch
 from codebound.runs import parallel
 if __name__ == "__main__":
@@ -61,6 +60,9 @@ def test_a_local_cluster(backend: str, package: str, tmp_path: Path) -> None:
     if find_spec(package) is None:
         pytest.skip(f"{package} is not installed")
     script = tmp_path / "main.py"
-    script.write_text(SCRIPT.format(here=str(Path(__file__).parent), backend=backend, out=str(tmp_path)))
-    subprocess.run([sys.executable, str(script)], check=True, timeout=300)
+    script.write_text(SCRIPT.format(backend=backend, out=str(tmp_path)))
+    # Workers find this module as the script does.
+    known = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": known}
+    subprocess.run([sys.executable, str(script)], check=True, timeout=300, env=environment)
     assert sorted(p.name for p in tmp_path.iterdir() if p.name.isdigit()) == list("01234")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -49,6 +50,9 @@ def each(
         for item in items:
             work(item)
             yield
+        return
+    if backend == "ray":
+        yield from _on_ray(work, items, jobs)
         return
     # dask has no unordered generator: its results come in order.
     how = "generator_unordered" if backend == "loky" else "generator"
@@ -103,7 +107,7 @@ def _cluster(backend: Backend, jobs: int) -> Iterator[Any]:
     """joblib's backend connected to its workers for as long as the block lasts."""
     if backend == "loky":
         yield
-    elif backend == "dask":
+    else:
         import distributed  # pyright: ignore[reportMissingImports]
 
         # The cluster that the environment names, or a local one of one thread a process.
@@ -114,9 +118,28 @@ def _cluster(backend: Backend, jobs: int) -> Iterator[Any]:
             parallel_config("dask", client=client, wait_for_workers_timeout=60),
         ):
             yield
-    else:
-        from ray.util.joblib import register_ray  # pyright: ignore[reportMissingImports]
 
-        register_ray()
-        with parallel_config("ray"):
+
+def _on_ray(work: Callable[[T], None], items: Sequence[T], jobs: int) -> Iterator[None]:
+    """By ray's own tasks, as joblib's backend for it says nothing until all are finished."""
+    import ray  # pyright: ignore[reportMissingImports]
+
+    # The cluster that is connected to, or the environment's, or a local one; only what began here ends here.
+    began = not ray.is_initialized()
+    if began:
+        ray.init(log_to_driver=False, num_cpus=None if "RAY_ADDRESS" in os.environ or jobs < 0 else jobs)
+    try:
+        task = ray.remote(_work_on)
+        pending = [task.remote(work, item) for item in items]
+        while pending:
+            finished, pending = ray.wait(pending)
+            ray.get(finished)
             yield
+    finally:
+        if began:
+            ray.shutdown()
+
+
+def _work_on(work: Callable[[T], None], item: T) -> None:
+    """What a worker is sent: a function of the package's, whatever `work` is."""
+    work(item)
