@@ -1,8 +1,12 @@
 """The prior in the package and its tokenizer: small, of each other, and of the ten classes that it says."""
 
 import json
+import re
 from pathlib import Path
 
+import matplotlib
+import matplotlib.pyplot
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -62,3 +66,21 @@ def test_the_command_samples_at_once(tmp_path: Path) -> None:
     assert pixels.shape == (28, 28)
     assert pixels.min() < 30
     assert pixels.max() > 120
+
+
+def test_the_notebook_runs_and_prints_what_it_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    matplotlib.use("Agg")
+    path = Path(__file__).parents[2] / "notebooks" / "generation.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    space: dict[str, object] = {}
+    figures = 0
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            exec(compile(cell.source, path.name, "exec"), space)
+            kept = "".join(output.text for output in cell.outputs if output.output_type == "stream")
+            figures += sum(output.output_type == "display_data" for output in cell.outputs)
+            # A draw within rounding of two tokens may go either way on another machine: words, not digits.
+            assert re.sub(r"[\d.]+", "#", capsys.readouterr().out) == re.sub(r"[\d.]+", "#", kept)
+            matplotlib.pyplot.close("all")
+    assert figures == 5
