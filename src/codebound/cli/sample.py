@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -23,7 +23,7 @@ def sample(
         ),
     ],
     folder: Annotated[Path, typer.Option("--out", help="A new folder.")],
-    count: Annotated[int, typer.Option(help="Pictures, in all.")] = 16,
+    count: Annotated[int, typer.Option(help="Pictures or sounds, in all.")] = 16,
     label: Annotated[
         str | None, typer.Option("--class", help="A class by name or number, or all: in turns.")
     ] = None,
@@ -39,7 +39,14 @@ def sample(
     ] = 1.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same pictures.")] = 0,
     given: Annotated[
-        Path | None, typer.Option("--from", help="Complete this picture, of the size that the prior knows.")
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Complete this picture, of the size that the prior knows; or let this recording go on.",
+        ),
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Of sound that is drawn (default 4); of a prior of sound.")
     ] = None,
     keep: Annotated[
         str, typer.Option(help="What of it stays: top, left, or a mask.png, white where it stays.")
@@ -60,20 +67,38 @@ def sample(
       codebound sample runs/fashion --count 100 --out cheap      [dim]after codebound fit-prior runs/fashion[/]
 
       codebound sample runs/fashion-prior --from half.png --keep top --class dress --out completed
+
+      codebound sample runs/speech-prior --from hello.wav --seconds 3 --count 4 --out goes-on
     """
-    if _of_sound(run):
-        other = (label, top_k, given, steps) != (None,) * 4 or (temperature, top_p, guidance, keep) != (
-            1,
-            1,
-            1,
-            "top",
-        )
-        if other:
-            raise InputError(
-                "sounds are drawn from the prior as it is: --count, --seed and --out are accepted"
+    of_sound = _of_sound(run)
+    if of_sound:
+        # What is for pictures alone, and what an integer prior has no use for.
+        refused = {
+            "--class": label is not None,
+            "--guidance": guidance != 1,
+            "--keep": keep != "top",
+            "--steps": steps is not None,
+        }
+        if of_sound == "audio":
+            refused |= {
+                "--temperature": temperature != 1,
+                "--top-k": top_k is not None,
+                "--top-p": top_p != 1,
+                "--from": given is not None,
+                "--seconds": seconds is not None,
+            }
+        if names := [name for name, asked in refused.items() if asked]:
+            accepted = (
+                "--count, --seed and --out are accepted" if of_sound == "audio" else "it is for pictures"
             )
-        _sounds(run, count, seed, folder, as_json)
+            raise InputError(f"{', '.join(names)}: not for this prior of sound; {accepted}")
+        if of_sound == "audio":
+            _sounds(run, count, seed, folder, as_json)
+        else:
+            _sounds_on(run, (count, seconds, given, temperature, top_k, top_p, seed), folder, as_json)
         return
+    if seconds is not None:
+        raise InputError(f"--seconds {seconds:g}: {run} draws pictures")
     from codebound.runs.sample_sources import SampleOptions
     from codebound.runs.sampling import SHEET_NAME
     from codebound.runs.sampling import sample as core
@@ -93,26 +118,45 @@ def sample(
     )
 
 
-def _of_sound(run: Path) -> bool:
-    """Whether the run, or the name, is of an audio tokenizer."""
+def _of_sound(run: Path) -> str:
+    """The kind of a run or a name of sound: of an audio tokenizer, or of a prior of one; empty for pictures."""
     from codebound.runs.run import kind_of
 
-    names = ("default", "default-speech")
-    return str(run) == names[1] or (str(run) != names[0] and kind_of(run).name == "audio")
+    if str(run) in ("default", "default-speech"):
+        return "" if str(run) == "default" else "audio"
+    kind = kind_of(run).name
+    return kind if kind in ("audio", "sound-prior") else ""
 
 
 def _sounds(run: Path, count: int, seed: int, folder: Path, as_json: bool) -> None:
-    """Draw sounds, and say what they cost."""
+    """Draw sounds from an integer prior."""
     from codebound.runs.audio_sampling import sample as core
 
     with Cells("sounds") as bar:
         about = core(run, count, seed, folder, bar.show)
+    _say_sounds(about, folder, as_json)
+
+
+def _sounds_on(run: Path, chosen: tuple[Any, ...], folder: Path, as_json: bool) -> None:
+    """Draw sounds from a trained prior, also such as go on from a recording."""
+    from codebound.runs.sound_prior_sampling import SECONDS, SoundSampleOptions
+    from codebound.runs.sound_prior_sampling import sample as core
+
+    options = SoundSampleOptions(*chosen)
+    options = options._replace(seconds=SECONDS if options.seconds is None else options.seconds)
+    with Cells("sounds") as bar:
+        about = core(run, options, folder, bar.show)
+    _say_sounds(about, folder, as_json)
+
+
+def _say_sounds(about: dict[str, Any], folder: Path, as_json: bool) -> None:
+    """What was drawn, and what it costs."""
     if as_json:
         plain(json.dumps(about, indent=2))
         return
     bits = sum(row["bits"] for row in about["samples"]) / len(about["samples"]) / about["indices"]
     out.print(
-        f"{count:,} sounds in {escape(str(folder))}, {bits:.3f} bits an index",
+        f"{len(about['samples']):,} sounds in {escape(str(folder))}, {bits:.3f} bits an index",
         highlight=False,
         soft_wrap=True,
     )

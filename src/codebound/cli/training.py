@@ -104,6 +104,8 @@ def train(
 
       codebound train audio runs/audio-speech --steps 2000
 
+      codebound train prior runs/audio-speech --name babble
+
       codebound train --resume --name ba_test
     """
     from codebound.runs import run
@@ -227,14 +229,16 @@ def _what(what: list[str], resumed: Path | None) -> tuple[RunKind[Any], Path | N
             f"train takes a kind ({', '.join(kind_names())}), a run and a settings file; got {' '.join(what)}"
         )
 
-    # Settings say their kind; those of a run that goes on lie in its folder.
+    # Settings say their kind; those of a run that goes on lie in its folder. A prior of sound is asked for as a prior.
     file = Path(files[0]) if files else None
     if file is None and resumed is not None and (resumed / "config.yaml").exists():
         file = resumed / "config.yaml"
     of_file = None if file is None else kind_of_settings(file)
-    if names and of_file is not None and of_file != names[0]:
+    if names and of_file is not None and of_file not in (names[0], f"sound-{names[0]}"):
         raise InputError(f"{file} holds settings of kind {of_file!r}, not {names[0]!r}")
-    kind = run_kind(names[0] if names else of_file or DEFAULT)
+    kind = run_kind(of_file or (names[0] if names else DEFAULT))
+    if folders:
+        kind = kind.for_subject(folders[0])
 
     # A kind that builds on no run takes no folder.
     if folders and kind.subject is None:

@@ -164,7 +164,7 @@ class AudioRun(RunKind[Settings]):
                     "study": check_run(folder),
                     "final": json.loads((folder / FINAL).read_text(encoding="utf-8")),
                     "settings": page.settings_text(load_settings(folder, Settings)),
-                    "sounds": _players(folder),
+                    "sounds": players(folder),
                     "spectrograms": page.embed_bytes(_spectrograms(folder), "png"),
                     "training": [r for r in Journal(folder).rows() if r.get("mel") is not None],
                 }
@@ -300,7 +300,7 @@ def wav(samples: np.ndarray, rate: int) -> bytes:
     return stream.getvalue()
 
 
-def _players(folder: Path) -> list[tuple[str, str]]:
+def players(folder: Path) -> list[tuple[str, str]]:
     """Name and address of each sound that a run wrote."""
     files = sorted((folder / "sounds").glob("*.wav"))
     return [

@@ -10,18 +10,21 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import torch
+from jaxtyping import Int64
 
 from codebound import config
 from codebound.codec.sound_model import SoundModel, load_sound_model
 from codebound.codec.sounds import BEAM
 from codebound.data.sound_sets import open_sounds
 from codebound.data.speech import Clip
+from codebound.errors import InputError
 from codebound.files import replacing, write_text
 from codebound.runs.folder import RunFolder
 from codebound.sound.resampling import LOUDEST
 from codebound.tokenizers.audio import DEFAULT_SPEECH, audio_folder
 
 STUDY = "tokenize-sound"
+META = "codes"  # in a file's metadata: `AudioTokenizer.code_digest`
 SCHEMA = pyarrow.schema(
     [
         ("key", pyarrow.string()),
@@ -85,7 +88,7 @@ def tokenise_sounds(
     Raises:
         InputError: no model or no such set; a folder that holds something else (the differences are named).
     """
-    model = load_sound_model(_model_folder(source))
+    model = load_sound_model(audio_model_folder(source))
     tokenizer = model.tokenizer
     sounds = open_sounds(data, tokenizer.sample_rate)
     identity = {"model": model.digest().hex(), "recordings": sounds.digest}
@@ -106,7 +109,8 @@ def tokenise_sounds(
             done += 1
             progress(done, of)
         with replacing(paths[split]) as temporary:
-            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=SCHEMA), temporary)
+            schema = SCHEMA.with_metadata({META: tokenizer.code_digest()})
+            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), temporary)
 
     # Figures come from the files themselves, whichever call wrote them.
     found = {split: _figures(path, tokenizer.sample_rate) for split, path in paths.items()}
@@ -134,14 +138,32 @@ def is_of_sound(source: str) -> bool:
     """Whether a run, a model's folder or a name stands for an audio tokenizer."""
     if source == DEFAULT_SPEECH:
         return True
-    config = _model_folder(source) / "config.json"
+    config = audio_model_folder(source) / "config.json"
     return config.is_file() and '"AudioTokenizer"' in config.read_text(encoding="utf-8")
 
 
-def _model_folder(source: str) -> Path:
-    """Of a run the folder of its model."""
+def audio_model_folder(source: str) -> Path:
+    """The folder of the model of a finished run, of a model, or of `default-speech`."""
     inner = Path(source) / "model"
     return inner if (inner / "config.json").is_file() else Path(audio_folder(source))
+
+
+def read_split(folder: Path, split: str) -> tuple[str, list[Int64[np.ndarray, "_ q"]]]:
+    """What names the codes of a split, and the indices of its recordings.
+
+    Raises:
+        InputError: no such file, a damaged one, or one that `codebound tokenize` did not write.
+    """
+    path = folder / "data" / f"{split}.parquet"
+    try:
+        table = pyarrow.parquet.read_table(path, columns=["frames", "indices"])
+        codes = (table.schema.metadata or {})[META.encode()].decode("ascii")
+        frames = table["frames"].to_numpy()
+        rows = [row.values.to_numpy().astype(np.int64) for chunk in table["indices"].chunks for row in chunk]
+        found = [row.reshape(count, -1) for row, count in zip(rows, frames, strict=True)]
+    except (OSError, pyarrow.ArrowException, KeyError, ValueError) as error:
+        raise InputError(f"data={folder}: {path.name} can't be read as indices of sound: {error}") from None
+    return codes, found
 
 
 def _row(clip: Clip, model: SoundModel) -> dict[str, object]:

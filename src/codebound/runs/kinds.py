@@ -24,6 +24,7 @@ _PLACES = {  # imported when asked for: they bring heavy packages
     "vqvae2": "codebound.runs.hierarchy:KIND",
     "vqgan": "codebound.runs.adversarial:KIND",
     "audio": "codebound.runs.audio:KIND",
+    "sound-prior": "codebound.runs.sound_prior:KIND",
 }
 
 
@@ -63,6 +64,10 @@ class RunKind(ABC, Generic[S]):
     settings: type[S]
     shown: ClassVar[Sequence[tuple[str, str]]] = ()
     subject: ClassVar[str | None] = None
+
+    def for_subject(self, subject: str) -> RunKind[Any]:
+        """This kind, or the one that does the same for what the folder of a run holds."""
+        return self
 
     @abstractmethod
     def default_name(self, settings: S) -> str:

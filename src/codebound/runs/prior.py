@@ -25,7 +25,8 @@ from codebound.generators.prior import TokenPrior
 from codebound.reporting import page, plots
 from codebound.reporting.formatting import number
 from codebound.runs import labels
-from codebound.runs.kinds import EvaluationOptions, Preparation, RunKind
+from codebound.runs.audio_tokenise import is_of_sound
+from codebound.runs.kinds import EvaluationOptions, Preparation, RunKind, run_kind
 from codebound.runs.pictures import grid_picture, save_png
 from codebound.runs.run import FINAL, check_finished, check_run, load_settings
 from codebound.runs.tokenise import model_folder, run_data, run_request
@@ -93,6 +94,10 @@ class PriorRun(RunKind[Settings]):
     settings = Settings
     shown = (("bits_per_token", "{:.3f} bits a token"),)
     subject = "tokenizer"
+
+    def for_subject(self, subject: str) -> RunKind[Any]:
+        """That of sound, if the tokenizer is."""
+        return run_kind("sound-prior") if is_of_sound(subject) else self
 
     def default_name(self, settings: Settings) -> str:
         """The tokenizer's run, and which prior."""

@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from codebound import config
 from codebound.data.augment import Augmentation
 from codebound.data.batch_stream import BatchStream
 from codebound.data.image_sets import step_random
@@ -25,8 +26,8 @@ DRAWS = 2**41  # where the streams of what is random in a step begin: beyond tho
 PriorBatch = tuple[Tensor, Tensor, Tensor]  # pictures or indices, labels, numbers in [0, 1)
 
 
-class PriorOptimization(Augmentation):
-    """How a prior is trained, besides the loop's settings, and what is done to pictures before they are encoded.
+class TokenOptimization(config.Settings):
+    """How a prior is trained, besides the loop's settings.
 
     Attributes:
         lr, warmup: the highest rate, and the steps until it is reached.
@@ -38,6 +39,10 @@ class PriorOptimization(Augmentation):
     warmup: int = Field(default=200, ge=0)
     weight_decay: float = Field(default=0.02, ge=0, allow_inf_nan=False)
     clip: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+
+
+class PriorOptimization(TokenOptimization, Augmentation):
+    """The same, and what is done to pictures before they are encoded."""
 
 
 class PriorTask(Task[PriorBatch]):
@@ -60,15 +65,7 @@ class PriorTask(Task[PriorBatch]):
 
     def optimizers(self) -> Mapping[str, OptimizerPlan]:
         """The matrices of the transformer, which decay; all others, which don't."""
-        settings = self.settings
-        schedule = Schedule(peak=settings.lr, warmup=settings.warmup)
-        decayed = [p for p in self.prior.body.parameters() if p.ndim > 1]
-        own = {id(p) for p in decayed}
-        groups = [
-            ParameterGroup(decayed, schedule, settings.weight_decay),
-            ParameterGroup([p for p in self.prior.parameters() if id(p) not in own], schedule),
-        ]
-        return {"prior": OptimizerPlan(groups, BETAS, settings.clip)}
+        return {"prior": plan(self.prior, self.prior.body, self.settings)}
 
     def batches(self, seed: int, first_step: int, size: int) -> BatchStream[PriorBatch]:
         """The batches of the codes, the class of some hidden, with numbers for whatever else is random."""
@@ -103,6 +100,18 @@ class PriorTask(Task[PriorBatch]):
         tokens, labels = (part[:count] for part in self.codes.held_out)
         indices = self.prior.layout.unflatten(tokens)
         return self.prior.bits(indices, labels if self.codes.classes else None)
+
+
+def plan(prior: nn.Module, body: nn.Module, settings: TokenOptimization) -> OptimizerPlan:
+    """AdamW of all parameters, weight decay for the matrices of the transformer alone."""
+    schedule = Schedule(peak=settings.lr, warmup=settings.warmup)
+    decayed = [p for p in body.parameters() if p.ndim > 1]
+    own = {id(p) for p in decayed}
+    groups = [
+        ParameterGroup(decayed, schedule, settings.weight_decay),
+        ParameterGroup([p for p in prior.parameters() if id(p) not in own], schedule),
+    ]
+    return OptimizerPlan(groups, BETAS, settings.clip)
 
 
 def order_zero_bits(codes: Codes) -> float:

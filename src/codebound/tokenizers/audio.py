@@ -269,6 +269,12 @@ class AudioTokenizer(nn.Module):
             code, sample_rate=made.sample_rate, network=made.network, block=made.block, context=made.context
         )
 
+    def code_digest(self) -> str:
+        """What names transform and codebooks, whatever decoder there is: 16 hexadecimal digits of a SHA-256."""
+        described = {name: value for name, value in self.config().items() if name in ("sample_rate", "hop")}
+        names = ("gain", "axes", "codebooks", "steps")
+        return pretrained.digest(described, {name: getattr(self, name) for name in names})
+
     def take_code(self, code: FrameCode) -> None:
         """Put another frame code of the same sizes in the place of this one.
 

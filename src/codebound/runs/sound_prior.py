@@ -1,0 +1,313 @@
+"""The run of a prior over an audio tokenizer's frames: from its settings to a model that babbles, with a report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from pydantic import Field
+
+from codebound import config
+from codebound.codec.sound_model import SoundModel, load_sound_model
+from codebound.codec.sounds import BEAM, segment_frames
+from codebound.data.sound_sets import open_sounds
+from codebound.engine.devices import launch
+from codebound.engine.journal import Journal
+from codebound.engine.recipe import LoopSettings, Recipe
+from codebound.errors import InputError
+from codebound.files import write_bytes, write_text
+from codebound.generators.sounds import SoundPrior
+from codebound.priors.frame_fitting import stage_bits
+from codebound.reporting import page, plots
+from codebound.runs import audio, audio_priors, labels
+from codebound.runs.audio_tokenise import audio_model_folder, read_split
+from codebound.runs.kinds import EvaluationOptions, Preparation, RunKind
+from codebound.runs.run import FINAL, check_finished, check_run, is_run, kind_of, load_settings
+from codebound.tasks.prior import TokenOptimization
+from codebound.tasks.sound_prior import (
+    CropCodes,
+    RowCodes,
+    SoundCodes,
+    SoundPriorTask,
+    interval,
+    stage_entropies,
+)
+from codebound.tokenizers.audio import DEFAULT_SPEECH, AudioTokenizer
+
+MODEL, TOKENIZER = "model", "tokenizer"  # folders in a run: it can be moved away from the tokenizer's own
+PLAYED, PLAYED_SECONDS = 3, 4.0  # samples of a run
+
+# Where a figure stands in final_metrics.json, its label, how it is written, and its limit.
+ROWS: tuple[labels.Row, ...] = (
+    (("held_out", "bits_per_token"), "bits per index", "{:.3f}", "–"),
+    (("held_out", "integer_bits"), "the same by the tokenizer's integer prior", "{:.3f}", "–"),
+    (("held_out", "order_zero_bits"), "the same by each index's frequency alone", "{:.3f}", "–"),
+    (("held_out", "nominal_bits"), "the same by log₂ K", "{:.3f}", "–"),
+    (("held_out", "kbit"), "kbit/s", "{:.3f}", "–"),
+    (("held_out", "integer_kbit"), "the same by the tokenizer's integer prior", "{:.3f}", "–"),
+)
+
+
+class SoundPriorModel(config.Settings):
+    """How large a `SoundPrior` is.
+
+    Attributes:
+        prior: one index after the other; there is no other kind for sound.
+        width, depth, heads, hidden, dropout, window: as `SoundPrior`.
+    """
+
+    prior: Literal["autoregressive"] = "autoregressive"
+    width: int = Field(default=128, ge=1)
+    depth: int = Field(default=4, ge=1)
+    heads: int = Field(default=4, ge=1)
+    hidden: int = Field(default=192, ge=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    window: int = Field(default=128, ge=2, le=4096, multiple_of=2)
+
+
+class Settings(LoopSettings, TokenOptimization, SoundPriorModel):
+    """All that decides a run's numbers, but for tokenizer, sound and machine.
+
+    Attributes:
+        tokenizer: the folder of its run or of its model, or `default-speech`.
+        data: sound, or the folder of a tokenised set; by default what the tokenizer's run was trained on.
+        held_out: segments of about 2 seconds that judge it, at most.
+    """
+
+    kind: Literal["sound-prior"] = "sound-prior"
+    tokenizer: str = ""
+    data: str | None = None
+    held_out: int = Field(default=audio_priors.JUDGED, ge=1)
+    batch_size: int = Field(default=8, ge=1)
+    lr: float = Field(default=2e-3, ge=0, allow_inf_nan=False)
+    steps: int = Field(default=1500, ge=1)
+    evaluate_every: int | None = Field(default=None, ge=1)  # by default a tenth of the run
+
+
+class SoundPriorRun(RunKind[Settings]):
+    """`codebound train prior RUN`, RUN being of an audio tokenizer."""
+
+    name = "sound-prior"
+    settings = Settings
+    shown = (("bits_per_token", "{:.3f} bits an index"),)
+    subject = "tokenizer"
+
+    def default_name(self, settings: Settings) -> str:
+        """The tokenizer's run."""
+        return f"{Path(settings.tokenizer).name or 'sound'}-prior"
+
+    def prepare(self, settings: Settings) -> Preparation:
+        """The tokenizer, its indices, an untrained prior, and the task of training it on them."""
+        if not settings.tokenizer:
+            raise InputError("give the run of an audio tokenizer: codebound train prior RUN")
+        model = load_sound_model(audio_model_folder(settings.tokenizer))
+        tokenizer, hashed = model.tokenizer, model.tokenizer.code_digest()
+        codes = _codes(settings, model)
+
+        # Weights depend on the seed alone.
+        torch.manual_seed(settings.seed)
+        names = ("width", "depth", "heads", "hidden", "dropout", "window")
+        options = {name: getattr(settings, name) for name in names}
+        prior = SoundPrior.of(tokenizer.frame_code, **options, tokenizer=hashed)
+        every = settings.evaluate_every or max(1, settings.steps // 10)
+        recipe = config.part(Recipe, settings, evaluate_every=every)
+        identity = {"data": codes.digest, "tokenizer": hashed}
+        return Preparation(SoundPriorTask(prior, codes, settings), recipe, identity)
+
+    def finish(self, folder: Path, task: SoundPriorTask, skipped: int, step: int) -> dict[str, Any]:
+        """Judge the trained prior and write it, its tokenizer and some samples; returns the figures."""
+        # Judge by frames that training never saw.
+        settings = load_settings(folder, Settings)
+        model = load_sound_model(audio_model_folder(settings.tokenizer))
+        result: dict[str, Any] = {
+            "step": step,
+            "skipped_steps": skipped,
+            "data": task.codes.note,
+            "frame_rate": model.tokenizer.frame_rate,
+            "held_out": figures(task, model),
+        }
+
+        # Everything that samples are made of, in this folder.
+        task.prior.save_pretrained(folder / MODEL, card=_card(task, result))
+        model.tokenizer.save_pretrained(folder / TOKENIZER)
+        frames = max(round(PLAYED_SECONDS * model.tokenizer.frame_rate), 1)
+        for number, indices in enumerate(task.prior.sample(frames, count=PLAYED).cpu()):
+            made = model.tokenizer.decode(indices[None])[0].numpy()
+            sound = audio.wav(audio.to_int16(made), model.tokenizer.sample_rate)
+            write_bytes(folder / "sounds" / f"{number:05d}.wav", sound)
+        return result
+
+    def evaluate(self, folder: Path, options: EvaluationOptions) -> dict[str, Any]:
+        """The final figures of a finished run anew, also on other sound or another tokenised set."""
+        settings = load_settings(folder, Settings)
+        if options.data is not None:
+            settings = settings.model_copy(update={"data": options.data})
+        prior, tokenizer = load_run(folder)
+        source = Path(settings.tokenizer)
+        there = settings.tokenizer == DEFAULT_SPEECH or source.exists()
+        model = load_sound_model(audio_model_folder(settings.tokenizer)) if there else SoundModel(tokenizer)
+        prior.check_tokenizer(model.tokenizer.code_digest())
+        task = SoundPriorTask(prior.to(launch(options.device).device), _codes(settings, model), settings)
+        return {"data": task.codes.note, "held_out": figures(task, model)}
+
+    def report(self, folders: Sequence[Path], page_path: Path | None) -> Path:
+        """One page for all of these runs: figures, sounds to listen to, curves."""
+        runs = []
+        for folder in folders:
+            check_finished(folder)
+            runs.append(
+                {
+                    "name": folder.resolve().name,
+                    "study": check_run(folder),
+                    "final": json.loads((folder / FINAL).read_text(encoding="utf-8")),
+                    "settings": page.settings_text(load_settings(folder, Settings)),
+                    "sounds": audio.players(folder),
+                    "rows": [row for row in Journal(folder).rows() if row.get("bits_per_token") is not None],
+                }
+            )
+        if page_path is None:
+            page_path = folders[0] / "report.html" if len(runs) == 1 else folders[0].parent / "runs.html"
+        figure = plots.new_figure(11, 3.6)
+        axes = figure.subplots()
+        plots.style(axes, "Held out, with averaged weights", "step", "bits per index")
+        for run in runs:
+            points = [(row["step"], row["bits_per_token"]) for row in run["rows"]]
+            axes.plot(*zip(*points, strict=True), label=run["name"], linewidth=1.6)
+        if len(runs) > 1:
+            axes.legend(fontsize=8, frameon=False)
+        head, *rows = self.table({run["name"]: run["final"] for run in runs})
+        curves = page.embed_bytes(plots.picture(figure).png, "png")
+        text = page.render("runs/sound_prior_report.html.j2", runs=runs, head=head, rows=rows, curves=curves)
+        write_text(page_path, text)
+        return page_path
+
+    def table(self, figures: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+        """A row for each figure."""
+        rows = labels.rows(list(figures.values()), ROWS)
+        return [["held out", *figures, "limit"], *([label, *cells, limit] for label, cells, limit in rows)]
+
+    def score(self, figures: Mapping[str, Any]) -> str:
+        """Bits per index of held-out sound."""
+        return f"{labels.written(labels.look_up(figures, ('held_out', 'bits_per_token')), '{:.3f}')} bits an index"
+
+
+KIND = SoundPriorRun()
+
+
+def load_run(folder: Path) -> tuple[SoundPrior, AudioTokenizer]:
+    """Prior and tokenizer of a finished run, which belong together.
+
+    Raises:
+        InputError: not a finished run of a prior of sound, or a tokenizer of other codes than it was trained on.
+    """
+    check_finished(folder)
+    if (kind := kind_of(folder).name) != KIND.name:
+        raise InputError(f"{folder} is a run of kind {kind}; {KIND.name} is accepted")
+    prior = SoundPrior.from_pretrained(folder / MODEL)
+    tokenizer = AudioTokenizer.from_pretrained(folder / TOKENIZER)
+    prior.check_tokenizer(tokenizer.code_digest())
+    return prior, tokenizer
+
+
+def figures(task: SoundPriorTask, model: SoundModel) -> dict[str, Any]:
+    """What the prior reaches on held-out frames, beside what there is without it; each rate is of all stages."""
+    indices, tokenizer = task.codes.held_out, model.tokenizer
+    segment, stages = segment_frames(model)[0], indices.shape[1]
+    bits = task.held_out_bits()
+    mean, low, high = interval(bits, segment)
+    per_second = stages * tokenizer.frame_rate / 1000
+    nominal = float(np.log2(tokenizer.codebook_sizes).mean())
+    found: dict[str, Any] = {
+        "frames": len(indices),
+        "bits_per_token": mean,
+        "bits_per_token_low": low,
+        "bits_per_token_high": high,
+        "order_zero_bits": float(np.mean(stage_entropies(indices, tokenizer.codebook_sizes[0]))),
+        "nominal_bits": nominal,
+        "kbit": mean * per_second,
+        "by_stage": [round(float(value), 3) for value in bits.double().mean(0)],
+    }
+
+    # The integer prior begins anew with each segment, as it does in a file.
+    if model.prior is not None:
+        whole = max(len(indices) // segment, 1)
+        segments = indices[: whole * segment].reshape(whole, -1, stages)
+        by_stage = stage_bits(model.prior, segments, tokenizer.frame_code)
+        integer = float(by_stage.mean())
+        found |= {
+            "integer_bits": integer,
+            "integer_kbit": integer * per_second,
+            "integer_by_stage": [round(float(value), 3) for value in by_stage],
+        }
+    return found
+
+
+def _codes(settings: Settings, model: SoundModel) -> SoundCodes:
+    """What the prior learns from.
+
+    Raises:
+        InputError: no data for a model without its run, or codes of another tokenizer.
+    """
+    # A tokenised set holds the indices themselves; they must be this tokenizer's.
+    data, tokenizer = settings.data, model.tokenizer
+    frames = segment_frames(model)[0]
+    if data is not None and (Path(data) / "data").is_dir():
+        folder, own = Path(data), tokenizer.code_digest()
+        splits = [read_split(folder, split) for split in ("train", "test")]
+        if wrong := [codes for codes, _ in splits if codes != own]:
+            raise InputError(
+                f"data={data} has indices of the codes {wrong[0]}; the tokenizer given has {own}"
+            )
+        (_, train), (_, test) = splits
+        held_out = np.concatenate(test)[: settings.held_out * frames]
+        note = f"{len(train):,} rows of {folder.name}"
+        return RowCodes(train, held_out, settings.window, note)
+
+    # Sound; a tokenizer's run says which, and the model in the package is of speech.
+    sounds = open_sounds(data or _data_of(settings.tokenizer), tokenizer.sample_rate)
+    segments = audio_priors.held_out_segments(sounds, tokenizer.frame_code, frames, settings.held_out)
+    return CropCodes(tokenizer, sounds, _in_one(segments), settings.window, BEAM)
+
+
+def _in_one(segments: Int64[np.ndarray, "n t q"]) -> Int64[np.ndarray, "m q"]:
+    """Segments one behind the other, as they were."""
+    return segments.reshape(-1, segments.shape[2])
+
+
+def _data_of(source: str) -> str:
+    """The sound that a tokenizer was trained on.
+
+    Raises:
+        InputError: a model's folder, which does not say.
+    """
+    if source == DEFAULT_SPEECH:
+        return audio.Settings().data
+    folder = Path(source)
+    if not is_run(folder):
+        raise InputError(f"tokenizer={source} is a model without its run: say what to learn from with --data")
+    return audio.KIND.resolved(load_settings(folder, audio.Settings)).data
+
+
+def _card(task: SoundPriorTask, result: Mapping[str, Any]) -> str:
+    """The text of a model card: what the prior is of, how it was trained, and a table of its figures."""
+    held_out = result["held_out"]
+    rows = [
+        f"| {label} | {form.format(held_out[path[-1]])} |"
+        for path, label, form, _ in ROWS
+        if path[-1] in held_out
+    ]
+    return "\n".join(
+        [
+            f"Trained by `codebound train prior` for {result['step']:,} steps on indices of {result['data']}, by the "
+            f"codes {task.prior.tokenizer}. On {held_out['frames'] / result['frame_rate']:.0f} s of held-out sound:",
+            "",
+            "| figure | value |",
+            "|---|---|",
+            *rows,
+        ]
+    )

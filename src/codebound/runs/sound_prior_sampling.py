@@ -1,0 +1,126 @@
+"""New sounds from a trained prior of frames, or how a recording might go on: files, and a JSON with likelihoods."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from codebound import arguments
+from codebound.codec.sounds import BEAM
+from codebound.data.sound_reading import read_sound
+from codebound.errors import InputError
+from codebound.files import write_bytes, write_text
+from codebound.runs.audio import to_int16, wav
+from codebound.runs.audio_sampling import ABOUT
+from codebound.runs.sound_prior import load_run
+from codebound.sound.resampling import LOUDEST, resampled_length
+from codebound.tokenizers.audio import AudioTokenizer
+
+SECONDS = 4.0
+
+
+class SoundSampleOptions(NamedTuple):
+    """What a user asks for.
+
+    Attributes:
+        count: sounds.
+        seconds: of each that are new.
+        given: a recording that goes on.
+        temperature, top_k, top_p, seed: as `SoundPrior.sample`.
+    """
+
+    count: int = 16
+    seconds: float = SECONDS
+    given: Path | None = None
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float = 1.0
+    seed: int = 0
+
+
+def sample(
+    run: Path,
+    options: SoundSampleOptions,
+    folder: Path,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> dict[str, Any]:
+    """Draw sounds and write them to a new folder: WAVs, and `samples.json`, which comes last.
+
+    Sound number n depends on seed, n, the recording and the settings alone; a longer one begins as a shorter one does.
+
+    Returns:
+        The content of `samples.json`: settings, hashes, and of each sound its file, its seconds and what its new
+        indices cost in bits.
+
+    Raises:
+        InputError: not a finished prior of sound, a folder that holds something, a recording that can't be read or is
+            shorter than a frame, or what `SoundPrior.sample` refuses.
+    """
+    # Everything that can be refused is refused before the first sound.
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"--out {folder} holds something already; give a new folder")
+    arguments.whole("count", options.count)
+    seconds = arguments.number("seconds", options.seconds, above=0)
+    prior, tokenizer = load_run(run)
+    known = None if options.given is None else given_frames(tokenizer, options.given)
+    frames = max(round(seconds * tokenizer.frame_rate), 1)
+
+    # One sound at a time: its indices, their likelihood, its samples.
+    rows: list[dict[str, Any]] = []
+    for number in range(options.count):
+        progress(number, options.count)
+        drawn = prior.sample(
+            frames,
+            known=known,
+            temperature=options.temperature,
+            top_k=options.top_k,
+            top_p=options.top_p,
+            seed=options.seed,
+            first=number,
+        )[0]
+        whole = drawn if known is None else torch.cat([known, drawn])
+        bits = float(prior.bits(whole)[len(whole) - frames :].double().sum())
+        made = tokenizer.decode(whole[None])[0].numpy()
+        name = f"{number:05d}.wav"
+        write_bytes(folder / name, wav(to_int16(made), tokenizer.sample_rate))
+        rows.append(
+            {"file": name, "seconds": round(len(made) / tokenizer.sample_rate, 3), "bits": round(bits, 3)}
+        )
+    progress(options.count, options.count)
+    about = {
+        "run": str(run),
+        "settings": {**options._asdict(), "given": None if options.given is None else str(options.given)},
+        "codes": prior.tokenizer,
+        "given_seconds": 0.0 if known is None else len(known) / tokenizer.frame_rate,
+        "indices": frames * len(tokenizer.codebook_sizes),
+        "samples": rows,
+    }
+    write_text(folder / ABOUT, json.dumps(about, indent=2) + "\n")
+    return about
+
+
+def given_frames(tokenizer: AudioTokenizer, path: Path) -> Int64[Tensor, "t q"]:
+    """The frames of a recording that see nothing behind its end, channels mixed.
+
+    Raises:
+        InputError: what `read_sound` refuses, or a recording that is too short for one frame.
+    """
+    try:
+        samples, rate = read_sound(path)
+    except InputError as error:
+        raise InputError(f"--from {path}: {error}") from None
+    mixed = np.rint(samples.mean(0)) / LOUDEST
+    whole = resampled_length(len(mixed), rate, tokenizer.sample_rate) // tokenizer.hop
+    if not whole:
+        raise InputError(
+            f"--from {path}: {len(mixed) / rate:g} s are too short; a frame needs "
+            f"{tokenizer.hop / tokenizer.sample_rate:g} s at least"
+        )
+    return tokenizer.encode(torch.from_numpy(mixed)[None], rate, beam=BEAM)[0, :whole]
