@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -212,7 +213,7 @@ def run_speed(count: int = 1 << 13) -> None:
             work["Python: from a file"] = partial(in_pytorch, work["compiled: from a file"])
 
     # As many bits in faiss, its codebooks trained on other vectors.
-    pq = faiss.ProductQuantizer(128, 32, 8)
+    pq: Any = faiss.ProductQuantizer(128, 32, 8)  # its stubs are those of the C++ methods
     pq.train(gaussian(1 << 14, 128, 1).numpy())
     codes = pq.compute_codes(z.numpy())
     error = (torch.from_numpy(pq.decode(codes)) - z).double().square().mean()

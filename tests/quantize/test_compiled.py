@@ -1,5 +1,7 @@
 """The compiled search finds what the one in PyTorch finds, level for level."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -101,3 +103,16 @@ def test_a_stream_that_ends_early_is_damage(monkeypatch, compiled):
     ):
         with pytest.raises(DamagedFile, match="no path"):
             vector_blocks._walked(short, bins, alone, 2, 8)
+
+
+def test_it_is_loaded_for_much_work_only_and_before_it(monkeypatch):
+    """A small file should not wait for Numba, which takes longer to load than the searches."""
+    monkeypatch.delitem(sys.modules, viterbi.COMPILED, raising=False)
+    monkeypatch.setattr(viterbi, "_worked", 0)
+    z = draw(1000, 8)
+    quantizer = Trellis(8, rate=16.0).eval()
+    quantizer.init_(z)
+    compress_vectors(z, quantizer)
+    assert viterbi.COMPILED not in sys.modules
+    viterbi.announce(viterbi.WORTH)
+    assert viterbi.compiled_for(z, 0) is not None

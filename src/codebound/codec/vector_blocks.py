@@ -23,7 +23,7 @@ from codebound.quantize.viterbi import compiled_for, machine
 
 BINS = (8, 32, 128)  # of components on the path, and of scalars, that an encoder tries
 BINS_1 = 32  # in files of version 1, at most
-WALKED = 8  # a step through a file in plain Python takes as long as so many states of a search
+WALKED = 50  # a step through a file in plain Python takes as long as looks at so many states (`viterbi.work`)
 FAR = 12  # root mean squares: levels beyond are listed beside the streams
 
 Rows = Int64[np.ndarray, "n K"]

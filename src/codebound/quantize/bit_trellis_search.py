@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
-from codebound.quantize.viterbi import compiled_for
+from codebound.quantize.viterbi import announce, compiled_for, work
 
 LOOK = 16  # registers' lengths on either side, after which a path has forgotten where it began
 MOST_COSTS = 1 << 26  # costs of nodes kept at once
@@ -37,10 +37,10 @@ def best_symbols(rows: Float[Tensor, "n T"], table: Float[Tensor, " S"], bits: i
 
     # As many rows at once as memory should hold, and on a processor its cache.
     together = MOST_COSTS // (nodes * (length + 1))
-    if compiled_for(rows, rows.numel() * len(table)) is not None:
-        together = COMPILED_ROWS
-    elif rows.device.type == "cpu":
-        together = min(together, max(MOST_BRANCHES // len(table), LEAST_ROWS))
+    if rows.device.type == "cpu":
+        fits = max(MOST_BRANCHES // len(table), LEAST_ROWS)
+        announce(work((length + 2 * look) * -(-len(rows) // fits), rows.numel(), len(table)))
+        together = min(together, fits) if compiled_for(rows, 0) is None else COMPILED_ROWS
     symbols = torch.empty(rows.shape, dtype=torch.int64, device=rows.device)
     for begin in range(0, len(rows), max(together, 1)):
         part = slice(begin, begin + max(together, 1))
@@ -66,7 +66,7 @@ def cheapest_registers(
         node: where a path both begins and ends; without it both are free.
     """
     (length, batch), fan = x.shape, 1 << bits
-    if (fast := compiled_for(x, x.numel() * len(table))) is not None:
+    if (fast := compiled_for(x, work(length, x.numel(), len(table)))) is not None:
         at = torch.full((batch,), -1) if node is None else node
         found = fast.cheapest_registers(x.contiguous().numpy(), table.numpy(), bits, at.numpy(), down_to)
         return torch.from_numpy(found[0]), torch.from_numpy(found[1])

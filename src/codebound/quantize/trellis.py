@@ -15,10 +15,10 @@ from codebound.errors import InputError
 from codebound.exact import wide
 from codebound.graphs import has_numbers, is_recorded, without_autocast
 from codebound.quantize.base import CodeStats, Quantized, UpdateReport, token_rows
-from codebound.quantize.trellis_adapt import Levels, adapted, level_bits, refitted
+from codebound.quantize.trellis_adapt import ENOUGH, Levels, adapted, level_bits, refitted
 from codebound.quantize.trellis_code import TrellisCode
 from codebound.quantize.trellis_design import MOST_BITS, REACH, Design, design, water_level
-from codebound.quantize.trellis_search import HALF, best_levels, best_levels_op, reproduced
+from codebound.quantize.trellis_search import HALF, best_levels, best_levels_op, reproduced, search_work
 from codebound.quantize.viterbi import announce
 from codebound.quantize.wrap import linear
 from codebound.theory.gaussian import eigensystem
@@ -28,6 +28,7 @@ LEVELS = 2 * HALF  # of a component: index n + HALF for the level n
 MEASURED = 1 << 19  # values on which `init_` measures what its code reaches
 SEEN = 64  # samples of a level on average, that an entropy is measured from
 ROUNDS = 4  # of a measurement and a correction
+FITTED = 50  # searches or so, where levels are fitted
 
 
 class Trellis(TrellisCode):
@@ -401,7 +402,8 @@ class Trellis(TrellisCode):
         if self.distortion is None and len(some) < SEEN * 2 ** (asked / coded):
             return
         y = self._analysed(some)
-        announce((ROUNDS - 1) * y.numel() * self.states)
+        searches = FITTED if len(y) >= ENOUGH else ROUNDS
+        announce(searches * search_work(y.numel(), self.states))
         for _ in range(ROUNDS):
             self._move_aim_(y, asked)
             self._design_()

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from codebound.quantize.trellis_design import REACH
-from codebound.quantize.viterbi import cheapest_paths, compiled_for, machine
+from codebound.quantize.viterbi import cheapest_paths, compiled_for, machine, work
 from codebound.theory.trellis import granular_moment
 
 HALF = 1 << 19  # levels are −HALF … HALF − 1
@@ -63,6 +63,12 @@ def best_levels(
         return found.contiguous()
     levels[..., kept] = found
     return levels
+
+
+def search_work(values: int, states: int) -> int:
+    """What a search through so many values takes (`viterbi.work`): pieces side by side, and looks at their cuts."""
+    steps = min(values, PIECE) + (2 * LOOK * (states.bit_length() - 1) if values > PIECE else 0)
+    return work(steps, values, states)
 
 
 def reproduced(
@@ -167,7 +173,7 @@ class _Branches:
     ) -> tuple[Int64[Tensor, "B t d"], Int64[Tensor, " B"]]:
         """The levels of the cheapest paths through the first `tokens` of each row, and the states before token `at`."""
         batch, length, dim = x.shape
-        fast = compiled_for(x, x.numel() * self.states)
+        fast = compiled_for(x, 0)  # what it takes counts below, in `cheapest_paths`
         if fast is not None:
             branches = machine(self.states, x.device)
             steps = (self.values, self.bits, self.slope, self.pitch, self.growth, self.unit)
@@ -220,12 +226,12 @@ def _in_pieces(
     return levels.reshape(sequences, pieces * size, dim)[:, :length]
 
 
-def _together(work: Callable[..., Tensor], *rows: Tensor) -> Tensor:
-    """`work` on so many rows of each tensor at once as memory should hold."""
+def _together(search: Callable[..., Tensor], *rows: Tensor) -> Tensor:
+    """`search` on so many rows of each tensor at once as memory should hold."""
     count = max(1, TOGETHER // rows[0][0].numel())
     if count >= len(rows[0]):
-        return work(*rows)
-    return torch.cat([work(*(part[i : i + count] for part in rows)) for i in range(0, len(rows[0]), count)])
+        return search(*rows)
+    return torch.cat([search(*(part[i : i + count] for part in rows)) for i in range(0, len(rows[0]), count)])
 
 
 def _abstract_levels(

@@ -34,8 +34,9 @@ POLYNOMIALS = {  # (h1, h0) by the number of states
 }
 BLOCK = 64  # steps after which costs are brought down again, and decisions packed
 COMPILED = "codebound.quantize.compiled"
-WORTH = 1 << 21  # states, over all searches: a second in PyTorch, as long as loading the compiled search
-_visited = 0
+WORTH = 200_000_000  # of `work`, over all searches: two thirds of a second, as long as loading the compiled search
+STEP, VALUE = 1 << 14, 24  # what a step takes in PyTorch, and each value in it, beside its states
+_worked = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +84,7 @@ def cheapest_paths(
         active: where there is a step at all; elsewhere a path stays in its state, and its subset is 0.
     """
     branches, (length, _, batch) = machine(states, metrics.device), metrics.shape
-    if (fast := compiled_for(metrics, length * batch * states)) is not None:
+    if (fast := compiled_for(metrics, work(length, length * batch, states))) is not None:
         anywhere = torch.full((batch,), -1)
         places = [anywhere if given is None else given for given in (start, end)]
         stepped = None if active is None else active.numpy()
@@ -116,22 +117,28 @@ def compiled_for(tensor: Tensor, work: int) -> ModuleType | None:
     """The search compiled by Numba, where that is installed, can take the tensor, and has had work enough to be loaded.
 
     Args:
-        work: how many states are looked at, in all steps.
+        work: what `work` says of the search.
     """
     if tensor.device.type != "cpu" or tensor.dtype != torch.float32 or tensor.requires_grad:
         return None
-    global _visited
+    global _worked
     if COMPILED not in sys.modules:
-        _visited += work
-        if _visited < WORTH or find_spec("numba") is None:
+        _worked += work
+        if _worked < WORTH or find_spec("numba") is None:
             return None
     return import_module(COMPILED)
 
 
+def work(steps: int, values: int, states: int) -> int:
+    """What a search takes in PyTorch, in looks at a state (some 3 ns each): steps after steps, side by side in each."""
+    return STEP * steps + values * (states + VALUE)
+
+
 def announce(work: int) -> None:
-    """Say how many states are going to be looked at, so that the compiled search is loaded before and not amid them."""
-    global _visited
-    _visited += work
+    """Say what the next searches will take, so that the compiled search is loaded before and not amid them."""
+    global _worked
+    if _worked + work >= WORTH:
+        _worked = WORTH
 
 
 def _from_state(start: Tensor | None, states: int, batch: int, like: Tensor) -> Float[Tensor, "S B"]:
