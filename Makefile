@@ -30,7 +30,7 @@ test: $(READY)  ## run the tests
 	$(PYTEST) -n 2 --dist worksteal -m "untyped and not slow"
 
 test-slow: $(READY)  ## run the tests that take minutes
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs,trainers,dask,hf,wandb,tensorboard,jxl,speech-metrics]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs,trainers,dask,ray,hf,wandb,tensorboard,jxl,speech-metrics]'
 	$(PYTEST) -m "slow and not untyped" $(TYPED)
 	$(PYTEST) -m "slow and untyped" || test $$? -eq 5
 
