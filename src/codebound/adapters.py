@@ -35,7 +35,7 @@ from codebound.coding.sound_container import SoundHeader, pack_end, pack_segment
 from codebound.errors import InputError
 from codebound.priors.frame_fitting import FrameFitSettings, fit_frame_prior
 from codebound.priors.frame_prior import FramePrior, load_frame_prior
-from codebound.sound.frames import FrameCode
+from codebound.sound.frames import ResidualCode
 
 KINDS = ("EncodecModel", "DacModel", "MimiModel")
 SEEN = 64  # dimensions of codewords that a prior looks at, at most
@@ -66,7 +66,7 @@ class CodecAdapter:
         self.sample_rate = int(config.sampling_rate)
         self.codebook_size = int(config.codebook_size)
         self.prior: FramePrior | None = None
-        self._context: FrameCode | None = None
+        self._context: ResidualCode | None = None
 
     @torch.no_grad()
     def encode(self, wave: Float[Tensor, " n"]) -> Int64[np.ndarray, "t q"]:
@@ -199,7 +199,7 @@ class CodecAdapter:
     def _coding(self) -> SegmentCoding:
         return SegmentCoding(self.codebook_size, self.prior, self._context)
 
-    def _context_of(self, stages: int) -> FrameCode:
+    def _context_of(self, stages: int) -> ResidualCode:
         """The first stages' codewords, on their principal axes where they have many dimensions, as whole numbers."""
         books = self._codewords()[:stages]
         flat = np.concatenate(books)
@@ -226,7 +226,6 @@ class CodecAdapter:
         return [table.detach().cpu().double().numpy() for table in tables]
 
 
-def _context(codebooks: np.ndarray, steps: np.ndarray) -> FrameCode:
+def _context(codebooks: np.ndarray, steps: np.ndarray) -> ResidualCode:
     """Codebooks alone: there is no transform before them."""
-    dim = codebooks.shape[2]
-    return FrameCode(2, np.ones(2, dtype=np.float32), np.zeros((2, dim), dtype=np.int16), codebooks, steps)
+    return ResidualCode(codebooks, steps)

@@ -15,7 +15,7 @@ from codebound.coding.range_coder import Coder, Decoder, Encoder
 from codebound.coding.sound_container import SoundMode, SoundSegment
 from codebound.priors import digits
 from codebound.priors.frame_prior import FramePrior
-from codebound.sound.frames import FrameCode
+from codebound.sound.frames import StagedCode
 
 
 class SegmentCoding(NamedTuple):
@@ -24,7 +24,7 @@ class SegmentCoding(NamedTuple):
 
     size: int
     prior: FramePrior | None = None
-    code: FrameCode | None = None
+    code: StagedCode | None = None
 
 
 # A segment's products are too small for threads.

@@ -16,7 +16,6 @@ from codebound.coding import sound_container
 from codebound.coding.errors import CodecError, DamagedFile, WrongModel
 from codebound.coding.sound_container import SoundFile, SoundHeader, pack_end, pack_segment
 from codebound.data.sound_reading import FULL_SCALE, open_sound
-from codebound.sound import mdct
 from codebound.sound.resampling import Resampler, resampled_length
 from codebound.tokenizers.audio_streams import AudioDecoder, AudioEncoder
 
@@ -193,7 +192,7 @@ def checked_model(contents: SoundFile, model: SoundModel | None) -> SoundModel:
     )
     inside = resampled_length(contents.samples, header.sample_rate, tokenizer.sample_rate)
     frames = sum(segment.frames for segment in contents.segments)
-    if not fits or frames != mdct.frames_of(inside, tokenizer.hop):
+    if not fits or frames != tokenizer.frames_of(inside):
         raise DamagedFile("the file's numbers of stages, frames and samples don't fit together")
     length, longest = segment_frames(model)
     *whole, last = (segment.frames for segment in contents.segments)
@@ -247,7 +246,7 @@ def _blocks(
     inside = resampled_length(contents.samples, rate, inside_rate)
 
     # Frames before that block are looked at, too: the segment before is decoded for them.
-    context = tokenizer.context if segment else 0
+    context = tokenizer.before if segment else 0
     at = segment - (1 if segment else 0)
     decoders = [AudioDecoder(tokenizer, within=segment > 0) for _ in range(header.channels)]
     resamplers = [Resampler(inside_rate, rate, begin) for _ in range(header.channels)]

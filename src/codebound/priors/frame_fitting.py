@@ -25,7 +25,7 @@ from codebound.priors.frame_prior import (
     later_inputs,
 )
 from codebound.priors.network import HIGHEST
-from codebound.sound.frames import FrameCode
+from codebound.sound.frames import StagedCode
 
 UNIT = 1 / 512  # of an input, as a trained network sees it
 CALIBRATION = 1 << 13  # rows that the range of activations is taken from
@@ -78,7 +78,7 @@ class FloatStage(nn.Module):
 
 def fit_frame_prior(
     segments: Int64[np.ndarray, "n t q"],
-    code: FrameCode,
+    code: StagedCode,
     settings: FrameFitSettings = FrameFitSettings(),  # noqa: B008  immutable
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> FramePrior:
@@ -129,7 +129,7 @@ def fit_frame_prior(
 
 
 def examples(
-    segments: Int64[np.ndarray, "n t q"], code: FrameCode
+    segments: Int64[np.ndarray, "n t q"], code: StagedCode
 ) -> list[tuple[Int64[np.ndarray, "m i"], Int64[np.ndarray, " m"]]]:
     """What the network of each stage sees, and what it is to predict."""
     inputs: list[list[np.ndarray]] = [[] for _ in range(code.stages)]
@@ -162,7 +162,7 @@ def rounded(model: FloatStage, x: Tensor) -> StageNetwork:
 
 
 def stage_bits(
-    prior: FramePrior, segments: Int64[np.ndarray, "n t q"], code: FrameCode
+    prior: FramePrior, segments: Int64[np.ndarray, "n t q"], code: StagedCode
 ) -> Float64[np.ndarray, " q"]:
     """−log2 of the probability that the integer networks give, in bits per index, of each stage."""
     bits = []

@@ -26,7 +26,7 @@ from codebound.coding.integers import exp2, frequencies
 from codebound.coding.range_coder import Coder
 from codebound.errors import InputError
 from codebound.priors.network import EXACT, SHIFT, Layer, act
-from codebound.sound.frames import FrameCode
+from codebound.sound.frames import StagedCode
 
 FORMAT = "frames-1"
 WEIGHTS, DESCRIPTION = "prior.safetensors", "prior.json"
@@ -137,7 +137,7 @@ class FramePrior:
                 )
 
     def code(
-        self, coder: Coder, indices: Int64[np.ndarray, "t q"], code: FrameCode
+        self, coder: Coder, indices: Int64[np.ndarray, "t q"], code: StagedCode
     ) -> Int64[np.ndarray, "t q"]:
         """The indices of a segment, an encoder's as they are given, a decoder's as they come out."""
         frames, stages = indices.shape

@@ -36,9 +36,11 @@ from codebound.tasks.audio_adversarial import (
     untrained_discriminator,
 )
 from codebound.tokenizers import pretrained
-from codebound.tokenizers.audio import BLOCK, CONTEXT, AudioTokenizer, Kernel, NetworkConfig
+from codebound.tokenizers.audio import BLOCK, CONTEXT, AudioTokenizer
+from codebound.tokenizers.audio_config import Kernel, NetworkConfig, SeanetConfig, Strides
 from codebound.tokenizers.audio_fitting import FrameCodeSettings
 
+SEANET_BLOCK = 10  # frames: its delay
 PLAYED = 3  # held-out recordings that a report plays
 NAMES = {
     "pesq": ("PESQ, wide band", "{:.2f}", "4.64"),
@@ -55,7 +57,10 @@ class Settings(LoopSettings, AudioAdversarialOptimization, FrameCodeSettings):
         run: a finished run, or the folder of an audio tokenizer, or `default-speech`: its transform and codebooks are
             kept as they are, and a decoder for them is trained; with them come the sizes, and a run's sound.
         fresh: begin that decoder anew, by the sizes of these settings, and not from the earlier one.
-        width, hidden, blocks, kernel: sizes of the decoder's network.
+        network: "spectral": a transform of whole numbers, fitted codebooks and a network behind them, of `width`,
+            `hidden`, `blocks` and `kernel`. "seanet": a network of `channels`, `strides`, whose product is the hop,
+            `units` and `causal`, from samples to samples, and codebooks that learn with it.
+        block: frames that are decoded at a time (and by a Seanet encoded); by default 50, for a Seanet 10.
     """
 
     kind: Literal["audio"] = "audio"
@@ -67,6 +72,12 @@ class Settings(LoopSettings, AudioAdversarialOptimization, FrameCodeSettings):
     hidden: int = Field(default=320, ge=1)
     blocks: int = Field(default=5, ge=1)
     kernel: Kernel = 7
+    network: Literal["spectral", "seanet"] = "spectral"
+    channels: int = Field(default=16, ge=1, le=1024)
+    strides: Strides = (2, 4, 5, 8)
+    units: int = Field(default=1, ge=0, le=16)
+    causal: bool = True
+    block: int | None = Field(default=None, ge=1, le=512)
     batch_size: int = Field(default=8, ge=1)
     steps: int = Field(default=450, ge=1)
     evaluate_every: int | None = Field(default=None, ge=1)  # by default a tenth of the run
@@ -132,6 +143,7 @@ class AudioRun(RunKind[Settings]):
     def finish(self, folder: Path, task: AudioTask, skipped: int, step: int) -> dict[str, Any]:
         """Judge the trained tokenizer by recordings that training never saw; write model and sounds."""
         tokenizer = task.tokenizer
+        task.codes.settle()
         result: dict[str, Any] = {"step": step, "skipped_steps": skipped, "data": task.sounds.note}
         tokenizer.save_pretrained(folder / "model")  # rounds its weights: what is judged is what is written
         clips = task.sounds.judged()
@@ -200,15 +212,17 @@ KIND = AudioRun()
 
 def untrained(settings: Settings) -> AudioTokenizer:
     """The model of the settings, its codebooks empty; weights drawn by the caller's generator."""
+    learned = settings.network == "seanet"
+    sizes = SeanetConfig if learned else NetworkConfig
+    network = {name: getattr(settings, name) for name in sizes.model_fields if name != "kind"}
+    names = ("sample_rate", "hop", "dim", "stages", "codebook_size")
+    block = settings.block or (SEANET_BLOCK if learned else BLOCK)
     return AudioTokenizer.from_config(
         {
-            **{
-                name: getattr(settings, name)
-                for name in ("sample_rate", "hop", "dim", "stages", "codebook_size")
-            },
-            "network": {name: getattr(settings, name) for name in NetworkConfig.model_fields},
-            "block": BLOCK,
-            "context": CONTEXT,
+            **{name: getattr(settings, name) for name in names},
+            "network": {**network, "kind": "seanet"} if learned else network,
+            "block": block,
+            "context": min(CONTEXT, block),
         }
     )
 
@@ -228,8 +242,13 @@ def _of_earlier(settings: Settings, earlier: AudioTokenizer) -> Settings:
     where they name no other.
 
     Raises:
-        InputError: a decoder that is to go on, of a tokenizer that has none.
+        InputError: a decoder that is to go on, of a tokenizer that has none; a tokenizer without a transform.
     """
+    if earlier.seanet is not None or settings.network != "spectral":
+        raise InputError(
+            f"run={settings.run}: a Seanet's codebooks learn with it, so that no decoder alone is trained for them; a "
+            "spectral tokenizer and network=spectral are accepted"
+        )
     described = earlier.config()
     names = ("sample_rate", "hop", "dim", "stages", "codebook_size")
     update = {name: described[name] for name in names}

@@ -16,7 +16,7 @@ from codebound.files import write_text
 from codebound.priors.frame_fitting import FrameFitSettings, fit_frame_prior, stage_bits
 from codebound.runs.audio import KIND, Settings, load_tokenizer
 from codebound.runs.run import load_settings
-from codebound.sound.frames import FrameCode, FrameSplitter
+from codebound.tokenizers.audio import AudioTokenizer
 from codebound.tokenizers.pretrained import CARD
 
 SEGMENTS = 1500  # that a prior is fitted to: 50 minutes
@@ -42,8 +42,10 @@ def fit(
     frames = segment_frames(SoundModel(tokenizer))[0]
 
     # Crops as a training sees them, then held-out recordings one after the other.
-    seen = np.stack([_segment(sounds, code, frames, settings.seed, number) for number in range(SEGMENTS)])
-    held_out = held_out_segments(sounds, code, frames)
+    seen = np.stack(
+        [_segment(sounds, tokenizer, frames, settings.seed, number) for number in range(SEGMENTS)]
+    )
+    held_out = held_out_segments(sounds, tokenizer, frames)
     prior = fit_frame_prior(seen, code, settings, progress)
     prior.save(folder / "model")
 
@@ -66,27 +68,26 @@ def fit(
 
 
 def held_out_segments(
-    sounds: SoundSet, code: FrameCode, frames: int, count: int = JUDGED
+    sounds: SoundSet, tokenizer: AudioTokenizer, frames: int, count: int = JUDGED
 ) -> Int64[np.ndarray, "n t q"]:
     """Segments of held-out recordings, one recording after the other."""
-    samples = np.concatenate([clip.samples for clip in sounds.held_out])[: count * frames * code.hop]
-    indices = _indices(samples.astype(np.float64), code)
+    samples = np.concatenate([clip.samples for clip in sounds.held_out])[: count * frames * tokenizer.hop]
+    indices = _indices(samples.astype(np.float64), tokenizer)
     count = max(len(indices) // frames, 1)
-    return indices[: count * frames].reshape(count, -1, code.stages)
+    return indices[: count * frames].reshape(count, -1, indices.shape[1])
 
 
 def _segment(
-    sounds: SoundSet, code: FrameCode, frames: int, seed: int, number: int
+    sounds: SoundSet, tokenizer: AudioTokenizer, frames: int, seed: int, number: int
 ) -> Int64[np.ndarray, "t q"]:
     """The indices of one crop, at a speed and a gain of its own."""
-    crop = sounds.batch(seed, FIT_STEP + number, 1, (frames - 1) * code.hop)[0].double().numpy()
-    return _indices(crop, code)
+    crop = sounds.batch(seed, FIT_STEP + number, 1, tokenizer.samples_of(frames))[0].double().numpy()
+    return _indices(crop, tokenizer)
 
 
-def _indices(samples: Float64[np.ndarray, " n"], code: FrameCode) -> Int64[np.ndarray, "t q"]:
-    splitter = FrameSplitter(code.hop)
-    frames = np.concatenate([splitter.push(samples), splitter.flush()])
-    return code.search(code.latents(frames), beam=BEAM)
+def _indices(samples: Float64[np.ndarray, " n"], tokenizer: AudioTokenizer) -> Int64[np.ndarray, "t q"]:
+    encoder = tokenizer.encoder(beam=BEAM)
+    return np.concatenate([encoder.push_whole(samples), encoder.flush()])
 
 
 def _order_0(

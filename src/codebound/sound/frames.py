@@ -28,41 +28,16 @@ MOST_DIM = 128  # of a latent: 128 · 1023 · 127 < 2^24
 CHUNK = 32  # frames that are searched at once: so few that their scores stay in a core's cache
 
 
-@dataclass(frozen=True, eq=False)
-class FrameCode:
-    """What turns samples into indices and indices into latents.
+class StagedCode:
+    """Residual codebooks of whole numbers: the search for indices, and the latents that these stand for.
 
-    Args:
-        hop: N, samples between frames.
-        gain: g, of each coefficient.
-        axes: V, in units of 2^−10.
+    Attributes:
         codebooks: c of each stage, in steps.
         steps: of each stage, in units of z.
-
-    Raises:
-        InputError: arrays whose shapes or values don't fit.
     """
 
-    hop: int
-    gain: Float32[np.ndarray, " h"]
-    axes: Int16[np.ndarray, "h d"]
     codebooks: Int8[np.ndarray, "q k d"]
     steps: Int32[np.ndarray, " q"]
-
-    def __post_init__(self) -> None:
-        stages, size, dim = self.codebooks.shape
-        fits = (
-            self.gain.shape == (self.hop,)
-            and self.axes.shape == (self.hop, dim)
-            and self.steps.shape == (stages,)
-        )
-        if not fits or not 1 <= dim <= MOST_DIM or size < 2:
-            raise InputError(
-                f"a frame code's arrays don't fit together: gain {self.gain.shape}, axes {self.axes.shape}, codebooks "
-                f"{self.codebooks.shape}, steps {self.steps.shape} for hop {self.hop}"
-            )
-        if self.steps.min() < 1 or not np.isfinite(self.gain).all() or self.gain.min() <= 0:
-            raise InputError("a frame code has steps below 1, or gains that are not positive")
 
     @property
     def stages(self) -> int:
@@ -71,12 +46,6 @@ class FrameCode:
     @property
     def dim(self) -> int:
         return self.codebooks.shape[2]
-
-    def latents(self, frames: Float64[np.ndarray, "n w"]) -> Float32[np.ndarray, "n d"]:
-        """z of frames of 2N whole samples."""
-        y = compand(mdct.forward(frames, self.hop) * self.gain)
-        z = np.rint(y @ self.axes.astype(np.float64) / AXES_UNIT)
-        return np.clip(z, -LATENT, LATENT).astype(np.float32)
 
     def search(
         self, latents: Float32[np.ndarray, "n d"], stages: int | None = None, beam: int = 1
@@ -126,6 +95,77 @@ class FrameCode:
             before = paths[rows, places // candidates.shape[2]]
             left, paths = rest[rows, places], np.concatenate([before, chosen[:, :, None]], axis=2)
         return paths[:, 0]
+
+
+@dataclass(frozen=True, eq=False)
+class ResidualCode(StagedCode):
+    """Codebooks for latents of any origin, as whole numbers.
+
+    Args:
+        codebooks, steps: as `StagedCode`.
+
+    Raises:
+        InputError: arrays whose shapes or values don't fit.
+    """
+
+    codebooks: Int8[np.ndarray, "q k d"]
+    steps: Int32[np.ndarray, " q"]
+
+    def __post_init__(self) -> None:
+        _check_stages(self)
+
+
+@dataclass(frozen=True, eq=False)
+class FrameCode(StagedCode):
+    """What turns samples into indices and indices into latents.
+
+    Args:
+        hop: N, samples between frames.
+        gain: g, of each coefficient.
+        axes: V, in units of 2^−10.
+        codebooks, steps: as `StagedCode`.
+
+    Raises:
+        InputError: arrays whose shapes or values don't fit.
+    """
+
+    hop: int
+    gain: Float32[np.ndarray, " h"]
+    axes: Int16[np.ndarray, "h d"]
+    codebooks: Int8[np.ndarray, "q k d"]
+    steps: Int32[np.ndarray, " q"]
+
+    def __post_init__(self) -> None:
+        _check_stages(self)
+        if self.gain.shape != (self.hop,) or self.axes.shape != (self.hop, self.dim):
+            raise InputError(
+                f"a frame code's arrays don't fit together: gain {self.gain.shape}, axes {self.axes.shape}, codebooks "
+                f"{self.codebooks.shape} for hop {self.hop}"
+            )
+        if not np.isfinite(self.gain).all() or self.gain.min() <= 0:
+            raise InputError("a frame code has gains that are not positive")
+
+    def latents(self, frames: Float64[np.ndarray, "n w"]) -> Float32[np.ndarray, "n d"]:
+        """z of frames of 2N whole samples."""
+        y = compand(mdct.forward(frames, self.hop) * self.gain)
+        return whole_latents(y @ self.axes.astype(np.float64) / AXES_UNIT)
+
+
+def _check_stages(code: StagedCode) -> None:
+    """Refuse codebooks and steps that no search takes. Raises `InputError`."""
+    fits = code.codebooks.ndim == 3 and code.steps.shape == code.codebooks.shape[:1]
+    if not fits or not 1 <= code.dim <= MOST_DIM or code.codebooks.shape[1] < 2 or not code.stages:
+        raise InputError(
+            f"a code's arrays don't fit together: codebooks {code.codebooks.shape}, steps {code.steps.shape}; accepted "
+            f"are [q, k, d], k > 1 and d up to {MOST_DIM}, and [q]"
+        )
+    if code.steps.min() < 1:
+        raise InputError("a code has steps below 1")
+
+
+def whole_latents(z: Float64[np.ndarray, "n d"]) -> Float32[np.ndarray, "n d"]:
+    """Latents as a search takes them: rounded, and cut to what codebooks reach."""
+    return np.clip(np.rint(z), -LATENT, LATENT).astype(np.float32)
 
 
 def compand(x: Float64[np.ndarray, "*b"]) -> Float64[np.ndarray, "*b"]:

@@ -1,8 +1,9 @@
-"""The audio tokenizer as a task: transform and codebooks are fitted once, the decoder's network learns from there."""
+"""The audio tokenizer as a task: its networks learn, on codebooks that are fitted once or that learn with them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,13 +15,13 @@ from codebound import config
 from codebound.data.batch_stream import BatchStream
 from codebound.data.sound_sets import SoundSet
 from codebound.engine.recipe import Schedule
-from codebound.engine.task import Figures, OptimizerPlan, ParameterGroup, Score, StepLosses, Task
+from codebound.engine.task import AfterStep, Figures, OptimizerPlan, ParameterGroup, Score, StepLosses, Task
 from codebound.evaluate.sounds import bitrates, held_out_figures
 from codebound.metrics import sound as metrics
-from codebound.sound.frames import FrameSplitter
 from codebound.sound.resampling import LOUDEST
+from codebound.tasks.audio_codes import FixedCodes, LearnedCodes
 from codebound.tokenizers.audio import AudioTokenizer
-from codebound.tokenizers.audio_fitting import FrameCodeSettings, fit_frame_code
+from codebound.tokenizers.audio_fitting import FrameCodeSettings
 
 BETAS = (0.8, 0.98)
 
@@ -34,7 +35,9 @@ class AudioOptimization(config.Settings):
         lr, warmup, weight_decay, clip: of the network.
         magnitude, complex, mel: weights of the losses: compressed spectra, their magnitudes and their complex values,
             and log-mel magnitudes.
-        full_depth: share of crops that are coded by all stages; the others by 2 … all, uniformly.
+        full_depth: share of crops that are coded by all stages; the others by 2 … all, uniformly (from 1 on where
+            codebooks learn).
+        commitment: weight of the distance of latents from their codewords, where an encoder learns.
     """
 
     seconds: float = Field(default=2.0, gt=0, le=60)
@@ -47,6 +50,7 @@ class AudioOptimization(config.Settings):
     complex: float = Field(default=4.0, ge=0, allow_inf_nan=False)
     mel: float = Field(default=0.02, ge=0, allow_inf_nan=False)
     full_depth: float = Field(default=0.25, ge=0, le=1)
+    commitment: float = Field(default=0.02, ge=0, allow_inf_nan=False)
 
 
 Crops = tuple[Float[Tensor, "b n"], Int64[Tensor, " b"]]
@@ -57,7 +61,8 @@ class AudioTask(Task[Crops]):
     """An `AudioTokenizer` on a set of sound.
 
     Args:
-        tokenizer: with a network; its transform and codebooks are fitted before the first step.
+        tokenizer: with a network. With a transform this and the codebooks are fitted before the first step; those of a
+            `Seanet` begin there, and learn.
         sounds: crops to train on and held-out recordings to judge by.
         settings: rates and the like.
         code: how transform and codebooks are fitted.
@@ -87,9 +92,11 @@ class AudioTask(Task[Crops]):
             code,
             seed,
         )
+        make = FixedCodes if tokenizer.seanet is None else LearnedCodes
+        self.codes: FixedCodes | LearnedCodes = make(tokenizer, settings, code, seed)
         hops = max(round(settings.seconds * tokenizer.frame_rate), 1)
         self.length = hops * tokenizer.hop
-        self.modules: Mapping[str, torch.nn.Module] = {"tokenizer": tokenizer}
+        self.modules: Mapping[str, torch.nn.Module] = {"tokenizer": tokenizer, **self.codes.modules}
 
     def optimizers(self) -> Mapping[str, OptimizerPlan]:
         """Matrices and kernels, which decay; all others, which don't."""
@@ -110,36 +117,26 @@ class AudioTask(Task[Crops]):
         return torch.tensor(drawn)
 
     def initialise(self, batches: Iterator[Crops], devices: int) -> None:
-        """Transform and codebooks begin from frames of crops; every device fits to its own, the first one's count."""
-        if self.begun:
-            return
-        frames: list[np.ndarray] = []
-        while sum(map(len, frames)) < self.settings.fit_frames:
-            for crop in next(batches)[0].cpu().numpy().astype(np.float64):
-                frames.append(FrameSplitter(self.tokenizer.hop).push(crop))
-        code = fit_frame_code(np.concatenate(frames), self.code, self.seed)
-        self.tokenizer.take_code(code)
+        """Codebooks, and a transform, begin from crops."""
+        if not self.begun:
+            self.codes.begin((crops for crops, _ in batches), devices)
 
     def losses(self, batch: Crops, step: int) -> StepLosses:
         """Decode the codes of each crop at a depth of its own, and compare spectra."""
         x = batch[0] / LOUDEST
-        made = self.tokenizer(self.coded(*batch))
-        values = self.distances(x, made, step)
-        loss = self.weighed(values)
-        return StepLosses({"tokenizer": loss}, {"loss": loss, **values})
+        coded = self.codes.coded(*batch)
+        values = self.distances(x, self.tokenizer(coded.z), step)
+        loss = self.weighed(values) + coded.loss
+        values |= {"loss": loss, **coded.values}
+        return StepLosses({"tokenizer": loss}, values, coded.record, coded.usable)
+
+    def after_step(self, records: Sequence[Any]) -> AfterStep:
+        """Codebooks move, where they learn."""
+        return self.codes.after_step(records)
 
     def weighed(self, values: Mapping[str, Tensor]) -> Tensor:
         """The sum of the distances, each times its weight in the settings."""
         return torch.stack([getattr(self.settings, name) * value for name, value in values.items()]).sum()
-
-    def coded(self, crops: Float[Tensor, "b n"], depths: Int64[Tensor, " b"]) -> Float[Tensor, "b t d"]:
-        """Latents of whole samples after the codebooks, each crop by so many stages."""
-        code, rows = self.tokenizer.frame_code, []
-        for crop, depth in zip(crops.cpu().numpy().astype(np.float64), depths.tolist(), strict=True):
-            splitter = FrameSplitter(code.hop)
-            frames = np.concatenate([splitter.push(crop), splitter.flush()])
-            rows.append(code.decode(code.search(code.latents(frames), depth)))
-        return torch.from_numpy(np.stack(rows)).to(crops.device, torch.float32)
 
     def distances(self, x: Float[Tensor, "b n"], made: Float[Tensor, "b n"], step: int) -> dict[str, Tensor]:
         """What training lowers, unweighted: windows of 256 to 2048 samples by turns."""
@@ -150,6 +147,7 @@ class AudioTask(Task[Crops]):
 
     def evaluate(self) -> Figures:
         """Figures of a few held-out recordings at all stages."""
+        self.codes.settle()
         clips = self.sounds.judged()[:4]
         return held_out_figures(self.tokenizer, clips, bitrates(self.tokenizer)[-1])
 

@@ -74,7 +74,7 @@ class AudioAdversarialTask(AudioTask):
     ) -> None:
         super().__init__(tokenizer, sounds, settings, code, seed, begun)
         self.discriminator, self.steps = discriminator, steps
-        self.modules: Mapping[str, nn.Module] = {"tokenizer": tokenizer, "discriminator": discriminator}
+        self.modules: Mapping[str, nn.Module] = {**self.modules, "discriminator": discriminator}
 
     def optimizers(self) -> Mapping[str, OptimizerPlan]:
         """One for each of both."""
@@ -86,15 +86,17 @@ class AudioAdversarialTask(AudioTask):
     def losses(self, batch: Crops, step: int) -> StepLosses:
         """As without a discriminator until it acts; then what it says of the decoded sound, too."""
         x = batch[0] / LOUDEST
-        made = self.tokenizer(self.coded(*batch))
+        coded = self.codes.coded(*batch)
+        made = self.tokenizer(coded.z)
         values = self.distances(x, made, step)
-        loss = self.weighed(values)
+        loss, values = self.weighed(values) + coded.loss, {**values, **coded.values}
         if step < self.settings.begin * self.steps:
             # Nothing to learn yet: a loss of zero that its parameters stand in.
             nothing = sum(
                 (p.sum() * 0.0 for p in self.discriminator.parameters()), torch.zeros((), device=x.device)
             )
-            return StepLosses({"tokenizer": loss, "discriminator": nothing}, {"loss": loss, **values})
+            losses, values = {"tokenizer": loss, "discriminator": nothing}, {"loss": loss, **values}
+            return StepLosses(losses, values, coded.record, coded.usable)
 
         # Hinge losses, place by place; features of the real sound are what those of the decoded one should be.
         real, judged = self.discriminator(x), self.discriminator(made)
@@ -105,8 +107,9 @@ class AudioAdversarialTask(AudioTask):
             relu(1 - a).mean() + relu(1 + b).mean() for a, b in zip(real.scores, apart.scores, strict=True)
         ]
         loss = loss + self.settings.adversarial * deceived + self.settings.features * matched
-        values |= {"deceived": deceived, "features": matched, "caught": mean(caught)}
-        return StepLosses({"tokenizer": loss, "discriminator": mean(caught)}, {"loss": loss, **values})
+        values |= {"deceived": deceived, "features": matched, "caught": mean(caught), "loss": loss}
+        losses = {"tokenizer": loss, "discriminator": mean(caught)}
+        return StepLosses(losses, values, coded.record, coded.usable)
 
 
 def untrained_discriminator(kinds: Sequence[Kind]) -> SoundDiscriminator:

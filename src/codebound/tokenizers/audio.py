@@ -5,75 +5,70 @@ from __future__ import annotations
 import math
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int, Int64
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from codebound import arguments
 from codebound.errors import InputError
+from codebound.nets.seanet import Seanet
 from codebound.nets.spectral import SpectralDecoder
 from codebound.sound import mdct
-from codebound.sound.frames import AXES_UNIT, COMPANDED, MOST_DIM, POWER, FrameCode
+from codebound.sound.frames import AXES_UNIT, MOST_DIM, POWER, FrameCode, ResidualCode
 from codebound.sound.resampling import HIGHEST_RATE, LOUDEST, LOWEST_RATE, resample, resampled_length
 from codebound.tokenizers import pretrained
-from codebound.tokenizers.audio_streams import AudioDecoder, AudioEncoder
+from codebound.tokenizers.audio_config import MOST_BLOCK, RATES, AudioConfig, NetworkConfig, SeanetConfig
+from codebound.tokenizers.audio_streams import (
+    LATENT_UNIT,
+    Analysis,
+    AudioDecoder,
+    AudioEncoder,
+    NetworkAnalysis,
+    TransformAnalysis,
+)
 
 DEFAULT_SPEECH = "default-speech"
 PACKAGED = Path(__file__).parent / "default_speech"
 BLOCK, CONTEXT = 50, 10  # frames
-RATES = (4_000, 192_000)  # that a tokenizer may have
-MOST_BLOCK = 512  # frames
 FLOATS = (torch.float16, torch.float32, torch.float64)  # of waves
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)  # of indices
-LATENT_UNIT = COMPANDED / 8  # of latents, as the network sees them
 EXAMPLE = """from codebound.tokenizers import {kind}
 tokenizer = {kind}.from_pretrained("path/to/this/folder")
 indices = tokenizer.encode(wave, sample_rate)           # floats in [-1, 1], [b, n]
 again = tokenizer.decode(indices, samples=n, sample_rate=sample_rate)"""
 
 
-def _odd(value: int) -> int:
-    if value % 2 == 0:
-        raise ValueError("an odd number is accepted")
-    return value
-
-
-Kernel = Annotated[int, Field(ge=1, le=63), AfterValidator(_odd)]
-
-
-class NetworkConfig(BaseModel):
-    """Sizes of a `SpectralDecoder`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    width: int = Field(160, ge=1)
-    hidden: int = Field(320, ge=1)
-    blocks: int = Field(5, ge=0)
-    kernel: Kernel = 7
-
-
 class AudioTokenizer(nn.Module):
-    """Whole numbers from samples to indices (`sound.frames`), and a network from there to samples.
+    """Samples to indices and back: by whole numbers and a network behind them, or by a network alone.
 
     ```
     x [b n] ──MDCT, |·|^(5/8), axes──▶ z [b t D] ──residual codebooks──▶ indices [b t Q]
     indices ──▶ z_q [b t D] ──inverse──▶ samples ──network──▶ x̂ [b n]
+
+    x [b n] ──Seanet──▶ z [b t D] ──residual codebooks──▶ indices [b t Q] ──▶ z_q [b t D] ──Seanet──▶ x̂ [b n]
     ```
 
-    What `encode` gives depends on nothing but the samples: not on the machine, threads, batch or pieces. Of the indices
-    the first q decode, too, at a lower rate.
+    With the transform (`sound.frames`) what `encode` gives depends on nothing but the samples: not on the machine,
+    threads, batch or pieces. A `Seanet` computes in floating point: batch and pieces change nothing, but another
+    machine may find another index where two codewords are equally near. Of the indices the first q decode, too, at a
+    lower rate.
 
     Args:
-        code: transform and codebooks.
+        code: transform and codebooks, or for a `Seanet` codebooks alone.
         sample_rate: of the sound inside.
-        network: of the decoder; none for the linear inverse alone.
-        block, context: frames that are decoded at a time, and those around them that are looked at.
+        network: of the decoder; none for the linear inverse alone; a `SeanetConfig` for encoder and decoder.
+        block: frames that are decoded at a time (and by a `Seanet` encoded).
+        context: frames around them that the decoder looks at; a `Seanet` knows its own.
+
+    Attributes:
+        before, after: frames around a block that its samples depend on.
+        overlap: frames that a sound has more than hops: 1 where a frame covers two hops.
 
     Raises:
-        InputError: an argument out of its range.
+        InputError: an argument out of its range, or a code of the other kind.
     """
 
     gain: Tensor
@@ -84,35 +79,60 @@ class AudioTokenizer(nn.Module):
 
     def __init__(
         self,
-        code: FrameCode,
+        code: FrameCode | ResidualCode,
         *,
         sample_rate: int = 16_000,
-        network: NetworkConfig | None = None,
+        network: NetworkConfig | SeanetConfig | None = None,
         block: int = BLOCK,
         context: int = CONTEXT,
     ) -> None:
         super().__init__()
         self.sample_rate = arguments.whole("sample_rate", sample_rate, least=RATES[0], most=RATES[1])
         self.block = arguments.whole("block", block, most=MOST_BLOCK)
-        self.context = arguments.whole("context", context, least=0, most=block)
-        self.hop = code.hop
-        for name in ("gain", "axes", "codebooks", "steps"):
-            self.register_buffer(name, torch.from_numpy(np.array(getattr(code, name))))
-        self.register_buffer(
-            "inverse", torch.from_numpy(mdct.inverse_matrix(code.hop)).float(), persistent=False
-        )
-        self.register_load_state_dict_post_hook(_forget_code)
+        self.context = arguments.whole("context", context, least=0, most=MOST_BLOCK)
         self.network_config = network
-        self.network = (
-            None if network is None else SpectralDecoder(code.hop, code.dim, **network.model_dump())
-        )
+        self.network: SpectralDecoder | Seanet | None = None
+        self._arrays = ("codebooks", "steps")
+        if isinstance(network, SeanetConfig):
+            # A network from samples to samples: a frame for each hop.
+            if isinstance(code, FrameCode):
+                raise InputError("code has a transform; a Seanet takes a ResidualCode, which has none")
+            self.network = network.built(code.dim)
+            self.hop, self.overlap = self.network.hop, 0
+            self.before, self.after = self.network.decoded
+            self.context = max(*self.network.encoded, *self.network.decoded)
+            if block < self.context:
+                raise InputError(
+                    f"block is {block}; this network looks at {self.context} frames: at least so many are accepted"
+                )
+        else:
+            # A transform whose frames cover two hops each, and a network behind its inverse.
+            if not isinstance(code, FrameCode):
+                raise InputError(
+                    "code is a ResidualCode, which only a Seanet can do with: a FrameCode is needed"
+                )
+            arguments.whole("context", context, least=0, most=block)
+            self.hop, self.overlap = code.hop, 1
+            self.before, self.after = self.context, self.context + 1
+            self._arrays = ("gain", "axes", *self._arrays)
+            inverse = torch.from_numpy(mdct.inverse_matrix(code.hop)).float()
+            self.register_buffer("inverse", inverse, persistent=False)
+        for name in self._arrays:
+            self.register_buffer(name, torch.from_numpy(np.array(getattr(code, name))))
+        self.register_load_state_dict_post_hook(_forget_code)
+        if isinstance(network, NetworkConfig):
+            self.network = network.built(self.hop, code.dim)
 
     @cached_property
-    def frame_code(self) -> FrameCode:
-        """Transform and codebooks, on the CPU."""
-        return FrameCode(
-            self.hop, *(getattr(self, name).cpu().numpy() for name in ("gain", "axes", "codebooks", "steps"))
-        )
+    def frame_code(self) -> FrameCode | ResidualCode:
+        """Codebooks, with the transform before them if there is one, on the CPU."""
+        arrays = {name: getattr(self, name).cpu().numpy() for name in self._arrays}
+        return FrameCode(self.hop, **arrays) if "axes" in arrays else ResidualCode(**arrays)
+
+    @property
+    def seanet(self) -> Seanet | None:
+        """The network, where it encodes, too."""
+        return self.network if isinstance(self.network, Seanet) else None
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
@@ -129,8 +149,18 @@ class AudioTokenizer(nn.Module):
         """Nominal rate of the first `stages` codebooks, in kbit a second: log2 K for each index."""
         return sum(map(math.log2, self.codebook_sizes[:stages])) * self.frame_rate / 1000
 
+    def frames_of(self, samples: int) -> int:
+        """How many frames so many samples, at the tokenizer's rate, have."""
+        return -(-samples // self.hop) + self.overlap
+
+    def samples_of(self, frames: int) -> int:
+        """How many samples so many frames have at most."""
+        return (frames - self.overlap) * self.hop
+
     def forward(self, z: Float[Tensor, "b t d"]) -> Float[Tensor, "b n"]:
-        """Samples in [−1, 1], more or less, of latents as the frame code gives them; n = (t − 1) · hop."""
+        """Samples in [−1, 1], more or less, of latents as the frame code gives them; n = `samples_of(t)`."""
+        if isinstance(self.network, Seanet):
+            return self.network.decode(z / LATENT_UNIT)
         x = self.linear(z)
         return x if self.network is None else self.network(x, z / LATENT_UNIT)
 
@@ -150,7 +180,7 @@ class AudioTokenizer(nn.Module):
         stages: int | None = None,
         beam: int = 1,
     ) -> Int64[Tensor, "b t q"]:
-        """Indices of sound in [−1, 1], t = ⌈n·rate / hop⌉ + 1; of the first `stages` codebooks.
+        """Indices of sound in [−1, 1], t = `frames_of` its samples inside; of the first `stages` codebooks.
 
         Args:
             sample_rate: of the wave; the tokenizer's own if not given.
@@ -180,7 +210,7 @@ class AudioTokenizer(nn.Module):
         """Sound in [−1, 1].
 
         Args:
-            samples: how many there are; (t − 1) · hop, at the tokenizer's rate, if not given.
+            samples: how many there are; `samples_of(t)`, at the tokenizer's rate, if not given.
             sample_rate: of what comes out; the tokenizer's own if not given.
 
         Raises:
@@ -190,11 +220,11 @@ class AudioTokenizer(nn.Module):
         self.check_indices(indices)
         rate = self.sample_rate if sample_rate is None else sample_rate
         arguments.whole("sample_rate", rate, least=LOWEST_RATE, most=HIGHEST_RATE)
-        inside = (indices.shape[1] - 1) * self.hop
+        inside = self.samples_of(indices.shape[1])
         if samples is not None:
             arguments.whole("samples", samples)
             needed = resampled_length(samples, rate, self.sample_rate)
-            if mdct.frames_of(needed, self.hop) != indices.shape[1]:
+            if self.frames_of(needed) != indices.shape[1]:
                 raise InputError(
                     f"samples is {samples}; they don't have {indices.shape[1]} frames at {rate} a second"
                 )
@@ -219,13 +249,17 @@ class AudioTokenizer(nn.Module):
         """What decodes a channel while it comes."""
         return AudioDecoder(self)
 
+    def analysis(self) -> Analysis:
+        """What makes latents of whole samples while they come."""
+        code = self.frame_code
+        return TransformAnalysis(code) if isinstance(code, FrameCode) else NetworkAnalysis(self)
+
     @torch.no_grad()
     def decode_block(self, latents: Float32[np.ndarray, "t d"]) -> Float32[np.ndarray, " n"]:
-        """The samples of one block: its frames, one more, and `context` on each side; always alone, so that rounding
-        does not depend on a batch."""
-        device = self.axes.device
-        x = self(torch.from_numpy(latents)[None].to(device))[0]
-        return x[self.context * self.hop : (self.context + self.block) * self.hop].cpu().numpy()
+        """The samples of one block: its frames, `before` and `after` them those that it looks at; always alone, so that
+        rounding does not depend on a batch."""
+        x = self(torch.from_numpy(latents)[None].to(self.codebooks.device))[0]
+        return x[self.before * self.hop : (self.before + self.block) * self.hop].cpu().numpy()
 
     def check_indices(self, indices: Tensor) -> None:
         """Refuse what this tokenizer's `encode` doesn't give. Raises `InputError`."""
@@ -257,35 +291,48 @@ class AudioTokenizer(nn.Module):
         Raises:
             InputError: an unknown field, a missing one, or a value that is not accepted.
         """
-        made = pretrained.described(_Config, config)
-        code = FrameCode(
-            made.hop,
-            np.ones(made.hop, dtype=np.float32),
-            np.zeros((made.hop, made.dim), dtype=np.int16),
-            np.zeros((made.stages, made.codebook_size, made.dim), dtype=np.int8),
-            np.ones(made.stages, dtype=np.int32),
-        )
+        made = pretrained.described(AudioConfig, config)
+        books = np.zeros((made.stages, made.codebook_size, made.dim), dtype=np.int8)
+        steps = np.ones(made.stages, dtype=np.int32)
+        if made.dim > MOST_DIM:
+            raise InputError(f"config: dim is {made.dim}; up to {MOST_DIM} are accepted")
+        if isinstance(made.network, SeanetConfig):
+            if made.network.hop != made.hop:
+                raise InputError(f"config: hop is {made.hop}; the strides' product is {made.network.hop}")
+            code = ResidualCode(books, steps)
+        else:
+            if made.hop % 2:
+                raise InputError(f"config: hop is {made.hop}; even numbers are accepted")
+            axes = np.zeros((made.hop, made.dim), dtype=np.int16)
+            code = FrameCode(made.hop, np.ones(made.hop, dtype=np.float32), axes, books, steps)
         return cls(
             code, sample_rate=made.sample_rate, network=made.network, block=made.block, context=made.context
         )
 
     def code_digest(self) -> str:
-        """What names transform and codebooks, whatever decoder there is: 16 hexadecimal digits of a SHA-256."""
+        """What names transform, or encoder, and codebooks, whatever decoder there is: 16 hexadecimal digits of a
+        SHA-256."""
         described = {name: value for name, value in self.config().items() if name in ("sample_rate", "hop")}
-        names = ("gain", "axes", "codebooks", "steps")
-        return pretrained.digest(described, {name: getattr(self, name) for name in names})
+        tensors = {name: getattr(self, name) for name in self._arrays}
+        if self.seanet is not None:
+            tensors |= {f"down.{name}": tensor for name, tensor in self.seanet.down.state_dict().items()}
+        return pretrained.digest(described, tensors)
 
-    def take_code(self, code: FrameCode) -> None:
-        """Put another frame code of the same sizes in the place of this one.
+    def take_code(self, code: FrameCode | ResidualCode) -> None:
+        """Put another code of the same kind and sizes in the place of this one.
 
         Raises:
-            InputError: another size.
+            InputError: another kind or size.
         """
-        if code.hop != self.hop or code.codebooks.shape != tuple(self.codebooks.shape):
+        fits = isinstance(code, FrameCode) == (self.seanet is None)
+        if isinstance(code, FrameCode) and code.hop != self.hop:
+            fits = False
+        if not fits or code.codebooks.shape != tuple(self.codebooks.shape):
             raise InputError(
-                f"code has codebooks {code.codebooks.shape}; {tuple(self.codebooks.shape)} are accepted"
+                f"code is a {type(code).__name__} with codebooks {code.codebooks.shape}; a "
+                f"{type(self.frame_code).__name__} with {tuple(self.codebooks.shape)} is accepted"
             )
-        for name in ("gain", "axes", "codebooks", "steps"):
+        for name in self._arrays:
             getattr(self, name).copy_(torch.from_numpy(np.array(getattr(code, name))))
         _forget_code(self)
 
@@ -340,15 +387,3 @@ def _forget_code(tokenizer: nn.Module, keys: object = None) -> None:
 def audio_folder(source: str | Path) -> str | Path:
     """The folder of a model on this machine; `"default-speech"` is the one in the package."""
     return PACKAGED if str(source) in (DEFAULT_SPEECH, pretrained.DEFAULT_NAME) else source
-
-
-class _Config(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    sample_rate: int = Field(ge=RATES[0], le=RATES[1])
-    hop: int = Field(ge=2, le=mdct.LONGEST, multiple_of=2)
-    dim: int = Field(ge=1, le=MOST_DIM)
-    stages: int = Field(ge=1)
-    codebook_size: int = Field(ge=2)
-    block: int = Field(ge=1, le=MOST_BLOCK)
-    context: int = Field(ge=0, le=MOST_BLOCK)
-    network: NetworkConfig | None
