@@ -209,3 +209,34 @@ def test_a_bad_file_in_a_folder_is_named(tmp_path: Path) -> None:
         open_sounds(f"folder:{tmp_path}", 16_000)
     with pytest.raises(InputError, match="is not a folder; one with at least one file of sound is accepted"):
         open_sounds(f"folder:{tmp_path / 'bad.wav'}", 16_000)
+
+
+def test_a_seanet_from_training_to_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network from samples to samples: trained, resumed, with a prior, as a file and drawn from."""
+    out, other = tmp_path / "run", tmp_path / "other"
+    sets = ("--set", "network=seanet", "--set", "strides=[4,5,8]", "--set", "channels=4")
+    train(out, 6, *sets)
+    figures = json.loads((out / "final_metrics.json").read_text())
+    assert set(figures["held_out"]) == {"0.5", "1", "2"}
+    again = json.loads(run("eval", str(out), "--json"))
+    assert again["held_out"] == figures["held_out"]
+
+    shutil.copytree(out, other)
+    for path in (other / "final_metrics.json", *(other / "checkpoints").glob("*-00000006-*")):
+        path.unlink()
+    shutil.rmtree(other / "model")
+    train(other, 6, *sets, "--resume")
+    first, second = (load_sound_model(folder / "model").tokenizer.state_dict() for folder in (out, other))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+    monkeypatch.setattr(audio_priors, "SEGMENTS", 20)
+    run("fit-prior", str(out), "--steps", "3", "--hidden", "8", "--json")
+    run("sample", str(out), "--count", "1", "--out", str(tmp_path / "drawn"), "--json")
+    model, packed = str(out / "model"), tmp_path / "a.cbd"
+    run("compress", str(packed_sounds()[0]), "--model", model, "-o", str(packed))
+    run("verify", str(packed), "--model", model)
+    run("decompress", str(packed), "--model", model)
+    assert (tmp_path / "a.cbd.wav").exists()
+    code, _, err = call("train", "audio", str(out), "--steps", "2", "--out", str(tmp_path / "further"))
+    assert code == 2
+    assert "a Seanet's codebooks learn with it" in err

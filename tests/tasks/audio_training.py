@@ -29,9 +29,17 @@ SETTINGS = {
 }
 
 
-def run(folder: Path) -> None:
+def run(folder: Path, network: str = "spectral") -> None:
     """Train to the end, from the last checkpoint if there is one."""
-    settings = Settings(width=16, hidden=16, blocks=1, steps=RECIPE.steps, **SIZES, **SETTINGS)
+    networks = {
+        "network": network,
+        "strides": (4, 5, 8),
+        "channels": 4,
+        "width": 16,
+        "hidden": 16,
+        "blocks": 1,
+    }
+    settings = Settings(steps=RECIPE.steps, **networks, **SIZES, **SETTINGS)
     torch.manual_seed(0)
     spectral = SpectralDiscriminator((256, 512), width=4, layers=2)
     judges = JoinedDiscriminator([spectral, PeriodDiscriminator((2, 5), width=4, layers=2)])

@@ -25,9 +25,12 @@ from codebound.nets.sound_discriminator import (
 )
 from codebound.nets.spectral import SpectralDecoder
 from codebound.runs.audio import Settings, untrained
+from codebound.sound.frames import whole_latents
+from codebound.sound.resampling import LOUDEST
 from codebound.tasks.audio import AudioTask
 from codebound.tasks.audio_adversarial import AudioAdversarialTask, features_apart, untrained_discriminator
 from codebound.tokenizers.audio_fitting import FrameCodeSettings
+from codebound.tokenizers.audio_streams import LATENT_UNIT
 
 SIZES = {"hop": 160, "dim": 16, "stages": 4, "codebook_size": 32}
 
@@ -37,7 +40,7 @@ def sounds() -> SoundSet:
     return open_sounds(f"folder:{PACK}", 16_000)
 
 
-def trainer(sounds: SoundSet, steps: int, adversary: bool) -> Trainer:
+def trainer(sounds: SoundSet, steps: int, adversary: bool, network: str = "spectral") -> Trainer:
     more = {"adversarial": 0.05, "features": 0.1, "begin": 0.5} if adversary else {}
     settings = Settings(
         warmup=2,
@@ -47,6 +50,9 @@ def trainer(sounds: SoundSet, steps: int, adversary: bool) -> Trainer:
         width=16,
         hidden=16,
         blocks=1,
+        network=network,
+        strides=(4, 5, 8),
+        channels=4,
         steps=steps,
         **SIZES,
         **more,
@@ -81,6 +87,31 @@ def test_losses_fall_and_codes_stay(sounds: SoundSet) -> None:
         assert training.task.losses(batch, 0).losses["tokenizer"] < 0.99 * first
     assert torch.equal(tokenizer.codebooks, before)
     assert before.abs().amax(-1).min() > 0
+
+
+def test_a_seanet_and_its_codebooks_learn(sounds: SoundSet) -> None:
+    training = trainer(sounds, 40, adversary=False, network="seanet")
+    task, tokenizer = training.task, training.task.tokenizer
+    before, first = tokenizer.codebooks.clone(), training.evaluate()
+    assert before.abs().amax(-1).min() > 0
+    rows = [training.step().values for _ in range(40)]
+    assert sum(row["loss"] for row in rows[-5:]) < 0.9 * sum(row["loss"] for row in rows[:5])
+    assert all("codebooks" in row and "window_usage" in row for row in rows)
+    assert training.evaluate()["mel"] < first["mel"]
+    assert not torch.equal(tokenizer.codebooks, before)
+
+    # Codebooks of whole numbers are as near to the latents as those of floats.
+    crops = sounds.batch(7, 0, 2, task.length, vary=False)
+    with torch.no_grad(), training.averaged():
+        task.codes.settle()
+        z = tokenizer.seanet.encode(crops / LOUDEST)
+        near = task.codes.quantizer.eval().decode(task.codes.quantizer.encode(z))
+        task.codes.quantizer.train()
+        code = tokenizer.frame_code
+        found = code.decode(code.search(whole_latents((z * LATENT_UNIT).flatten(0, 1).double().numpy())))
+    error = (z.flatten(0, 1) - torch.from_numpy(found) / LATENT_UNIT).square().sum()
+    assert error < 1.05 * (z - near).square().sum()
+    assert error < 0.5 * z.square().sum()
 
 
 def test_depths_are_drawn_for_the_whole_batch(sounds: SoundSet) -> None:
@@ -158,17 +189,18 @@ def test_discriminators_of_a_setting() -> None:
             config.build(Settings, {"discriminators": wrong})
 
 
-def test_a_resumed_adversarial_training_is_the_whole_one(sounds: SoundSet) -> None:
+@pytest.mark.parametrize("network", ["spectral", "seanet"])
+def test_a_resumed_adversarial_training_is_the_whole_one(sounds: SoundSet, network: str) -> None:
     """State after 3 and after 6 steps taken up in fresh trainers: the same weights, bit for bit, at the end."""
-    whole = trainer(sounds, 8, adversary=True)
+    whole = trainer(sounds, 8, adversary=True, network=network)
     for _ in range(8):
         whole.step()
-    part = trainer(sounds, 8, adversary=True)
+    part = trainer(sounds, 8, adversary=True, network=network)
     for first, end in ((0, 3), (3, 6), (6, 8)):
         for _ in range(first, end):
             part.step()
         state = part.state()
-        part = trainer(sounds, 8, adversary=True)
+        part = trainer(sounds, 8, adversary=True, network=network)
         part.resume(state)
     for name, module in whole.task.modules.items():
         other = part.task.modules[name].state_dict()
@@ -176,16 +208,17 @@ def test_a_resumed_adversarial_training_is_the_whole_one(sounds: SoundSet) -> No
 
 
 @pytest.mark.slow
-def test_killed_five_times_it_is_the_uninterrupted_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("network", ["spectral", "seanet"])
+def test_killed_five_times_it_is_the_uninterrupted_run(tmp_path: Path, network: str) -> None:
     """Weights, averages, optimizers and figures end the same to the last bit."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        audio_training.run(tmp_path / "whole")
+        audio_training.run(tmp_path / "whole", network)
         # Before and after the discriminator acts, and on both sides of a checkpoint.
         for at in (2, 5, 8, 13, 19):
-            killed("audio_training.run(folder)", tmp_path / "broken", at)
-        audio_training.run(tmp_path / "broken")
+            killed(f"audio_training.run(folder, {network!r})", tmp_path / "broken", at)
+        audio_training.run(tmp_path / "broken", network)
     finally:
         torch.set_num_threads(threads)
     one, other = (

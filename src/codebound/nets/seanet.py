@@ -37,6 +37,7 @@ class Strided(nn.Conv1d):
         missing = kernel - stride
         after = 0 if causal else missing // 2
         self.sides = (missing - after, after)
+        _begin(self, into * kernel)
 
     def forward(self, input: Float[Tensor, "b c n"]) -> Float[Tensor, "b d m"]:
         return conv1d(pad(input, self.sides), self.weight, self.bias, self.stride)
@@ -53,6 +54,7 @@ class Widened(nn.ConvTranspose1d):
     def __init__(self, into: int, out: int, stride: int, *, causal: bool) -> None:
         super().__init__(into, out, 2 * stride, stride)
         self.cut = 0 if causal else stride // 2
+        _begin(self, 2 * into)
 
     def forward(
         self, input: Float[Tensor, "b c n"], output_size: list[int] | None = None
@@ -177,6 +179,13 @@ class Seanet(nn.Module):
     def forward(self, x: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
         """There and back without a codebook between."""
         return self.decode(self.encode(x))
+
+
+def _begin(layer: nn.Conv1d | nn.ConvTranspose1d, inputs: int) -> None:
+    """Outputs as large as the inputs that each is a sum of, and no biases: sound comes through from the first step."""
+    nn.init.normal_(layer.weight, std=inputs**-0.5)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 def _seen(layers: nn.Sequential, low: int, high: int) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from codebound.errors import InputError
 from codebound.nets.seanet import Seanet
 from codebound.nets.spectral import SpectralDecoder
 from codebound.sound import mdct
-from codebound.sound.frames import AXES_UNIT, MOST_DIM, POWER, FrameCode, ResidualCode
+from codebound.sound.frames import AXES_UNIT, POWER, FrameCode, ResidualCode
 from codebound.sound.resampling import HIGHEST_RATE, LOUDEST, LOWEST_RATE, resample, resampled_length
 from codebound.tokenizers import pretrained
 from codebound.tokenizers.audio_config import MOST_BLOCK, RATES, AudioConfig, NetworkConfig, SeanetConfig
@@ -294,15 +294,9 @@ class AudioTokenizer(nn.Module):
         made = pretrained.described(AudioConfig, config)
         books = np.zeros((made.stages, made.codebook_size, made.dim), dtype=np.int8)
         steps = np.ones(made.stages, dtype=np.int32)
-        if made.dim > MOST_DIM:
-            raise InputError(f"config: dim is {made.dim}; up to {MOST_DIM} are accepted")
         if isinstance(made.network, SeanetConfig):
-            if made.network.hop != made.hop:
-                raise InputError(f"config: hop is {made.hop}; the strides' product is {made.network.hop}")
             code = ResidualCode(books, steps)
         else:
-            if made.hop % 2:
-                raise InputError(f"config: hop is {made.hop}; even numbers are accepted")
             axes = np.zeros((made.hop, made.dim), dtype=np.int16)
             code = FrameCode(made.hop, np.ones(made.hop, dtype=np.float32), axes, books, steps)
         return cls(

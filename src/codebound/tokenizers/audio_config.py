@@ -5,11 +5,20 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+)
 
 from codebound.nets.seanet import Seanet
 from codebound.nets.spectral import SpectralDecoder
 from codebound.sound import mdct
+from codebound.sound.frames import MOST_DIM
 
 RATES = (4_000, 192_000)  # that a tokenizer may have
 MOST_BLOCK = 512  # frames
@@ -75,10 +84,21 @@ class AudioConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     sample_rate: int = Field(ge=RATES[0], le=RATES[1])
+    network: AnyNetwork | None  # before the hop, which must fit it
     hop: int = Field(ge=2, le=mdct.LONGEST)
-    dim: int = Field(ge=1)
+    dim: int = Field(ge=1, le=MOST_DIM)
     stages: int = Field(ge=1)
     codebook_size: int = Field(ge=2)
     block: int = Field(ge=1, le=MOST_BLOCK)
     context: int = Field(ge=0, le=MOST_BLOCK)
-    network: AnyNetwork | None
+
+    @field_validator("hop")
+    @classmethod
+    def _fits(cls, hop: int, info: Any) -> int:
+        """The transform halves a hop; a Seanet's strides make it."""
+        network = info.data.get("network")
+        if isinstance(network, SeanetConfig) and network.hop != hop:
+            raise ValueError(f"the strides' product is {network.hop}, not {hop}")
+        if not isinstance(network, SeanetConfig) and hop % 2:
+            raise ValueError("an even number is accepted")
+        return hop
