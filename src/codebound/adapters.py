@@ -190,7 +190,10 @@ class CodecAdapter:
         prior = load_frame_prior(folder)
         try:
             arrays = load((Path(folder) / CONTEXT).read_bytes())
-            self._context = _context(arrays["codebooks"], arrays["steps"])
+            codebooks, steps = arrays["codebooks"], arrays["steps"]
+            if codebooks.ndim != 3 or steps.shape != codebooks.shape[:1]:
+                raise ValueError(f"codebooks {codebooks.shape} and steps {steps.shape} don't fit together")
+            self._context = ResidualCode(codebooks, steps)
         except (OSError, KeyError, ValueError, IndexError, SafetensorError) as error:
             raise InputError(f"{Path(folder) / CONTEXT} can't be read: {error}") from None
         self.prior = prior
@@ -208,7 +211,7 @@ class CodecAdapter:
             books = [book @ axes[:SEEN].T for book in books]
         step = max(float(np.abs(np.stack(books)).max()), 1e-9) / 127
         whole = np.rint(np.stack(books) / step).astype(np.int8)
-        return _context(whole, np.full(len(books), 64, dtype=np.int32))
+        return ResidualCode(whole, np.full(len(books), 64, dtype=np.int32))
 
     def _codewords(self) -> list[np.ndarray]:
         """Each stage's codewords `[K, D]`."""
@@ -224,8 +227,3 @@ class CodecAdapter:
             )
             tables = [layer.codebook.embed for part in parts for layer in part.layers]
         return [table.detach().cpu().double().numpy() for table in tables]
-
-
-def _context(codebooks: np.ndarray, steps: np.ndarray) -> ResidualCode:
-    """Codebooks alone: there is no transform before them."""
-    return ResidualCode(codebooks, steps)
