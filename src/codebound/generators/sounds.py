@@ -16,7 +16,7 @@ from codebound import arguments
 from codebound.errors import InputError
 from codebound.generators.drawing import Draw, check_seed, uniforms
 from codebound.nets.transformer import KeyValueCache, Rotation, Transformer
-from codebound.sound.frames import FrameCode
+from codebound.sound.frames import StagedCode
 from codebound.tokenizers import pretrained
 from codebound.tokenizers.audio import LATENT_UNIT
 
@@ -89,7 +89,7 @@ class SoundPrior(nn.Module):
                 nn.init.zeros_(parameter)
 
     @classmethod
-    def of(cls, code: FrameCode, **options: Any) -> SoundPrior:
+    def of(cls, code: StagedCode, **options: Any) -> SoundPrior:
         """An untrained prior of these codebooks."""
         made = cls(*code.codebooks.shape, **options)
         words = code.codebooks.astype(np.float64) * code.steps[:, None, None] / LATENT_UNIT

@@ -270,7 +270,7 @@ def _codes(settings: Settings, model: SoundModel) -> SoundCodes:
 
     # Sound; a tokenizer's run says which, and the model in the package is of speech.
     sounds = open_sounds(data or _data_of(settings.tokenizer), tokenizer.sample_rate)
-    segments = audio_priors.held_out_segments(sounds, tokenizer.frame_code, frames, settings.held_out)
+    segments = audio_priors.held_out_segments(sounds, tokenizer, frames, settings.held_out)
     return CropCodes(tokenizer, sounds, _in_one(segments), settings.window, BEAM)
 
 
