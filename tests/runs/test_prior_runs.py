@@ -236,13 +236,18 @@ def test_a_picture_is_completed_and_what_was_given_stays(run: Path, pictures: Pa
         (["--temperature", "-1"], "temperature is -1"),
         (["--from", "MASK"], "the prior completes pictures of 12x10"),
         (["--from", "none.png"], "none.png"),
+        (
+            ["--from", "FIRST", "--keep", "diagonal"],
+            "--keep diagonal: top, left, or the file of a mask is accepted",
+        ),
     ],
 )
 def test_what_can_not_be_sampled_is_refused(
-    run: Path, tmp_path: Path, options: list[str], message: str
+    run: Path, pictures: Path, tmp_path: Path, options: list[str], message: str
 ) -> None:
     Image.new("RGB", (30, 30)).save(tmp_path / "MASK.png")
-    options = [str(tmp_path / "MASK.png") if option == "MASK" else option for option in options]
+    files = {"MASK": tmp_path / "MASK.png", "FIRST": pictures / "red" / "00.png"}
+    options = [str(files.get(option, option)) for option in options]
     code, _, err = call("sample", str(run), *options, "--out", str(tmp_path / "out"))
     assert code == 2
     assert message in err

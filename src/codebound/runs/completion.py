@@ -31,8 +31,8 @@ def given_part(
     """What is given of a picture, as indices.
 
     Raises:
-        InputError: a picture of another size than the prior's, or a mask that keeps nothing or everything, or of
-            another size.
+        InputError: a picture of another size than the prior's, no such mask, or one that keeps nothing or everything,
+            or of another size.
     """
     # The picture, in the tokenizer's colours and of the size that the prior knows.
     picture = _read(path, tokenizer.channels)
@@ -49,6 +49,8 @@ def given_part(
     elif keep == "left":
         kept[:, :, :, : width // 2] = True
     else:
+        if not Path(keep).is_file():
+            raise InputError(f"--keep {keep}: top, left, or the file of a mask is accepted")
         mask = _read(Path(keep), 1)
         if mask.shape[2:] != picture.shape[2:]:
             raise InputError(
