@@ -64,7 +64,7 @@ def sample(
 
       codebound sample runs/fashion-prior --class all --count 100 --guidance 1.5 --out samples
 
-      codebound sample runs/fashion --count 100 --out cheap      [dim]after codebound fit-prior runs/fashion[/]
+      codebound sample runs/fashion --count 100 --out cheap    # after codebound fit-prior runs/fashion
 
       codebound sample runs/fashion-prior --from half.png --keep top --class dress --out completed
 
