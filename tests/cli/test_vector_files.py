@@ -95,6 +95,17 @@ def test_a_checkpoint_keeps_names_shapes_and_types(tmp_path):
     error = (again["layers.0.weight"] - weights["layers.0.weight"]).square().mean()
     assert float(error) == pytest.approx(0.01, rel=0.15)
 
+    # Whole numbers are left out, which is said; by themselves they are refused.
+    save_file({**weights, "steps": torch.arange(3), "mask": torch.ones(2) > 0}, tmp_path / "b.safetensors")
+    result = run("compress-vectors", tmp_path / "b.safetensors", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)[0]["left_out"] == ["mask", "steps"]
+    assert "mask (bool), steps (int64)" in result.stderr
+    assert list(opened((tmp_path / "b.cbv").read_bytes())) == sorted(weights)
+    alone = run("compress-vectors", tmp_path / "b.safetensors", "--only", "steps", "-o", tmp_path / "s.cbv")
+    assert alone.exit_code == 2
+    assert "steps" in alone.output
+
     # Some of them only.
     only = run(
         "compress-vectors", tmp_path / "m.safetensors", "-o", tmp_path / "o.cbv", "--only", "layers.*.weight"
@@ -195,10 +206,23 @@ def test_a_distortion_is_one_of_the_scale():
     assert float(error.square().sum(1).mean()) == pytest.approx(0.4, rel=0.1)
 
 
-def test_values_that_would_be_decoded_beyond_their_type():
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_values_at_the_limits_of_their_type(dtype):
+    """What would be decoded beyond them is the largest number, so that no data is refused."""
+    most = torch.finfo(dtype).max
+    z = (gaussian(2000, 8).double().clamp(-1, 1) * most).to(dtype)
+    data, (report,) = compress_arrays([("", z)], Aim(bits=6.0))
+    again = decompress_arrays(data)[""]
+    assert again.dtype == dtype
+    assert float(again.double().abs().max()) == most
+    error = (again.double() / most - z.double() / most).square().sum(1).mean()
+    spread = (z.double() / most).var(0, correction=0).sum()
+    assert 10 * math.log10(float(spread / error)) == pytest.approx(report.snr, abs=0.05)
+    assert report.snr > 32
+
+
+def test_a_reproduction_beyond_float32_is_refused_by_the_layer():
     z = gaussian(500, 8).sign() * torch.finfo(torch.float32).max
-    with pytest.raises(CodecError, match=r"exceeds torch.float32.*values up to 8.51e\+37 are accepted"):
-        compress_arrays([("", z)], Aim(bits=2.0))
     with pytest.raises(InputError, match=r"values of up to 3.4e\+38; values up to 1e\+16 are accepted"):
         Trellis(8, rate=8.0).init_(z)
     with pytest.raises(InputError, match=r"values of up to 1e\+300; values up to 1e\+16"):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,6 +30,7 @@ from codebound.cli.batch import (
     read,
     table,
 )
+from codebound.cli.model_option import ModelFolder, Models
 from codebound.cli.terminal import AsJson, Cells, Force, err, out, plain
 from codebound.data.listing import Listing, files_below
 from codebound.errors import InputError
@@ -38,17 +38,9 @@ from codebound.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
-    from codebound.codec import Model, SoundModel, SourcePicture
+    from codebound.codec import SourcePicture
 
 SUFFIX = ".cbd"
-ModelFolder = Annotated[
-    Path | None,
-    typer.Option(
-        "--model",
-        help="A tokenizer's folder, for files of its indices, or default: the one in the package.",
-    ),
-]
-
 MaxPixels = Annotated[
     int,
     typer.Option(
@@ -382,37 +374,6 @@ def fit_prior(
         plain(json.dumps(rows, indent=2))
         return
     out.print(table(rows, f"Held-out {'sound' if of_sound else 'pictures'}, bits per index"))
-
-
-class Models:
-    """The tokenizer that was asked for, of pictures or of sound, read when the first file needs it.
-
-    Without one PyTorch, which takes seconds, is left alone.
-    """
-
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
-
-    @cached_property
-    def is_of_sound(self) -> bool:
-        """Whether the folder that was given holds an audio tokenizer."""
-        if self._folder is None:
-            return False
-        from codebound.tokenizers import pretrained
-
-        return pretrained.kind_of(pretrained.model_folder(self._folder)) == "AudioTokenizer"
-
-    @cached_property
-    def of_pictures(self) -> Model | None:
-        """The picture tokenizer; None where none was asked for."""
-        from codebound import codec
-
-        return None if self._folder is None else codec.load_model(self._folder)
-
-    @cached_property
-    def of_sound(self) -> SoundModel | None:
-        """The audio tokenizer; None for the one in the package."""
-        return sounds.model(self._folder)
 
 
 def _compressible(folder: Path) -> Listing:

@@ -77,6 +77,7 @@ def compress_vectors(
         if not arrays:
             taken = f"is taken by --only {' '.join(only)}" if only else "is in it"
             raise InputError(f"{job.source}: no array {taken}")
+        arrays, left_out = _floating(job.source, arrays)
         with Cells("vectors") as bar:
             data, reports = compress_arrays(arrays, aim, axis=axis, progress=bar.show)
         outputs.write(job.goal, data)
@@ -88,6 +89,7 @@ def compress_vectors(
         return {
             "file": str(job.goal),
             "arrays": len(reports),
+            **({"left_out": left_out} if as_json else {}),
             "values": values,
             "bytes": len(data),
             "bits_per_value": round(8 * len(data) / max(values, 1), 4),
@@ -224,6 +226,22 @@ def _tensor(name: str, array: np.ndarray) -> Tensor:
         raise InputError(
             f"{said} is of type {array.dtype}; float16, float32 and float64 are accepted"
         ) from None
+
+
+def _floating(source: Path, arrays: list[tuple[str, Tensor]]) -> tuple[list[tuple[str, Tensor]], list[str]]:
+    """The arrays of floating-point numbers, and the names of the others, which are said; alone they are refused."""
+    taken = [(name, array) for name, array in arrays if array.is_floating_point()]
+    others = [(name, array) for name, array in arrays if not array.is_floating_point()]
+    if not taken or not others:
+        return arrays, []
+    listed = ", ".join(f"{name} ({str(array.dtype).removeprefix('torch.')})" for name, array in others)
+    err.print(
+        f"{source}: left out, as only floating-point numbers are compressed: {listed}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    return taken, [name for name, _ in others]
 
 
 def _say_tables(data: bytes) -> None:

@@ -111,10 +111,13 @@ def decompress_vectors(data: Data, *, max_values: int = MOST_VALUES) -> Tensor:
     # One block after the other in the type of the whole: beside that there is room for a block's float64 only.
     places, done = torch.from_numpy(np.flatnonzero(_there(header))), 0
     rows = torch.zeros(header.vectors, header.shape[-1], dtype=getattr(torch, header.dtype))
+    most = torch.finfo(rows.dtype).max
     for body in blocks:
         at = places[done : done + header.block]
         unpack = unpack_block if header.table is None else _unpack_symbols
+        # What is beyond the type's largest number becomes that: data of a half's full range stays finite.
         found = _reproduced(unpack(body, len(at), header), header)
+        np.clip(found, -most, most, out=found)
         rows[at] = torch.from_numpy(found).to(rows.dtype)
         done += len(at)
     return rows.view(header.shape)
@@ -340,9 +343,10 @@ def _reproduced(levels: Int64[np.ndarray, "n K"], header: Header) -> Float[np.nd
 
 def _scaled(sums: Float[np.ndarray, "n D"], exponent: int) -> Float[np.ndarray, "n D"]:
     """sums·2^exponent, rounded once: a product, ten times as fast as `ldexp`, where the factor is a normal number."""
-    if abs(exponent) > 1000:
-        return np.ldexp(sums, exponent)
-    sums *= 2.0**exponent
+    with np.errstate(over="ignore"):
+        if abs(exponent) > 1000:
+            return np.ldexp(sums, exponent)
+        sums *= 2.0**exponent
     return sums
 
 

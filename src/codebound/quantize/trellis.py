@@ -18,6 +18,7 @@ from codebound.quantize.base import CodeStats, Quantized, UpdateReport, token_ro
 from codebound.quantize.trellis_adapt import ENOUGH, Levels, adapted, level_bits, refitted
 from codebound.quantize.trellis_code import TrellisCode
 from codebound.quantize.trellis_design import MOST_BITS, REACH, Design, design, water_level
+from codebound.quantize.trellis_model import AxisModel
 from codebound.quantize.trellis_search import HALF, best_levels, best_levels_op, reproduced, search_work
 from codebound.quantize.viterbi import announce
 from codebound.quantize.wrap import linear
@@ -152,7 +153,8 @@ class Trellis(TrellisCode):
             tokens, valid, finite, every = token_rows(z, mask)
             y = self._analysed(tokens)
             dithers = self.training and self.surrogate == "dither"
-            dither = self._dither(y, generator) if dithers else None
+            model = self._model
+            dither = model.dither(y, generator) if dithers else None
             levels = self._levels(y if dither is None else y + dither, valid, z.shape)
             if dither is None:
                 z_q = self._synthesised(levels).to(tokens.dtype)
@@ -160,16 +162,16 @@ class Trellis(TrellisCode):
                 z_q = z_q + (tokens - tokens.detach())
                 if self.training and self.holds_rate:
                     coded = torch.where(self.step > 0, error, 0.0)
-                    z_q = z_q + self._from_axes(coded * (self._growth(y, valid) - 1)).to(z_q.dtype)
+                    z_q = z_q + self._from_axes(coded * (model.growth(y, valid) - 1)).to(z_q.dtype)
             else:
-                error = self._dithered_error(y, levels, dither, generator)
-                error = error * self._growth(y, valid) if self.holds_rate else error
-                soft = self._from_axes(self._gains() * (y + error)) + self.mean
+                error = model.dithered_error(y, levels, dither, generator)
+                error = error * model.growth(y, valid) if self.holds_rate else error
+                soft = self._from_axes(model.gains() * (y + error)) + self.mean
                 z_q = soft.to(tokens.dtype)
             z_q = torch.where(valid.unsqueeze(-1), z_q, 0.0)
 
             # Bits under the code's own density; the mean over tokens.
-            losses = {"rate": self._rate(y + error, valid)} if self.training else {}
+            losses = {"rate": model.rate(y + error, valid)} if self.training else {}
             loss = sum((self.loss_weights[name] * value for name, value in losses.items()), z_q.new_zeros(()))
 
         # In training also what an update needs: first and second moments on the axes.
@@ -294,7 +296,7 @@ class Trellis(TrellisCode):
         if self.surrogate == "straight_through":
             return torch.eye(self.dim, dtype=z.dtype).expand(len(z), -1, -1)
         axes = self.transform_matrix
-        return (axes.t() @ (self._gains().unsqueeze(1) * axes)).to(z.dtype).expand(len(z), -1, -1)
+        return (axes.t() @ (self._model.gains().unsqueeze(1) * axes)).to(z.dtype).expand(len(z), -1, -1)
 
     def extra_repr(self) -> str:
         aim = f"rate={self.rate}" if self.distortion is None else f"distortion={self.distortion}"
@@ -333,49 +335,9 @@ class Trellis(TrellisCode):
         )
         return found.view(-1, self.dim)
 
-    def _gains(self) -> Float[Tensor, " D"]:
-        """Wiener's gain on each axis, 0 where it is dropped."""
-        total = (self.variances + self.noise).clamp_min(torch.finfo(torch.float32).tiny)
-        return torch.where(self.step > 0, self.variances / total, 0.0)
-
-    def _dither(self, y: Float[Tensor, "n D"], generator: torch.Generator | None) -> Float[Tensor, "n D"]:
-        """Uniform over [−2Δ, 2Δ), none on axes with fitted levels."""
-        uniform = torch.rand(y.shape, generator=generator, device=y.device) * 4 - 2
-        return torch.where(self.slope > 0, 0.0, uniform * self.step)
-
-    def _dithered_error(
-        self,
-        y: Float[Tensor, "n D"],
-        levels: Int64[Tensor, "n D"],
-        dither: Float[Tensor, "n D"],
-        generator: torch.Generator | None,
-    ) -> Float[Tensor, "n D"]:
-        """What the dithered code adds to y: of variance s, and independent of it."""
-        gaussian = torch.randn(y.shape, generator=generator, device=y.device) * self.noise.sqrt()
-        coded = levels * self.step - dither - y.detach()
-        return torch.where(self.slope > 0, gaussian, torch.where(self.step > 0, coded, 0.0))
-
-    def _growth(self, y: Float[Tensor, "n D"], valid: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
-        """1, with the gradient of what an error grows by at a held rate: the geometric mean of the coded axes' spreads.
-
-        At the rate R of n coded axes the water level is θ = (Π σ_i²)^(1/n)·2^(−2R/n), up to a constant.
-        """
-        kept = (self.step > 0) & valid.unsqueeze(-1)
-        variances = torch.where(kept, y, 0.0).square().sum(0) / valid.sum().clamp_min(1)
-        there = variances.detach() > 0
-        logs = torch.where(there, torch.where(there, variances, 1.0).log(), 0.0)
-        mean = logs.sum() / there.sum().clamp_min(1)
-        return (0.5 * (mean - mean.detach())).exp()
-
-    def _rate(self, received: Float[Tensor, "n D"], valid: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
-        """Bits per vector of y + e under N(0, σ² + s) in cells of 2Δ, what the levels of one parity have each."""
-        kept = self.step > 0
-        total = torch.where(kept, self.variances + self.noise, 1.0)
-        cells = torch.where(kept, 2 * self.step, 1.0)
-        bits = 0.5 * (2 * math.pi * total / cells.square()).log2()
-        bits = bits + received.square() / (2 * math.log(2) * total)
-        bits = torch.where(kept & valid.unsqueeze(-1), bits, 0.0)
-        return bits.sum() / valid.sum().clamp_min(1)
+    @property
+    def _model(self) -> AxisModel:
+        return AxisModel(self.step, self.slope, self.variances, self.noise)
 
     def _turn_(self, covariance: Float[np.ndarray, "D D"]) -> None:
         """Principal axes and variances from a covariance on the present axes."""
