@@ -105,13 +105,13 @@ def _of_transformer(run: Path, options: SampleOptions) -> Source:
     return Source(
         tokenizer,
         size,
-        prior.classes,
-        labels,
-        prior.layout.length,
-        prior.exact,
-        prior.tokenizer,
-        partial(_drawn, prior, options, completion),
-        completion,
+        classes=prior.classes,
+        labels=labels,
+        tokens=prior.layout.length,
+        exact=prior.exact,
+        digest=prior.tokenizer,
+        draw=partial(_drawn, prior, options, completion),
+        completion=completion,
     )
 
 
@@ -159,12 +159,12 @@ def _of_neighbours(run: Path, options: SampleOptions) -> Source:
     return Source(
         tokenizer,
         size,
-        (),
-        [None] * options.count,
-        grid[0] * grid[1] * len(prior.codebook_sizes),
-        True,
-        digest(tokenizer),
-        partial(_drawn_of_neighbours, prior, grid, options),
+        classes=(),
+        labels=[None] * options.count,
+        tokens=grid[0] * grid[1] * len(prior.codebook_sizes),
+        exact=True,
+        digest=digest(tokenizer),
+        draw=partial(_drawn_of_neighbours, prior, grid, options),
     )
 
 
