@@ -3,7 +3,7 @@
 #
 # A VQ-VAE (van den Oord, Vinyals and Kavukcuoglu 2017) is an autoencoder with a codebook in the middle:
 #
-# $$x \;\xrightarrow{\text{encoder}}\; z_e \;\xrightarrow{\text{nearest codeword}}\; z_q = c_{j(z_e)} \;\xrightarrow{\text{decoder}}\; \hat x .$$
+# $$x \;\to\; z_e = \text{encoder}(x) \;\to\; z_q = c_{j(z_e)},\ \text{the nearest codeword} \;\to\; \hat x = \text{decoder}(z_q) .$$
 #
 # All that is kept of $x$ are the indices. Its loss has three parts, and $\mathrm{sg}$ ("stop gradient") says what is
 # not moved by each:

@@ -1,6 +1,7 @@
 """The site's reference: every public name has a docstring and a place where it is in use; the site builds."""
 
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,22 @@ def test_what_chapters_printed_is_of_their_code(monkeypatch):
         monkeypatch.setattr(chapters, "cells", lambda _, changed=changed: changed)
         with pytest.raises(SystemExit, match="run `make course`"):
             chapters.stored(path)
+
+
+def test_the_font_of_formulas_has_every_sign(monkeypatch):
+    converter = pytest.importorskip("latex2mathml.converter")
+    ttLib = pytest.importorskip("fontTools.ttLib")
+    math_font, chapters = (tool(name, monkeypatch) for name in ("math_font", "chapters"))
+    font = ttLib.TTFont(math_font.FONT)
+    assert "MATH" in font
+    words = (cell.text for path in chapters.sources() for cell in chapters.cells(path) if not cell.is_code)
+    formulas = [
+        a or b for text in words for a, b in re.findall(r"\$\$(.+?)\$\$|\$([^$]+)\$", text, flags=re.DOTALL)
+    ]
+    assert len(formulas) > 200
+    for formula in formulas:
+        missing = math_font.drawn(converter.convert(formula)) - font.getBestCmap().keys()
+        assert not missing, (formula, [chr(code) for code in missing])
 
 
 @pytest.mark.slow
