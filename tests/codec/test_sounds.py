@@ -23,6 +23,7 @@ from codebound.codec.sound_segments import checksum
 from codebound.codec.sounds import segment_indices, sound_indices
 from codebound.coding import sound_container
 from codebound.data.sound_pack import PACK, packed_sounds
+from codebound.errors import InputError
 from codebound.tokenizers.audio import AudioTokenizer
 
 RATE = 16_000
@@ -83,6 +84,44 @@ def test_a_part_is_that_part_of_the_whole(model: SoundModel, rate: int) -> None:
     for start, end in ((0.0, 0.01), (1.99, 2.01), (2.5, 5.75), (6.9, None), (0.0, 99.0)):
         part = decoded(data, model, start=start, end=end)
         assert np.array_equal(part, whole[round(start * rate) : None if end is None else round(end * rate)])
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.0, 3.0, 100.0])
+def test_segments_as_long_as_asked_hold_the_same(model: SoundModel, seconds: float) -> None:
+    """Fewer of them cost fewer bytes; indices, samples and parts stay, and other lengths than one are refused."""
+    if seconds == 100.0:
+        with pytest.raises(CodecError, match=r"segment is 100; up to .* seconds are accepted"):
+            written(model, noise(100), segment=seconds)
+        return
+    samples = noise(7 * RATE)
+    usual, data = written(model, samples), written(model, samples, segment=seconds)
+    report, before = codec.inspect_sound(data), codec.inspect_sound(usual)
+    assert (report.segments < before.segments) == (seconds > 2)
+    more = report.segments - before.segments
+    assert (report.overhead - before.overhead) / more == pytest.approx(12, abs=1)
+    assert np.array_equal(sound_indices(data, model), sound_indices(usual, model))
+    whole = decoded(usual, model)
+    assert np.array_equal(decoded(data, model), whole)
+    assert np.array_equal(
+        decoded(data, model, start=2.9, end=6.5), whole[round(2.9 * RATE) : round(6.5 * RATE)]
+    )
+    assert written(model, samples, 4001, segment=seconds) == data
+
+    # Segments of a file are of one length.
+    contents = sound_container.unpack(data)
+    head = contents.header.pack()
+    first, second, *others = contents.segments
+    halves = [first._replace(frames=first.frames - 1), second._replace(frames=second.frames + 1), *others]
+    parts = [sound_container.pack_segment(part, head, n) for n, part in enumerate(halves)]
+    forged = head + b"".join(parts) + sound_container.pack_end(contents.samples, head, len(parts))
+    with pytest.raises(DamagedFile, match="segments of unequal length"):
+        codec.verify_sound(forged, model=model)
+
+
+def test_a_segment_of_no_time_is_refused(model: SoundModel) -> None:
+    for seconds in (0.0, -1.0, float("nan")):
+        with pytest.raises(InputError, match="segment"):
+            written(model, noise(100), segment=seconds)
 
 
 def test_equal_channels_are_coded_once(model: SoundModel) -> None:

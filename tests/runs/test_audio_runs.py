@@ -195,7 +195,7 @@ def test_judged_recordings_are_spread_over_all(there: int, judged: int) -> None:
 
 
 def test_what_is_no_set_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="accepted: speech, folder:PATH"):
+    with pytest.raises(InputError, match="accepted: speech, sonic-pi, folder:PATH, hf:NAME"):
         open_sounds("music", 16_000)
     with pytest.raises(InputError, match="holds no file of sound"):
         open_sounds(f"folder:{tmp_path}", 16_000)

@@ -80,6 +80,12 @@ def compress(
             help="Of sound: kbit/s of each channel before coding (default: all that the model has)."
         ),
     ] = None,
+    segment: Annotated[
+        float | None,
+        typer.Option(
+            help="Of sound: seconds (default 2) that damage costs; longer ones make smaller files at low rates."
+        ),
+    ] = None,
     max_pixels: MaxPixels = 2**28,
     force: Force = False,
     as_json: AsJson = False,
@@ -121,7 +127,7 @@ def compress(
                     raise InputError(
                         "the file is sound: --bitrate is accepted, --quality and --trade are not"
                     )
-                return sounds.compress(job, stream, outputs, models.of_sound, bitrate)
+                return sounds.compress(job, stream, outputs, models.of_sound, bitrate, segment)
             chosen = models.of_pictures
             picture = codec.read_picture(stream, background=behind, max_pixels=max_pixels)
         data = codec.compress(picture, model=chosen, quality=quality, trade=trade, verify=not no_verify)

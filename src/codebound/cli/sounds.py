@@ -41,13 +41,18 @@ def is_sound(source: Path, stream: Any) -> bool:
 
 
 def compress(
-    job: Job, stream: Any, outputs: Outputs, chosen: SoundModel | None, bitrate: float | None
+    job: Job,
+    stream: Any,
+    outputs: Outputs,
+    chosen: SoundModel | None,
+    bitrate: float | None,
+    segment: float | None,
 ) -> Row:
     """One file of sound, as it lies on the disk, or from a pipe."""
     from codebound import codec
 
     source = stream.read() if job.source == STREAM else job.source
-    found = codec.compress_sound(source, model=chosen, bitrate=bitrate)
+    found = codec.compress_sound(source, model=chosen, bitrate=bitrate, segment=segment)
     if found.clipped:
         said = f"{job.source}: {found.clipped:,} samples beyond full scale were clipped"
         err.print(escape(said), highlight=False, soft_wrap=True)

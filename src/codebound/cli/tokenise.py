@@ -26,7 +26,7 @@ def tokenize(
         str,
         typer.Option(
             help="photos, fashion-mnist[:PATH], cifar10:PATH, folder:PATH, classes:PATH, hf:NAME, webdataset:PATTERN; "
-            "of sound speech or folder:PATH."
+            "of sound speech, sonic-pi, folder:PATH or hf:NAME."
         ),
     ],
     folder: Annotated[Path, typer.Option("--out", help="A new folder, or one to go on with.")],

@@ -67,7 +67,7 @@ def train(
         str | None,
         typer.Option(
             help="photos (default), fashion-mnist[:PATH], cifar10:PATH, folder:PATH, classes:PATH, hf:NAME, "
-            "webdataset:PATTERN."
+            "webdataset:PATTERN; of sound speech, sonic-pi, folder:PATH, hf:NAME."
         ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="The run's name (default: quantizer and size).")] = None,

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int16, Int64
 
+from codebound import arguments
 from codebound.codec.sound_model import SoundModel, default_sound_model
 from codebound.codec.sound_segments import decode_segment, encode_segment
 from codebound.codec.sources import Data, read_bytes
@@ -29,9 +30,11 @@ class SoundWriter:
     Args:
         model: default: the one in the package.
         bitrate: kbit/s of each channel before coding: how many stages are written; all if not given.
+        segment: seconds of a segment, about, 2 if not given: what damage destroys and what a part's decoding begins
+            with. Each costs 12 bytes: longer ones are for low rates.
 
     Raises:
-        CodecError: a rate, a number of channels or a bitrate that is not accepted.
+        CodecError: a rate, a number of channels, a bitrate or a segment that is not accepted.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class SoundWriter:
         model: SoundModel | None = None,
         bitrate: float | None = None,
         beam: int = BEAM,
+        segment: float | None = None,
     ) -> None:
         if not 1 <= channels <= sound_container.CHANNELS:
             raise CodecError(f"channels is {channels}; 1 … {sound_container.CHANNELS} are accepted")
@@ -51,7 +55,7 @@ class SoundWriter:
         self._header = SoundHeader(self._model.digest(), sample_rate, channels, stages, size)
         self._encoders = [AudioEncoder(tokenizer, sample_rate, stages, beam) for _ in range(channels)]
         self._held = np.zeros((channels, 0, stages), dtype=np.int64)
-        self._length, self._longest = segment_frames(self._model)
+        self._length, self._longest = segment_frames(self._model, segment)
         self._segments = 0
 
     def push(self, samples: Float64[np.ndarray, "c n"]) -> bytes:
@@ -85,12 +89,20 @@ class SoundWriter:
         return b"".join(parts)
 
 
-def segment_frames(model: SoundModel) -> tuple[int, int]:
-    """Frames of a segment, about 2 seconds in whole blocks of the decoder; and of the last one, at most: so that a few
-    frames at the end make no segment of their own."""
-    block = model.tokenizer.block
+def segment_frames(model: SoundModel, seconds: float | None = None) -> tuple[int, int]:
+    """Frames of a segment of so many seconds (default 2), in whole blocks of the decoder; and of the last one, at most:
+    so that a few frames at the end make no segment of their own.
+
+    Raises:
+        CodecError: a segment that is longer than a file can have, or of no time.
+    """
+    block, rate = model.tokenizer.block, model.tokenizer.frame_rate
     most = sound_container.FRAMES // block - 1
-    length = min(max(round(SEGMENT * model.tokenizer.frame_rate / block), 1), most) * block
+    asked = SEGMENT if seconds is None else arguments.number("segment", seconds, above=0)
+    blocks = max(round(asked * rate / block), 1)
+    if seconds is not None and blocks > most:
+        raise CodecError(f"segment is {seconds:g}; up to {most * block / rate:g} seconds are accepted")
+    length = min(blocks, most) * block
     return length, length + block
 
 
@@ -112,20 +124,24 @@ class CompressedSound(NamedTuple):
 
 
 def compress_sound(
-    source: Path | bytes, *, model: SoundModel | None = None, bitrate: float | None = None
+    source: Path | bytes,
+    *,
+    model: SoundModel | None = None,
+    bitrate: float | None = None,
+    segment: float | None = None,
 ) -> CompressedSound:
     """A `.cbd` file of a file of sound.
 
     Args:
         source: its path, or its bytes.
-        model, bitrate: as `SoundWriter`.
+        model, bitrate, segment: as `SoundWriter`.
 
     Raises:
         InputError: it can't be read, or holds no sound; more than two channels; samples that are not finite.
         CodecError: as `SoundWriter`.
     """
     with open_sound(source) as sound:
-        writer = SoundWriter(sound.sample_rate, sound.channels, model=model, bitrate=bitrate)
+        writer = SoundWriter(sound.sample_rate, sound.channels, model=model, bitrate=bitrate, segment=segment)
         parts, samples = [], 0
         for block in sound.blocks():
             samples += block.shape[1]
@@ -194,9 +210,12 @@ def checked_model(contents: SoundFile, model: SoundModel | None) -> SoundModel:
     frames = sum(segment.frames for segment in contents.segments)
     if not fits or frames != tokenizer.frames_of(inside):
         raise DamagedFile("the file's numbers of stages, frames and samples don't fit together")
-    length, longest = segment_frames(model)
     *whole, last = (segment.frames for segment in contents.segments)
-    if any(frames != length for frames in whole) or last > longest:
+    if whole and (
+        any(frames != whole[0] for frames in whole)
+        or whole[0] % tokenizer.block
+        or last > whole[0] + tokenizer.block
+    ):
         raise DamagedFile("the file has segments of unequal length")
     return model
 
@@ -236,7 +255,7 @@ def _blocks(
     """Samples `first` … `last` − 1, decoded from the segments that they need alone."""
     tokenizer, header = model.tokenizer, contents.header
     rate, inside_rate, hop = header.sample_rate, tokenizer.sample_rate, tokenizer.hop
-    length, _ = segment_frames(model)
+    length = contents.segments[0].frames  # where there is one alone, nothing begins behind it
 
     # Samples at the tokenizer's rate begin where a segment does, early enough for the resampler to know its past.
     warm = 1.0 if rate != inside_rate else 0.0

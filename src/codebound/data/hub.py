@@ -24,13 +24,35 @@ def hugging_face(name: str, request: PictureRequest) -> ImageSet:
     Raises:
         InputError: `datasets` is not installed, no such set, or no column of pictures.
     """
+    datasets, path, train, test = loaded(name)
+    note = f"{path} of the Hugging Face hub, "
+    files = _files(datasets, path, train)
+    if test is not None:
+        parts = Parts(files, _files(datasets, path, test))
+    else:
+        rows, held_out = divided_rows(datasets, len(files))
+        # Of a set that is read as it goes, what is not needed to judge by is trained on.
+        held = len(held_out) if survey(files, request).fits else min(len(held_out), request.held_out)
+        rows = np.concatenate([rows, held_out[held:]])
+        parts = Parts(files.select(rows), files.select(held_out[:held]))
+    return divided_set(f"hf:{path}", note + f"{len(parts.train):,} pictures", parts, request)
+
+
+def loaded(name: str) -> tuple[Any, str, Any, Any]:
+    """The package `datasets`, the path of a set given as `NAME` or `NAME:SPLIT`, the split to train on, and another one
+    to judge by (`test`, else `validation`) or None.
+
+    Raises:
+        InputError: `datasets` is not installed, no such set, or no such split.
+    """
     # The set, and in it the split to train on.
     datasets = imported("datasets", "hf", f"data=hf:{name}")
     path, _, split = name.partition(":")
     try:
         splits = datasets.load_dataset(path)
     except Exception as error:  # the hub's errors have no common ancestor
-        raise InputError(f"data=hf:{path} can't be loaded: {str(error).strip().splitlines()[0]}") from None
+        said = str(error.__cause__ or error).strip() or type(error).__name__
+        raise InputError(f"data=hf:{path} can't be loaded: {said.splitlines()[0]}") from None
     train = splits.get(split or "train")
     if train is None:
         raise InputError(
@@ -39,17 +61,7 @@ def hugging_face(name: str, request: PictureRequest) -> ImageSet:
 
     # Held out is another split of the set, or else a tenth of this one.
     test = next((splits[s] for s in ("test", "validation") if s in splits and s != split), None)
-    note = f"{path} of the Hugging Face hub, "
-    files = _files(datasets, path, train)
-    if test is not None:
-        parts = Parts(files, _files(datasets, path, test))
-    else:
-        rows, held_out = _divided_rows(datasets, len(files))
-        # Of a set that is read as it goes, what is not needed to judge by is trained on.
-        held = len(held_out) if survey(files, request).fits else min(len(held_out), request.held_out)
-        rows = np.concatenate([rows, held_out[held:]])
-        parts = Parts(files.select(rows), files.select(held_out[:held]))
-    return divided_set(f"hf:{path}", note + f"{len(parts.train):,} pictures", parts, request)
+    return datasets, path, train, test
 
 
 def _files(datasets: Any, name: str, table: Any) -> TableFiles:
@@ -61,7 +73,7 @@ def _files(datasets: Any, name: str, table: Any) -> TableFiles:
     return TableFiles(table.cast_column(column, datasets.Image(decode=False)), name, column, label)
 
 
-def _divided_rows(datasets: Any, count: int) -> list[Int64[np.ndarray, " n"]]:
+def divided_rows(datasets: Any, count: int) -> list[Int64[np.ndarray, " n"]]:
     """The rows that `train_test_split` of `datasets` would put into each part."""
     rows = datasets.Dataset.from_dict({"row": list(range(count))})
     parts = rows.train_test_split(test_size=HELD_OUT_PART, seed=0)

@@ -6,11 +6,7 @@ trained on. Licences: Italian and Russian CC-BY-3.0, the others CC-BY-SA-3.0.
 
 from __future__ import annotations
 
-import hashlib
 import io
-import os
-import subprocess
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -19,7 +15,7 @@ import numpy as np
 from jaxtyping import Int16
 
 from codebound import extras, files
-from codebound.errors import InputError
+from codebound.data import debian
 
 RATE = 16_000
 LEAST = RATE // 2  # samples of a clip that is used
@@ -42,8 +38,8 @@ class Clip(NamedTuple):
 
 
 def cache_folder() -> Path:
-    """Where packages and what was decoded of them are kept: `CODEBOUND_CACHE`, or `~/.cache/codebound`."""
-    return Path(os.environ.get("CODEBOUND_CACHE") or Path.home() / ".cache" / "codebound") / "speech"
+    """Where the packages of speech and what was decoded of them are kept."""
+    return debian.cache_folder() / "speech"
 
 
 def clips(language: str) -> list[Clip]:
@@ -56,7 +52,7 @@ def clips(language: str) -> list[Clip]:
     name, expected = f"asterisk-core-sounds-{language}-g722_{VERSION}_all.deb", PACKAGES[language]
     decoded = cache_folder() / f"{Path(name).stem}-{expected[:8]}.npz"
     if not decoded.exists():
-        package = _package(name, expected)
+        package = debian.package(name, expected, cache_folder(), "speech")
         found = {PurePosixPath(path).as_posix(): samples for path, samples in _recordings(package)}
         with files.replacing(decoded) as temporary:
             np.savez(temporary, **found)  # pyright: ignore[reportArgumentType]
@@ -64,49 +60,14 @@ def clips(language: str) -> list[Clip]:
         return [Clip(name, arrays[name]) for name in sorted(arrays.files)]
 
 
-def _package(name: str, expected: str) -> bytes:
-    """The bytes of a package, from the cache or through apt."""
-    path = cache_folder() / name
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        command = ["apt-get", "download", "-q", name.partition("_")[0]]
-        try:
-            subprocess.run(command, cwd=path.parent, check=True, capture_output=True, text=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            said = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
-            raise InputError(
-                f"data=speech: {name} is not in {path.parent} and apt-get does not give it "
-                f"({said[-1] if said else error}); put the package there, or give data=folder:PATH"
-            ) from None
-    data = path.read_bytes() if path.exists() else b""
-    if (digest := hashlib.sha256(data).hexdigest()) != expected:
-        raise InputError(f"data=speech: {path} has SHA-256 {digest[:12]}…; {expected[:12]}… is expected")
-    return data
-
-
 def _recordings(package: bytes) -> Iterator[tuple[str, Int16[np.ndarray, " n"]]]:
     """Path and samples of every recording in a Debian package that is long enough."""
     av = extras.imported("av", "audio", "data=speech")
-    with tarfile.open(fileobj=io.BytesIO(_member(package, b"data.tar"))) as archive:
-        for entry in archive:
-            if not entry.name.endswith(".g722") or "/silence/" in entry.name or not entry.size:
-                continue
-            stream = archive.extractfile(entry)
-            assert stream is not None
-            with av.open(io.BytesIO(stream.read()), format="g722") as container:
-                parts = [frame.to_ndarray().reshape(-1) for frame in container.decode(audio=0)]
-            samples = np.concatenate(parts) if parts else np.zeros(0, dtype=np.int16)
-            if len(samples) >= LEAST:
-                yield entry.name.split("/sounds/")[-1], samples.astype(np.int16)
-
-
-def _member(package: bytes, start: bytes) -> bytes:
-    """The member of an ar archive whose name begins so."""
-    at = 8
-    while at + 60 <= len(package):
-        head = package[at : at + 60]
-        size = int(head[48:58])
-        if head.startswith(start):
-            return package[at + 60 : at + 60 + size]
-        at += 60 + size + size % 2
-    raise InputError("data=speech: the package has no data")
+    for name, data in debian.contents(package, ".g722"):
+        if "/silence/" in name:
+            continue
+        with av.open(io.BytesIO(data), format="g722") as container:
+            parts = [frame.to_ndarray().reshape(-1) for frame in container.decode(audio=0)]
+        samples = np.concatenate(parts) if parts else np.zeros(0, dtype=np.int16)
+        if len(samples) >= LEAST:
+            yield name.split("/sounds/")[-1], samples.astype(np.int16)
