@@ -117,10 +117,11 @@ def given_frames(tokenizer: AudioTokenizer, path: Path) -> Int64[Tensor, "t q"]:
     except InputError as error:
         raise InputError(f"--from {path}: {error}") from None
     mixed = np.rint(samples.mean(0)) / LOUDEST
-    whole = resampled_length(len(mixed), rate, tokenizer.sample_rate) // tokenizer.hop
-    if not whole:
+    ahead = 0 if tokenizer.seanet is None else tokenizer.seanet.encoded[1]
+    whole = resampled_length(len(mixed), rate, tokenizer.sample_rate) // tokenizer.hop - ahead
+    if whole < 1:
         raise InputError(
             f"--from {path}: {len(mixed) / rate:g} s are too short; a frame needs "
-            f"{tokenizer.hop / tokenizer.sample_rate:g} s at least"
+            f"{(1 + ahead) * tokenizer.hop / tokenizer.sample_rate:g} s at least"
         )
     return tokenizer.encode(torch.from_numpy(mixed)[None], rate, beam=BEAM)[0, :whole]

@@ -70,13 +70,13 @@ class CropCodes(SoundCodes):
     ) -> None:
         self.tokenizer, self.sounds, self.beam = tokenizer, sounds, beam
         self.note, self.digest, self.held_out = sounds.note, sounds.digest, held_out
-        self.length = (window + 1) * tokenizer.hop
+        self.length = tokenizer.samples_of(window + 2)
 
     def batches(self, seed: int, first_step: int, size: int) -> BatchStream[Tensor]:
         return self.sounds.batches(seed, first_step, size, self.length)
 
     def indices(self, batch: Tensor) -> Tensor:
-        # The first frame and the last one see silence where the crop was cut.
+        # The first frame and the last one may see silence where the crop was cut.
         return self.tokenizer.encode(batch / LOUDEST, beam=self.beam)[:, 1:-1]
 
 
