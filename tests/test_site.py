@@ -81,6 +81,25 @@ def test_the_font_of_formulas_has_every_sign(monkeypatch):
         assert not missing, (formula, [chr(code) for code in missing])
 
 
+def test_a_kept_run_is_a_page(monkeypatch):
+    kept_runs = tool("kept_runs", monkeypatch)
+    pages = dict(kept_runs.files())
+    assert len(pages) == len(list(kept_runs.RUNS.glob("*.json")))
+    assert "../../claims.md#is-a-codebook-initialisation-good" in pages["results/runs/init.md"]
+    (run, *_) = kept_runs.kept.read(kept_runs.RUNS)
+    rows = (
+        kept_runs.KeptRow(levels={"arm": "one"}, seeds=3, figures={"psnr": (20.5, 20.1, 20.9)}),
+        kept_runs.KeptRow(levels={"arm": "two", "size": 8}, seeds=1, figures={"usage": (0.5, None, None)}),
+    )
+    page = kept_runs.page(
+        run.model_copy(update={"rows": rows, "metrics": {"psnr": "PSNR, dB"}, "settings": {"a": 1}})
+    )
+    assert "| arm | size | seeds | PSNR, dB | usage |" in page
+    assert "| one | – | 3 | 20.50 [20.10, 20.90] | – |" in page
+    assert "| two | 8 | 1 | – | 0.500 |" in page
+    assert "a: 1" in page
+
+
 @pytest.mark.slow
 def test_every_chapter_runs(monkeypatch):
     runner = tool("run_course", monkeypatch)

@@ -7,6 +7,7 @@ from typing import Any
 
 import chapters
 import command_page
+import kept_runs
 import latex2mathml.converter
 import names
 from mkdocs.config.defaults import MkDocsConfig
@@ -46,6 +47,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
                     for path in sorted((ROOT / "docs" / folder).glob("*.md"))
                 )
                 section[title] = [*pages, *(page for page in found if page not in listed)]
+        if "Results" in section:
+            section["Results"] = [*section["Results"], kept_runs.navigation()]
     return config
 
 
@@ -60,7 +63,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     add("reference/commands.md", command_page.page())
     for title in names.PAGES:
         add(f"reference/{title}.md", names.page(title))
-    for path, content in chapters.files():
+    for path, content in (*chapters.files(), *kept_runs.files()):
         add(path, content)
     # The explorers' figures as scripts: a page that is opened as a file may not fetch one.
     for name, source in EXPLORED.items():

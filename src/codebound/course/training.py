@@ -126,7 +126,8 @@ def straight_through(answer: Callable[..., Tensor]) -> None:
     weights = _normal(4, 3, seed=2)
     (out * weights).sum().backward()
     require(z.grad is not None, "No gradient reaches z.")
-    expect(z.grad, weights, "The gradient of z is that of the output, unchanged.")
+    hint = "That is the gradient of z; it must be that of the output, unchanged. In c − z it comes back negative."
+    expect(z.grad, weights, hint)
     require(
         c.grad is None or not c.grad.any(), "The codeword must get no gradient: detach the difference c − z."
     )
