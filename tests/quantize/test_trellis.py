@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from codebound.errors import InputError
-from codebound.quantize import Trellis
+from codebound.quantize import Trellis, trellis
 from codebound.quantize.trellis import entropy_bits
 from codebound.quantize.trellis_search import HALF
 from codebound.quantize.viterbi import machine
@@ -230,3 +230,11 @@ def test_names_that_there_are_not():
 def test_nothing_to_begin_from():
     with pytest.raises(InputError, match="no finite token"):
         Trellis(2, rate=3.0).init_(torch.full((4, 2), math.nan))
+
+
+def test_the_rate_is_that_of_all_tokens_and_not_of_the_first(monkeypatch):
+    monkeypatch.setattr(trellis, "MEASURED", 1 << 14)
+    z = gaussian(8192, 4) * torch.where(torch.arange(8192) < 4096, 0.1, 1.0).unsqueeze(1)
+    quantizer = Trellis(4, rate=8.0, transform=None).eval()
+    quantizer.init_(z)
+    assert measured(quantizer, z)[1] == pytest.approx(8, rel=0.02)

@@ -33,6 +33,7 @@ from codebound.coding.errors import CodecError, DamagedFile, UnsupportedFile
 from codebound.errors import InputError
 from codebound.quantize.bit_trellis import BitTrellis
 from codebound.quantize.trellis import Trellis, entropy_bits
+from codebound.quantize.trellis_code import spread
 from codebound.quantize.trellis_search import HALF
 from codebound.theory.bounds import shannon_lower_bound
 from codebound.theory.entropy import differential_entropy
@@ -261,7 +262,7 @@ def _cost(quantizer: Trellis, some: Float[Tensor, "n D"], count: int) -> float:
     Gaussian, and of equal variances, are better coded as they are: their principal axes are of chance.
     """
     dim = some.shape[1]
-    tried = some[some.isfinite().all(1)][: max(1, TRIED_VALUES // dim)]
+    tried = spread(some[some.isfinite().all(1)], max(1, TRIED_VALUES // dim))
     indices = quantizer.encode(tried)
     error = float((quantizer.decode(indices) - tried).double().square().sum(1).mean())
     bits = entropy_bits(indices - HALF) + (16 * dim**2 / count if quantizer.transform else 0)

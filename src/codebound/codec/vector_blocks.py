@@ -21,7 +21,7 @@ from codebound.coding.vector_container import Header
 from codebound.quantize.trellis_search import HALF
 from codebound.quantize.viterbi import compiled_for, machine
 
-BINS = (8, 32, 128)  # of components on the path, and of scalars, that an encoder tries
+BINS = (1, 8, 32, 128)  # of components on the path, and of scalars, that an encoder tries
 BINS_1 = 32  # in files of version 1, at most
 WALKED = 50  # a step through a file in plain Python takes as long as looks at so many states (`viterbi.work`)
 FAR = 12  # root mean squares: levels beyond are listed beside the streams

@@ -16,7 +16,7 @@ from codebound.exact import wide
 from codebound.graphs import has_numbers, is_recorded, without_autocast
 from codebound.quantize.base import CodeStats, Quantized, UpdateReport, token_rows
 from codebound.quantize.trellis_adapt import ENOUGH, Levels, adapted, level_bits, refitted
-from codebound.quantize.trellis_code import TrellisCode
+from codebound.quantize.trellis_code import TrellisCode, spread
 from codebound.quantize.trellis_design import MOST_BITS, REACH, Design, design, water_level
 from codebound.quantize.trellis_model import AxisModel
 from codebound.quantize.trellis_search import HALF, best_levels, best_levels_op, reproduced, search_work
@@ -355,7 +355,7 @@ class Trellis(TrellisCode):
 
         Then levels are fitted to them where that serves better (`trellis_adapt`), and the aim moves once more.
         """
-        some = tokens[: max(1, MEASURED // self.dim)]
+        some = spread(tokens, max(1, MEASURED // self.dim))
         asked = float(self.distortion or self.rate or 0.0)
         self.aim.fill_(asked)
         self._design_()

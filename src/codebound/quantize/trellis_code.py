@@ -122,3 +122,9 @@ class TrellisCode(Quantizer):
             revived=(nothing,) * self.dim,
             windows=(None,) * self.dim,
         )
+
+
+def spread(tokens: Float[Tensor, "n D"], most: int) -> Float[Tensor, "_m D"]:
+    """So many tokens at most, evenly from the first to the last, as what lies side by side is often alike."""
+    count = len(tokens)
+    return tokens if count <= most else tokens[torch.arange(most, device=tokens.device) * count // most]
