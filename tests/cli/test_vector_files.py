@@ -134,6 +134,19 @@ def test_the_axis_of_a_vector_and_other_files(tmp_path):
         assert result.exit_code == 0, result.output
 
 
+def test_embeddings_in_parquet_beside_other_columns(tmp_path):
+    z = gaussian(200, 6).numpy()
+    table = {"id": range(200), "text": ["a"] * 200, "embedding": list(z), "tokens": [[1, 2]] * 200}
+    pd.DataFrame(table).to_parquet(tmp_path / "e.parquet")
+    result = run("compress-vectors", tmp_path / "e.parquet", "--snr", 20, "--json")
+    assert result.exit_code == 0, result.output
+    assert "left out, as only its columns of lists are taken: id, text" in result.stderr
+    assert json.loads(result.stdout)[0]["left_out"] == ["tokens"]
+    again = decompress_arrays((tmp_path / "e.cbv").read_bytes())
+    assert list(again) == ["embedding"]
+    assert ((again["embedding"].numpy() - z) ** 2).mean() == pytest.approx(0.01, rel=0.2)
+
+
 @pytest.mark.parametrize(
     ("aim", "match"),
     [

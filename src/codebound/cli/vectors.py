@@ -183,13 +183,13 @@ def show(file: Path, data: bytes, as_json: bool) -> None:
 
 
 def named_arrays(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """The arrays of a file with their names; one without a name of `.npy` and `.parquet`. `.npy` stays on the disk.
+    """The arrays of a file with their names; one without a name of `.npy`, and of `.parquet` unless columns of lists
+    stand among others there. `.npy` stays on the disk.
 
     Raises:
         InputError: another suffix, or a file that can't be read.
     """
     import numpy as np
-    import torch
 
     if path.suffix.lower() not in ARRAYS:
         raise InputError(f"{path}: suffix {path.suffix!r}; accepted: {', '.join(ARRAYS)}")
@@ -199,7 +199,11 @@ def named_arrays(path: Path) -> Iterator[tuple[str, Tensor]]:
         elif path.suffix.lower() == ".parquet":
             from codebound.data import tables  # pandas, which takes long to import
 
-            yield "", torch.from_numpy(np.ascontiguousarray(tables.read_parquet(path)[0]))
+            found, others = tables.parquet_arrays(path)
+            if others:
+                note = f"{path}: left out, as only its columns of lists are taken: {', '.join(others)}"
+                err.print(note, highlight=False, markup=False, soft_wrap=True)
+            yield from ((name, _tensor(name, np.ascontiguousarray(array))) for name, array in found.items())
         else:
             try:
                 stored = np.load(path, mmap_mode="c", allow_pickle=False)

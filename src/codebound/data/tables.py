@@ -73,12 +73,29 @@ def read_csv(file: Path) -> tuple[np.ndarray, str]:
 
 def read_parquet(file: Path) -> tuple[np.ndarray, str]:
     """Numeric columns side by side, or one column of equally long lists, and a note saying which."""
-    # Columns of numbers, or one column of lists.
+    return _vectors(_frame(file), file)
+
+
+def parquet_arrays(file: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Where columns of lists stand among others, each of them by its name, and the others' names; else one array."""
+    frame = _frame(file)
+    columns = {str(name): frame.iloc[:, i] for i, name in enumerate(frame.columns)}
+    lists = [name for name, column in columns.items() if _holds_lists(column)]
+    if not lists or len(columns) == 1:
+        return {"": _vectors(frame, file)[0]}, []
+    found = {name: _stack_lists(columns[name], file) for name in lists}
+    return found, [name for name in columns if name not in found]
+
+
+def _frame(file: Path) -> pd.DataFrame:
     try:
-        frame = pd.read_parquet(file)
+        return pd.read_parquet(file)
     except (ValueError, OSError, TypeError) as error:  # pyarrow's errors derive from these
         raise unreadable(file, error) from error
 
+
+def _vectors(frame: pd.DataFrame, file: Path) -> tuple[np.ndarray, str]:
+    """Columns of numbers, or one column of lists."""
     # Lists stand alone: beside other columns it is not clear what a vector is.
     columns = [frame.iloc[:, i] for i in range(len(frame.columns))]
     lists = [column for column in columns if _holds_lists(column)]
