@@ -16,6 +16,7 @@ from codebound.studies import (
     initialisation,
     population,
     sound,
+    sound_design,
     trained_trellis,
     transfer,
     utilisation,
@@ -37,6 +38,7 @@ STUDIES: dict[str, Entry] = {
         generation.ENTRY,
         adversary.ENTRY,
         sound.ENTRY,
+        sound_design.ENTRY,
     )
 }
 
