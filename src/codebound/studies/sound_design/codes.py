@@ -25,7 +25,10 @@ KNOWN = 200.0  # frames that the frequencies of training count as
 class Code(Protocol):
     """Fitted once, then latents to indices and back."""
 
-    sizes: tuple[int, ...]
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """K of each index."""
+        ...
 
     def encode(self, z: Float32[np.ndarray, "n d"]) -> Int64[np.ndarray, "n q"]:
         """The indices of latents."""
@@ -48,7 +51,10 @@ class Codebooks:
         self._order = np.array(order)
         self._quantizer = quantizer.eval()
         quantizer.init_(torch.from_numpy(z[:, self._order]))
-        self.sizes = quantizer.codebook_sizes
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return self._quantizer.codebook_sizes
 
     def encode(self, z: Float32[np.ndarray, "n d"]) -> Int64[np.ndarray, "n q"]:
         return self._quantizer.encode(torch.from_numpy(z[:, self._order])).numpy()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from codebound import config
-from codebound.tokenizers.audio_config import SeanetConfig
+from codebound.runs import audio
 
 Loss = Literal["spectral", "complex", "both", "stft", "stft-period", "seanet"]
 BOTH = {"complex": 4.0, "mel": 0.1}
@@ -21,6 +22,7 @@ LOSSES: Mapping[Loss, Mapping[str, Any]] = {
     "stft-period": {**AGAINST, "discriminators": ("stft", "period")},
     "seanet": {**BOTH, "network": "seanet"},
 }
+HOP = math.prod(audio.Settings().strides)  # of the SEANet
 LABELS: Mapping[str, str] = {
     "none": "no network: the plain inverse",
     "spectral": "magnitudes and log-mel",
@@ -71,8 +73,8 @@ class Settings(config.Settings):
     def _some(self) -> Settings:
         if not self.bits and not self.losses:
             raise ValueError("bits or losses: something to compare is needed")
-        if "seanet" in self.losses and self.hop != SeanetConfig().hop:
-            raise ValueError(f"hop is {self.hop}; with the arm seanet {SeanetConfig().hop} is accepted")
+        if "seanet" in self.losses and self.hop != HOP:
+            raise ValueError(f"hop is {self.hop}; with the arm seanet {HOP} is accepted")
         size = self.codebook_size
         if size & (size - 1):
             raise ValueError(f"codebook_size is {size}; powers of two are accepted, whose bits are whole")

@@ -102,14 +102,14 @@ class SoundDesign(fw.Study[Settings]):
                 f"{fw.count_text(len(clips), 'held-out recording')}, {seconds:.0f} s in all. Intervals are over "
                 f"{fw.count_text(settings.seeds, 'seed')}: of the crops that codes are fitted to, of k-means, and of a "
                 "training.",
-                f"Codes: one transform of {settings.dim} axes a seed, fitted to {settings.fit_frames:,} frames; indices "
-                "are searched greedily; the plain inverse makes samples. Product codebooks have parts of axes with "
-                "nearly equal products of variances. FSQ's grid has no network to learn around it here: its levels "
+                f"Codes: one transform of {settings.dim} axes a seed, fitted to {settings.fit_frames:,} frames; "
+                "indices are searched greedily; the plain inverse makes samples. Product codebooks have parts of axes "
+                "with nearly equal products of variances. FSQ's grid has no network to learn around it here: its levels "
                 "and steps are the best of training.",
                 f"Adaptive counts: each index by itself under counts that begin from the frequencies of training, as "
                 f"{KNOWN:g} frames, and follow each recording. A prior that sees other frames and stages saves more.",
-                f"Losses: {settings.steps:,} steps of {settings.batch_size} crops of {settings.seconds:g} s, all on the "
-                f"seed's residual codes of {settings.stages} × {settings.codebook_size}, but for the SEANet of "
+                f"Losses: {settings.steps:,} steps of {settings.batch_size} crops of {settings.seconds:g} s, all on "
+                f"the seed's residual codes of {settings.stages} × {settings.codebook_size}, but for the SEANet of "
                 f"{settings.channels} channels, which learns its own of as many bits. Discriminators act after 30 % of "
                 "the steps. So few steps say what is learned first, not what is learned at last.",
             ],
