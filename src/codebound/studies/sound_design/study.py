@@ -104,8 +104,8 @@ class SoundDesign(fw.Study[Settings]):
                 "training.",
                 f"Codes: one transform of {settings.dim} axes a seed, fitted to {settings.fit_frames:,} frames; "
                 "indices are searched greedily; the plain inverse makes samples. Product codebooks have parts of axes "
-                "with nearly equal products of variances. FSQ's grid has no network to learn around it here: its levels "
-                "and steps are the best of training.",
+                "with nearly equal products of variances. FSQ's grid has no network to learn around it here: its "
+                "levels and steps are the best of training.",
                 f"Adaptive counts: each index by itself under counts that begin from the frequencies of training, as "
                 f"{KNOWN:g} frames, and follow each recording. A prior that sees other frames and stages saves more.",
                 f"Losses: {settings.steps:,} steps of {settings.batch_size} crops of {settings.seconds:g} s, all on "
