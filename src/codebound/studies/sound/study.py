@@ -14,7 +14,7 @@ from pydantic import Field
 
 from codebound import config, extras
 from codebound.codec.inspection import inspect_sound
-from codebound.codec.other_sounds import opus
+from codebound.codec.other_sounds import CODEC2_MODES, G722_RATE, OtherSound, codec2, g722, opus
 from codebound.codec.sound_model import SoundModel, default_sound_model, load_sound_model
 from codebound.codec.sounds import compress_sound, decompress_sound
 from codebound.data.sound_sets import open_sounds
@@ -28,8 +28,13 @@ from codebound.sound.resampling import LOUDEST
 from codebound.studies.framework import declare as fw
 from codebound.studies.sound import ENTRY
 
-OURS, OPUS = "codebound", "opus"
-LOOKS = {OURS: fw.Look("codebound", "#0b63a5", emphasis=True), OPUS: fw.Look("Opus", "#c2410c")}
+OURS, OPUS, G722, CODEC2 = "codebound", "opus", "g722", "codec2"
+LOOKS = {
+    OURS: fw.Look("codebound", "#0b63a5", emphasis=True),
+    OPUS: fw.Look("Opus", "#c2410c"),
+    G722: fw.Look("G.722", "#4d7c0f"),
+    CODEC2: fw.Look("Codec2", "#7e22ce"),
+}
 JUDGES = ("pesq", "stoi", "visqol", "si_sdr", "mel")
 
 
@@ -42,6 +47,8 @@ class Settings(config.Settings):
     opus: tuple[Annotated[int, Field(ge=1, le=510)], ...] = Field(
         default=(6, 9, 12, 16), min_length=1
     )  # kbit/s
+    g722: bool = True  # at 16 kHz alone
+    codec2: tuple[int, ...] = ()  # bit/s; needs pycodec2
     most: int = Field(default=24, ge=1)  # recordings
     visqol: bool = True
 
@@ -67,12 +74,15 @@ class SoundStudy(fw.Study[Settings]):
 
     def prepare(self, settings: Settings) -> Mapping[str, str]:
         needed = ["pesq", "pystoi", *["ai_edge_litert", "visqol"] * settings.visqol]
+        needed += ["pycodec2"] * bool(settings.codec2)
         for name in needed:
             extras.imported(name, metrics.EXTRA, "codebound study sound")
         model, clips = open_model(settings), open_clips(settings)
         most = len(model.tokenizer.codebook_sizes)
         if wrong := [stages for stages in settings.stages if not 1 <= stages <= most]:
             raise InputError(f"stages has {wrong[0]}; 1 … {most} are accepted")
+        if wrong := [bits for bits in settings.codec2 if bits not in CODEC2_MODES]:
+            raise InputError(f"codec2 has {wrong[0]}; {', '.join(map(str, CODEC2_MODES))} are accepted")
         content = b"".join(clip.name.encode() + clip.samples.tobytes() for clip in clips)
         return {"model": model.digest().hex(), "sounds": hashlib.sha256(content).hexdigest()[:12]}
 
@@ -82,10 +92,15 @@ class SoundStudy(fw.Study[Settings]):
     def measure(self, settings: Settings, cell: fw.Cell) -> dict[str, Any]:
         clip, model = open_clips(settings)[cell["clip"]], open_model(settings)
         points = [_file(clip, model, stages) for stages in settings.stages]
-        points += [_opus(clip, model.tokenizer.sample_rate, kbit) for kbit in settings.opus]
+        rate = model.tokenizer.sample_rate
+        points += [_other(OPUS, kbit, clip, rate, opus(clip.samples, rate, kbit)) for kbit in settings.opus]
+        if settings.g722 and rate == G722_RATE:
+            points.append(_other(G722, 64, clip, rate, g722(clip.samples, rate)))
+        points += [
+            _other(CODEC2, bits, clip, rate, codec2(clip.samples, rate, bits)) for bits in settings.codec2
+        ]
         for point in points:
             reference, made = clip.samples / LOUDEST, point.pop("samples")
-            rate = model.tokenizer.sample_rate
             point |= evaluation.figures_of(reference.astype(np.float32), made.astype(np.float32), rate, True)
             if settings.visqol:
                 point["visqol"] = metrics.visqol(reference, made)
@@ -131,6 +146,7 @@ class SoundStudy(fw.Study[Settings]):
                 f"{fw.count_text(len(run.cells), 'recording')}, {seconds:.0f} s in all, each coded by itself; "
                 "rates are of the whole files, and of packets or streams alone under 'without container'.",
                 "In brackets 95 % intervals over the recordings, of one voice.",
+                "G.722 and Codec2 have no container; their delay is taken back by correlation. Codec2 is for 8 kHz.",
                 "ViSQOL in speech mode with the lattice mapping; PESQ P.862.2.",
             ],
             results={"rows": [_plain(row) for row in rows], "aim": aim, "rate_at_aim": reached},
@@ -198,12 +214,12 @@ def _file(clip: Clip, model: SoundModel, stages: int) -> dict[str, Any]:
     }
 
 
-def _opus(clip: Clip, rate: int, kbit: int) -> dict[str, Any]:
-    found = opus(clip.samples, rate, kbit)
+def _other(codec: str, setting: int, clip: Clip, rate: int, found: OtherSound) -> dict[str, Any]:
+    """What another codec made of a recording."""
     seconds = len(clip.samples) / rate
     return {
-        "codec": OPUS,
-        "setting": kbit,
+        "codec": codec,
+        "setting": setting,
         "kbit": 8 * found.bytes / seconds / 1000,
         "payload": 8 * found.payload / seconds / 1000,
         "samples": found.samples,
@@ -247,7 +263,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> fw.Section:
         ]
         for row in rows
     ]
-    note = "Setting: stages written, or kbit/s asked for. In brackets 95 % intervals over the recordings."
+    note = "Setting: stages, kbit/s asked for, or bit/s of Codec2. In brackets 95 % intervals over the recordings."
     return fw.Section("By bytes", tables=[fw.ResultTable("By bytes", columns, values, note)])
 
 
