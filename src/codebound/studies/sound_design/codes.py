@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ WIDTHS = np.geomspace(0.25, 2.5, 14)  # of a grid's step, in standard deviations
 KNOWN = 200.0  # frames that the frequencies of training count as
 
 
+@runtime_checkable
 class Code(Protocol):
     """Fitted once, then latents to indices and back."""
 
@@ -124,7 +125,8 @@ def codes_of(
 def dealt(variances: np.ndarray, parts: int) -> list[int]:
     """Axes in an order in which consecutive parts have nearly equal products of variances (Ge et al. 2013, §3.2.2)."""
     room, taken = len(variances) // parts, [[] for _ in range(parts)]
-    logs = np.log(np.maximum(variances, 1e-12))
+    logs = np.log(np.maximum(variances / variances.max(), 1e-12))
+    logs -= logs.min()  # above 0: an axis more is more weight
     for axis in np.argsort(-variances, kind="stable"):
         open_ones = [part for part in range(parts) if len(taken[part]) < room]
         least = min(open_ones, key=lambda part: (logs[taken[part]].sum(), part))
@@ -132,7 +134,7 @@ def dealt(variances: np.ndarray, parts: int) -> list[int]:
     return [axis for part in taken for axis in part]
 
 
-def grid_of(bits: float, z: Float32[np.ndarray, "n d"]) -> Grid:
+def grid_of(bits: float | int, z: Float32[np.ndarray, "n d"]) -> Grid:
     """Levels where a bit lowers the error most, as long as all together have no more than these bits."""
     # The least error of each axis at each number of levels, and the step that has it.
     dim, sigma = z.shape[1], z.std(0) + 1e-9
