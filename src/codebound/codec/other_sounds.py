@@ -1,4 +1,5 @@
-"""Opus and G.722 through FFmpeg (extra `audio`), and Codec2 through pycodec2, as the study of sound writes them."""
+"""Opus and G.722 through FFmpeg (extra `audio`) and Codec2 through pycodec2 (extra `codec2`), as the study of sound
+writes them."""
 
 from __future__ import annotations
 
@@ -92,7 +93,7 @@ def codec2(samples: Int16[np.ndarray, " n"], rate: int, bits: int) -> OtherSound
     """
     if bits not in CODEC2_MODES:
         raise InputError(f"codec2 is {bits}; {', '.join(map(str, CODEC2_MODES))} bit/s are accepted")
-    coder = extras.imported("pycodec2", "speech-metrics", "Codec2").Codec2(bits)
+    coder = extras.imported("pycodec2", "codec2", "Codec2").Codec2(bits)
     size = coder.samples_per_frame()
 
     # Whole frames at 8 kHz, with silence behind the end, which comes out late.

@@ -48,7 +48,7 @@ class Settings(config.Settings):
         default=(6, 9, 12, 16), min_length=1
     )  # kbit/s
     g722: bool = True  # at 16 kHz alone
-    codec2: tuple[int, ...] = ()  # bit/s; needs pycodec2
+    codec2: tuple[int, ...] = ()  # bit/s; needs the extra codec2
     most: int = Field(default=24, ge=1)  # recordings
     visqol: bool = True
 
@@ -74,9 +74,10 @@ class SoundStudy(fw.Study[Settings]):
 
     def prepare(self, settings: Settings) -> Mapping[str, str]:
         needed = ["pesq", "pystoi", *["ai_edge_litert", "visqol"] * settings.visqol]
-        needed += ["pycodec2"] * bool(settings.codec2)
         for name in needed:
             extras.imported(name, metrics.EXTRA, "codebound study sound")
+        if settings.codec2:
+            extras.imported("pycodec2", "codec2", "codebound study sound with codec2")
         model, clips = open_model(settings), open_clips(settings)
         most = len(model.tokenizer.codebook_sizes)
         if wrong := [stages for stages in settings.stages if not 1 <= stages <= most]:
