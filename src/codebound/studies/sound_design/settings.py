@@ -58,7 +58,7 @@ class Settings(config.Settings):
     codebook_size: int = Field(default=256, ge=4, le=65536)
     iterations: int = Field(default=8, ge=1)
     losses: tuple[Loss, ...] = tuple(LOSSES)
-    steps: int = Field(default=50, ge=1)
+    steps: int = Field(default=300, ge=1)
     batch_size: int = Field(default=4, ge=1)
     seconds: float = Field(default=1.5, gt=0, le=60)
     fit_frames: int = Field(default=10_000, ge=16)
