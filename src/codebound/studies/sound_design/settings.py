@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -47,6 +47,8 @@ class Settings(config.Settings):
         clips: held-out recordings.
         listeners: PESQ and STOI, too.
     """
+
+    CHOOSES: ClassVar = frozenset({"seeds", "losses"})
 
     data: str = "speech"
     sample_rate: int = Field(default=16_000, ge=4_000, le=192_000)
