@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from codebound import Trellis
 from codebound.cli.main import app
+from codebound.codec import arrays
 from codebound.codec.arrays import Aim, compress_arrays, decompress_arrays, opened
 from codebound.codec.vectors import compress_vectors, decompress_vectors
 from codebound.coding.errors import CodecError, DamagedFile
@@ -360,3 +361,11 @@ def test_an_axis_that_an_array_has_not_is_damage():
     head = data[:8] + bytes([2]) + data[9:end]
     with pytest.raises(DamagedFile, match="vector's axis"):
         opened(head + zlib.crc32(head).to_bytes(4, "little") + data[end + 4 :])
+
+
+def test_sparse_vectors_are_no_worse_than_as_scalars():
+    z = gaussian(4096, 8) * gaussian(4096, 8, seed=1).square()
+    found, scalars = arrays.fitted(z, Aim(bits=0.5), 8), Trellis(8, rate=4.0, transform=None).eval()
+    scalars._parts = arrays.ALL_SCALARS
+    scalars.init_(z)
+    assert arrays._cost(found, z, len(z)) <= arrays._cost(scalars, z, len(z))

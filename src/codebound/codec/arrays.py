@@ -59,6 +59,7 @@ MOST_BITS, MOST_SNR = (
 )  # asked for: a code of 16 bits at most serves them for components of equal variance
 TRIED_VALUES = 1 << 17  # on which axes are compared
 FEW_STATES = 8
+ALL_SCALARS = (1.0,)
 TRIED = 256  # vectors on which its choices are compared
 LONG = 16  # vectors for each of their components: with fewer the axes would be too much of a file
 
@@ -247,11 +248,16 @@ def fitted(vectors: Float[Tensor, "n D"], aim: Aim, whole: int) -> Trellis | Bit
         return found[-1]
     best = found[costs.index(min(costs))]
 
-    # Sparse components of few bits are the better on a short path, as it may rest at zero.
-    if aim.states > FEW_STATES and float(best.code.rates.sum()) < dim:
-        other = Trellis(dim, distortion, rate, FEW_STATES, transform=best.transform).eval()
-        other.init_(some)
-        best = other if _cost(other, some, count) < min(costs) else best
+    # Sparse components of few bits are the better on a short path, as it may rest at zero, or on none: as scalars.
+    if float(best.code.rates.sum()) < dim:
+        for states, parts in ((FEW_STATES, best._parts), (FEW_STATES, ALL_SCALARS)):
+            if (states, parts) == (best.states, best._parts):
+                continue
+            other = Trellis(dim, distortion, rate, states, transform=best.transform).eval()
+            other._parts = parts
+            other.init_(some)
+            costs.append(_cost(other, some, count))
+            best = other if costs[-1] == min(costs) else best
     return best
 
 

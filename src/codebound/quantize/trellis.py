@@ -15,7 +15,7 @@ from codebound.errors import InputError
 from codebound.exact import wide
 from codebound.graphs import has_numbers, is_recorded, without_autocast
 from codebound.quantize.base import CodeStats, Quantized, UpdateReport, token_rows
-from codebound.quantize.trellis_adapt import ENOUGH, Levels, adapted, level_bits, refitted
+from codebound.quantize.trellis_adapt import ENOUGH, PARTS, Levels, adapted, level_bits, refitted
 from codebound.quantize.trellis_code import TrellisCode, spread
 from codebound.quantize.trellis_design import MOST_BITS, REACH, Design, design, water_level
 from codebound.quantize.trellis_model import AxisModel
@@ -68,6 +68,7 @@ class Trellis(TrellisCode):
         InputError: not one of `distortion` and `rate`, or a value that is not accepted.
     """
 
+    _parts: tuple[float, ...] = PARTS  # of the fitted components that may be scalars
     sequential = True  # pyright: ignore[reportAssignmentType]
     transform_matrix: Tensor
     variances: Tensor
@@ -371,7 +372,7 @@ class Trellis(TrellisCode):
             self._design_()
 
         # The fitted levels follow the water level as the aim moves.
-        levels, own = adapted(y, self._table(), self.code.theta, self.states, len(tokens))
+        levels, own = adapted(y, self._table(), self.code.theta, self.states, len(tokens), self._parts)
         if not bool(own.any()):
             return
         self._put_(levels)

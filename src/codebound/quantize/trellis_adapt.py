@@ -51,12 +51,18 @@ class Levels(NamedTuple):
 
 
 def adapted(
-    y: Float[Tensor, "n D"], present: Levels, theta: float, states: int, tokens: int
+    y: Float[Tensor, "n D"],
+    present: Levels,
+    theta: float,
+    states: int,
+    tokens: int,
+    parts: tuple[float, ...] = PARTS,
 ) -> tuple[Levels, Bool[Tensor, " D"]]:
     """Levels with those of some components fitted to y at water level θ, and which components these are.
 
     Args:
         tokens: of the file or batch that pays for them; few tokens don't.
+        parts: of the fitted components that may be scalars, the least first.
     """
     variances = y.square().mean(0)
     candidates = (theta > LEAST_RATIO * variances) & (theta < MOST_RATIO * variances)
@@ -86,7 +92,7 @@ def adapted(
     # Which are scalars: the components of least variance, none to all; a path is another without them.
     order = torch.where(candidates, variances, math.inf).argsort()
     found = []
-    for part in PARTS:
+    for part in parts:
         first = torch.zeros_like(candidates)
         first[order[: round(part * int(candidates.sum()))]] = True
         scalars, path = first & better[1], ~first & better[0]
