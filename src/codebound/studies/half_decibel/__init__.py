@@ -22,6 +22,7 @@ ENTRY = Entry(
                 "seeds": 2,
                 "sources": ("gaussian", "spectrum", "photographs"),
                 "rates": (1.0, 2.0),
+                "train": 9984,
                 "test": 4096,
             },
         )
