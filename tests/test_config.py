@@ -39,6 +39,19 @@ def test_what_is_not_accepted_is_named(override: str, message: str) -> None:
         config.with_overrides(Settings(), [override])
 
 
+def test_what_was_given_is_known() -> None:
+    settings = config.with_overrides(config.build(Settings, {"steps": 100}), ["lr=0.01"])
+    assert settings.model_fields_set == {"steps", "lr"}
+
+
+def test_what_is_taken_over_contradicts_nothing_that_was_given() -> None:
+    settings = config.build(Settings, {"steps": 100, "lr": 0.01})
+    taken = config.taken_over(settings, {"steps": 100, "lr": 0.02, "dim": 8}, "run=a", own=("lr",))
+    assert (taken.steps, taken.lr, taken.dim) == (100, 0.01, 8)
+    with pytest.raises(InputError, match=r"lr=0\.01 contradicts run=a, which has lr=0\.02; leave it out"):
+        config.taken_over(settings, {"lr": 0.02}, "run=a")
+
+
 def test_settings_that_do_not_fit_together_are_one_sentence() -> None:
     with pytest.raises(InputError) as refused:
         config.with_overrides(Settings(), ["dim=65"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -60,6 +60,8 @@ def part(kind: type[S], settings: Settings, **values: Any) -> S:
 def with_overrides(settings: S, overrides: Iterable[str]) -> S:
     """The settings with `key=value` applied; values are read as YAML (`arms=[uniform, kmeans]`, `steps=100`).
 
+    `model_fields_set` names what was given, here or before; the rest stands at its defaults.
+
     Raises:
         InputError: no `=`, YAML that can't be read, or what `build` refuses.
     """
@@ -72,7 +74,28 @@ def with_overrides(settings: S, overrides: Iterable[str]) -> S:
             values[key.strip()] = yaml.safe_load(text)
         except yaml.YAMLError:
             raise InputError(f"--set {key}: {text!r} can't be read as a YAML value") from None
-    return build(type(settings), {**settings.model_dump(), **values})
+    return build(type(settings), {**settings.model_dump(exclude_unset=True), **values})
+
+
+def taken_over(settings: S, values: Mapping[str, Any], source: str, own: Container[str] = ()) -> S:
+    """The settings with values that something earlier decides.
+
+    Args:
+        values: what is taken over, by name; a setting that is None was not given.
+        source: where it comes from, for a refusal: `run=…`.
+        own: settings that stay as they were given.
+
+    Raises:
+        InputError: a setting that was given with another value, and is not in `own`.
+    """
+    given = {name for name in settings.model_fields_set if getattr(settings, name) is not None}
+    for name, value in values.items():
+        if name in given and name not in own and getattr(settings, name) != value:
+            raise InputError(
+                f"{name}={getattr(settings, name)} contradicts {source}, which has {name}={value}; leave it out"
+            )
+    kept = {name: value for name, value in values.items() if not (name in given and name in own)}
+    return settings.model_copy(update=kept)
 
 
 def to_yaml(settings: Settings) -> str:

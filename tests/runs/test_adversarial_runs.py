@@ -10,6 +10,7 @@ from commands import call
 from PIL import Image
 
 from codebound.data.images import photographs
+from codebound.runs.adversarial import KIND, Settings
 from codebound.tokenizers import ImageTokenizer
 
 TINY = {
@@ -59,6 +60,29 @@ def test_a_finished_run_goes_on_against_a_discriminator(finished: Path, tmp_path
     assert code == 0, err
     assert json.loads(out)["held_out"]["psnr"] == pytest.approx(final["held_out"]["psnr"], abs=1e-4)
     assert call("report", str(tmp_path / "gan"))[0] == 0
+
+
+def test_a_run_on_a_run_on_a_run_has_the_pictures_of_the_first(finished: Path, tmp_path: Path) -> None:
+    code, err = train(AGAINST, str(finished), out=tmp_path / "second")
+    assert code == 0, err
+    code, err = train(AGAINST, str(tmp_path / "second"), out=tmp_path / "third")
+    assert code == 0, err
+    first, third = (yaml.safe_load((f / "config.yaml").read_text()) for f in (finished, tmp_path / "third"))
+    names = ("data", "crop", "held_out", "codebook_size", "dim", "width")
+    assert {name: third[name] for name in names} == {name: first[name] for name in names}
+
+    # Its folder needs none before it; what contradicts the earlier run is refused, the default's values, too.
+    (tmp_path / "second").rename(tmp_path / "away")
+    code, _, err = call("eval", str(tmp_path / "third"), "--json")
+    assert code == 0, err
+    for name, value in (("width", 64), ("codebook_size", 512), ("crop", 32)):
+        code, err = train({**AGAINST, name: value}, str(finished), out=tmp_path / "none")
+        assert code == 2
+        assert f"{name}={value} contradicts run={finished}" in err
+    assert not (tmp_path / "none").exists()
+    own = Settings(run=str(finished), data="photos", crop=24)
+    resolved = KIND.resolved(own)
+    assert (resolved.data, resolved.crop, resolved.held_out, resolved.width) == ("photos", 24, 16, 8)
 
 
 def test_from_scratch_and_what_is_refused(finished: Path, tmp_path: Path) -> None:

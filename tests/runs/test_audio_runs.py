@@ -10,6 +10,7 @@ import soundfile
 import torch
 from commands import call
 
+from codebound import config
 from codebound.codec import load_sound_model
 from codebound.data.sound_pack import PACK, packed_sounds
 from codebound.data.sound_sets import SoundSet, open_sounds
@@ -84,6 +85,40 @@ def test_a_decoder_on_the_codes_of_a_run(trained: Path, tmp_path: Path) -> None:
     code, _, err = call("train", "audio", str(tmp_path), "--steps", "2", "--out", str(tmp_path / "no"))
     assert code == 2
     assert "is no model" in err
+
+
+def test_a_run_on_a_run_on_a_run_has_the_sound_and_the_sizes_of_the_first(
+    trained: Path, tmp_path: Path
+) -> None:
+    """What holds stands in each folder, so that none needs the folders before it; what contradicts them is refused."""
+    small = [word for text in ("batch_size=2", "seconds=0.5") for word in ("--set", text)]
+    first = tmp_path / "first"
+    shutil.copytree(trained, first)
+    for before, after in (("first", "second"), ("second", "third")):
+        run("train", "audio", str(tmp_path / before), "--steps", "2", *small, "--out", str(tmp_path / after))
+    stored = [
+        config.from_yaml(audio.Settings, tmp_path / name / "config.yaml") for name in ("first", "third")
+    ]
+    own = {"run", "steps", "checkpoint_every", "evaluate_every", "block"}
+    assert config.differences(stored[0], stored[1], own) == []
+    assert stored[1].block == 50
+    figures = [
+        json.loads((tmp_path / name / "final_metrics.json").read_text()) for name in ("first", "third")
+    ]
+    assert figures[0]["data"] == figures[1]["data"]
+
+    # Given sound is trained on, be it the default's name; given sizes are those of the run, or refused.
+    given = config.build(audio.Settings, {"run": str(first), "data": "speech", "dim": 16, "block": 20})
+    resolved = audio.KIND.resolved(given)
+    assert (resolved.data, resolved.dim, resolved.width, resolved.block) == ("speech", 16, 16, 20)
+    for name, value in (("dim", 8), ("width", 160), ("sample_rate", 44_100), ("iterations", 8)):
+        wrong = config.build(audio.Settings, {"run": str(first), name: value})
+        with pytest.raises(InputError, match=rf"{name}={value} contradicts run=.*leave it out"):
+            audio.KIND.resolved(wrong)
+    shutil.rmtree(first)
+    shutil.rmtree(tmp_path / "second")
+    again = json.loads(run("eval", str(tmp_path / "third"), "--json"))
+    assert again["held_out"] == figures[1]["held_out"]
 
 
 def test_prior_files_and_back(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

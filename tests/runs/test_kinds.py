@@ -10,6 +10,7 @@ from PIL import Image
 
 from codebound.data.images import photographs
 from codebound.errors import InputError
+from codebound.runs.audio_tokenise import is_of_sound
 from codebound.runs.folder import RunFolder
 from codebound.runs.kinds import RunKind, kind_names, run_kind
 from codebound.runs.run import run_states
@@ -42,6 +43,13 @@ def test_every_kind_can_be_opened(name: str) -> None:
     assert isinstance(kind, RunKind)
     assert kind.name == name
     assert kind.settings.model_fields["kind"].default == name
+
+
+def test_a_prior_is_of_what_its_subject_holds() -> None:
+    """`default` is the tokenizer of pictures, though sound has a default, too."""
+    assert run_kind("prior").for_subject("default").name == "prior"
+    assert run_kind("prior").for_subject("default-speech").name == "sound-prior"
+    assert not is_of_sound("default")
 
 
 def test_an_unknown_kind_is_refused() -> None:

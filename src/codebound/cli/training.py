@@ -270,7 +270,9 @@ def _settings(
     if "epochs" in options:
         options = {**options, "steps": None}
     base = kind.settings() if file is None else config.from_yaml(kind.settings, file)
-    return config.with_overrides(config.build(kind.settings, {**base.model_dump(), **options}), sets)
+    return config.with_overrides(
+        config.build(kind.settings, {**base.model_dump(exclude_unset=True), **options}), sets
+    )
 
 
 def _common_kind(folders: list[Path]) -> RunKind[Any]:

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
+from codebound import config
 from codebound.data.image_sources import open_images
 from codebound.errors import InputError
 from codebound.nets.discriminator import PatchDiscriminator
@@ -32,6 +33,7 @@ OF_TOKENIZER = (
     "linear",
 )
 OF_PICTURES = ("data", "crop", "channels", "held_out")
+OF_OTHER_PICTURES = ("crop", "held_out")  # may be others where the pictures are
 
 
 class Settings(AdversarialOptimization, TokenizerSettings):
@@ -69,7 +71,7 @@ class AdversarialRun(TokenizerRun):
         """The settings with the networks and the pictures of the run that they go on from; `data` may be another set.
 
         Raises:
-            InputError: no finished run of an image tokenizer.
+            InputError: no finished run of an image tokenizer, or a setting that contradicts it.
         """
         if settings.run is None:
             return settings
@@ -79,9 +81,10 @@ class AdversarialRun(TokenizerRun):
             raise InputError(
                 f"run={settings.run} is a {kind_of(folder).name}; a run of an image tokenizer is accepted"
             )
-        own = settings.data != TokenizerSettings().data
-        names = (*OF_TOKENIZER, *(name for name in OF_PICTURES if not (own and name == "data")))
-        return settings.model_copy(update={name: getattr(earlier, name) for name in names})
+        other = "data" in settings.model_fields_set and settings.data != earlier.data
+        values = {name: getattr(earlier, name) for name in (*OF_TOKENIZER, *OF_PICTURES)}
+        own = ("data", *(OF_OTHER_PICTURES if other else ()))
+        return config.taken_over(settings, values, f"run={settings.run}", own)
 
     def prepare(self, settings: Settings) -> Preparation:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Pictures, a tokenizer, a discriminator, and the task of training them against each other.
@@ -92,7 +95,6 @@ class AdversarialRun(TokenizerRun):
         # Frozen codes must have been learned before.
         if settings.freeze and settings.run is None:
             raise InputError("freeze=True trains the decoder of a finished run: codebound train vqgan RUN")
-        settings = self.resolved(settings)
         images = open_images(settings.data, settings_module.picture_request(settings))
         recipe = settings_module.recipe(settings, images)
 

@@ -40,6 +40,12 @@ from codebound.tokenizers.audio import BLOCK, CONTEXT, AudioTokenizer
 from codebound.tokenizers.audio_config import Kernel, NetworkConfig, SeanetConfig, Strides
 from codebound.tokenizers.audio_fitting import FrameCodeSettings
 
+DEFAULT_DATA = "speech"
+OF_CODE = (
+    "whitening",
+    "iterations",
+    "fit_frames",
+)  # what the codes of a run were fitted by, besides their sizes
 SEANET_BLOCK = 10  # frames: its delay
 PLAYED = 3  # held-out recordings that a report plays
 NAMES = {
@@ -55,8 +61,10 @@ class Settings(LoopSettings, AudioAdversarialOptimization, FrameCodeSettings):
 
     Attributes:
         run: a finished run, or the folder of an audio tokenizer, or `default-speech`: its transform and codebooks are
-            kept as they are, and a decoder for them is trained; with them come the sizes, and a run's sound.
+            kept as they are, and a decoder for them is trained; with them come the sizes, which no setting may
+            contradict, and a run's sound.
         fresh: begin that decoder anew, by the sizes of these settings, and not from the earlier one.
+        data: sound; by default that of `run`, or speech.
         network: "spectral": a transform of whole numbers, fitted codebooks and a network behind them, of `width`,
             `hidden`, `blocks` and `kernel`. "seanet": a network of `channels`, `strides`, whose product is the hop,
             `units` and `causal`, from samples to samples, and codebooks that learn with it.
@@ -66,7 +74,7 @@ class Settings(LoopSettings, AudioAdversarialOptimization, FrameCodeSettings):
     kind: Literal["audio"] = "audio"
     run: str | None = None
     fresh: bool = False
-    data: str = "speech"
+    data: str | None = None
     sample_rate: int = Field(default=16_000, ge=4_000, le=192_000)
     width: int = Field(default=160, ge=1)
     hidden: int = Field(default=320, ge=1)
@@ -95,39 +103,42 @@ class AudioRun(RunKind[Settings]):
         """The run that it goes on from, or the kind of data."""
         if settings.run is not None:
             return f"{Path(settings.run).name}-audio"
-        return f"audio-{settings.data.partition(':')[0]}"
+        return f"audio-{(settings.data or DEFAULT_DATA).partition(':')[0]}"
 
     def resolved(self, settings: Settings) -> Settings:
         """The settings with sizes and sound of the run whose codes they keep; `data` may be another set.
 
         Raises:
-            InputError: no run of an audio tokenizer that is finished, and no folder of one.
+            InputError: no run of an audio tokenizer that is finished, and no folder of one, or a setting that
+                contradicts it.
         """
-        return settings if settings.run is None else _of_earlier(settings, earlier_tokenizer(settings.run))
+        if settings.run is not None:
+            settings = _of_earlier(settings, earlier_tokenizer(settings.run))
+        return settings if settings.data else settings.model_copy(update={"data": DEFAULT_DATA})
 
     def prepare(self, settings: Settings) -> Preparation:
         """Sound, a tokenizer, and the task of training it.
 
         Raises:
-            InputError: as `resolved`, or what the reader of the sound refuses.
+            InputError: what the reader of the sound refuses.
         """
-        # The codes of an earlier run decide the sizes.
         earlier = None if settings.run is None else earlier_tokenizer(settings.run)
-        if earlier is not None:
-            settings = _of_earlier(settings, earlier)
-        sounds = open_sounds(settings.data, settings.sample_rate)
+        sounds = open_sounds(settings.data or DEFAULT_DATA, settings.sample_rate)
         every = settings.evaluate_every or max(1, settings.steps // 10)
         recipe = config.part(Recipe, settings, evaluate_every=every)
         identity = {"data": sounds.digest}
 
         # Weights depend on the seed and the earlier run alone.
         torch.manual_seed(settings.seed)
-        tokenizer, code = untrained(settings), config.part(FrameCodeSettings, settings)
+        code = config.part(FrameCodeSettings, settings)
+        if earlier is None or settings.fresh:
+            tokenizer = untrained(settings)
+        else:
+            tokenizer = AudioTokenizer.from_config({**earlier.config(), "block": settings.block})
+            tokenizer.load_state_dict(earlier.state_dict())
         if earlier is not None:
             identity["tokenizer"] = pretrained.digest(earlier.config(), earlier.state_dict())
             tokenizer.take_code(earlier.frame_code)
-            if not settings.fresh:
-                tokenizer.load_state_dict(earlier.state_dict())
 
         # With a discriminator, or without.
         begun = earlier is not None
@@ -160,9 +171,8 @@ class AudioRun(RunKind[Settings]):
 
     def evaluate(self, folder: Path, options: EvaluationOptions) -> dict[str, Any]:
         """The final figures of a finished run anew, also on other sound."""
-        settings = self.resolved(load_settings(folder, Settings))
         tokenizer = load_tokenizer(folder).to(launch(options.device).device)
-        sounds = open_sounds(options.data or settings.data, settings.sample_rate)
+        sounds = open_sounds(options.data or sound_of(folder), tokenizer.sample_rate)
         return {"data": sounds.note, **judged(tokenizer, sounds.judged())}
 
     def report(self, folders: Sequence[Path], page_path: Path | None) -> Path:
@@ -250,16 +260,23 @@ def _of_earlier(settings: Settings, earlier: AudioTokenizer) -> Settings:
             "spectral tokenizer and network=spectral are accepted"
         )
     described = earlier.config()
-    names = ("sample_rate", "hop", "dim", "stages", "codebook_size")
-    update = {name: described[name] for name in names}
+    folder = Path(settings.run or "")
+    fitted = load_settings(folder, Settings) if is_run(folder) else Settings()
+
+    # Its codes, and how they were fitted; the network, where that goes on.
+    values = {name: described[name] for name in ("sample_rate", "hop", "dim", "stages", "codebook_size")}
+    values |= {name: getattr(fitted, name) for name in OF_CODE}
     if not settings.fresh:
         if described["network"] is None:
             raise InputError(f"run={settings.run} has no network to go on from; give fresh=true")
-        update |= described["network"]
-    folder = Path(settings.run or "")
-    if settings.data == Settings().data and is_run(folder):
-        update["data"] = load_settings(folder, Settings).data
-    return settings.model_copy(update=update)
+        values |= {**described["network"], "block": described["block"]}
+    values["data"] = fitted.data
+    return config.taken_over(settings, values, f"run={settings.run}", own=("data", "block"))
+
+
+def sound_of(folder: Path) -> str:
+    """The sound that a run was trained on."""
+    return load_settings(folder, Settings).data or DEFAULT_DATA
 
 
 def load_tokenizer(folder: Path) -> AudioTokenizer:

@@ -14,8 +14,7 @@ from codebound.codec.sounds import BEAM, segment_frames
 from codebound.data.sound_sets import SoundSet, open_sounds
 from codebound.files import write_text
 from codebound.priors.frame_fitting import FrameFitSettings, fit_frame_prior, stage_bits
-from codebound.runs.audio import KIND, Settings, load_tokenizer
-from codebound.runs.run import load_settings
+from codebound.runs.audio import load_tokenizer, sound_of
 from codebound.tokenizers.audio import AudioTokenizer
 from codebound.tokenizers.pretrained import CARD
 
@@ -37,8 +36,9 @@ def fit(
     Raises:
         InputError: as `runs.audio.load_tokenizer`; the run's sound is no longer there.
     """
-    run, tokenizer = KIND.resolved(load_settings(folder, Settings)), load_tokenizer(folder)
-    sounds, code = open_sounds(run.data, run.sample_rate), tokenizer.frame_code
+    tokenizer = load_tokenizer(folder)
+    code = tokenizer.frame_code
+    sounds = open_sounds(sound_of(folder), tokenizer.sample_rate)
     frames = segment_frames(SoundModel(tokenizer))[0]
 
     # Crops as a training sees them, then held-out recordings one after the other.

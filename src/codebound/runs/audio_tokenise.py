@@ -22,6 +22,7 @@ from codebound.files import replacing, write_text
 from codebound.runs.folder import RunFolder
 from codebound.sound.resampling import LOUDEST
 from codebound.tokenizers.audio import DEFAULT_SPEECH, audio_folder
+from codebound.tokenizers.pretrained import DEFAULT_NAME
 
 STUDY = "tokenize-sound"
 META = "codes"  # in a file's metadata: `AudioTokenizer.code_digest`
@@ -135,9 +136,9 @@ def _figures(path: Path, sample_rate: int) -> SoundSplit:
 
 
 def is_of_sound(source: str) -> bool:
-    """Whether a run, a model's folder or a name stands for an audio tokenizer."""
-    if source == DEFAULT_SPEECH:
-        return True
+    """Whether a run, a model's folder or a name stands for an audio tokenizer; `default` is that of pictures."""
+    if source in (DEFAULT_SPEECH, DEFAULT_NAME):
+        return source == DEFAULT_SPEECH
     config = audio_model_folder(source) / "config.json"
     return config.is_file() and '"AudioTokenizer"' in config.read_text(encoding="utf-8")
 

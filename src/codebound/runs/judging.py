@@ -111,7 +111,7 @@ def judge_codes(run: Path, data: str | None = None) -> dict[str, CodeKnowledge]:
         InputError: no run of a tokenizer, or pictures without classes.
     """
     kind = kind_of(run)
-    tokenizer, settings = load_model(run), kind.resolved(load_settings(run, kind.settings))
+    tokenizer, settings = load_model(run), load_settings(run, kind.settings)
     request = picture_request(settings)._replace(channels=tokenizer.channels)
     return code_knowledge(tokenizer, open_images(data or settings.data, request))
 

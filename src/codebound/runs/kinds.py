@@ -74,7 +74,12 @@ class RunKind(ABC, Generic[S]):
         """A run's name where the user gives none."""
 
     def resolved(self, settings: S) -> S:
-        """The settings with whatever the run that they build on decides."""
+        """The settings with whatever the run that they build on decides, as a run's folder holds them; those that are
+        so already stay as they are.
+
+        Raises:
+            InputError: a setting that was given and contradicts that run.
+        """
         return settings
 
     def pictures(self, settings: S) -> PictureRequest | None:
@@ -83,7 +88,8 @@ class RunKind(ABC, Generic[S]):
 
     @abstractmethod
     def prepare(self, settings: S) -> Preparation:
-        """Data, model and task; weights are drawn from torch's generator, seeded by `settings.seed`.
+        """Data, model and task of resolved settings; weights are drawn from torch's generator, seeded by
+        `settings.seed`.
 
         Raises:
             InputError: settings that don't fit together or the data.

@@ -50,7 +50,7 @@ def fit(folder: Path, settings: FitSettings, progress: Callable[[int, int], None
     """
     # The run's model, and the pictures that it was trained on.
     kind = kind_of(folder)
-    tokenizer, run_settings = load_model(folder), kind.resolved(load_settings(folder, kind.settings))
+    tokenizer, run_settings = load_model(folder), load_settings(folder, kind.settings)
     images = open_images(run_settings.data, settings_module.picture_request(run_settings))
     sizes = tuple(tokenizer.quantizer.codebook_sizes)
     books = codebooks(tokenizer.quantizer)

@@ -56,8 +56,9 @@ def train(
     fabric = launch(options.device, options.devices)
     check_precision(settings.precision, fabric.device)
 
-    # Data, model and optimizers; only then is anything written.
+    # Settings as they hold, data, model and optimizers; only then is anything written.
     chosen = run_kind(kind)
+    settings = chosen.resolved(settings)
     task, recipe, identity = chosen.prepare(settings)
     trainer = Trainer(fabric, task, recipe)
     _on_first(fabric, lambda: _open(folder, settings, identity, trainer, options.resume))

@@ -286,11 +286,11 @@ def _data_of(source: str) -> str:
         InputError: a model's folder, which does not say.
     """
     if source == DEFAULT_SPEECH:
-        return audio.Settings().data
+        return audio.DEFAULT_DATA
     folder = Path(source)
     if not is_run(folder):
         raise InputError(f"tokenizer={source} is a model without its run: say what to learn from with --data")
-    return audio.KIND.resolved(load_settings(folder, audio.Settings)).data
+    return audio.sound_of(folder)
 
 
 def _card(task: SoundPriorTask, result: Mapping[str, Any]) -> str:

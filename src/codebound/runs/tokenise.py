@@ -168,7 +168,7 @@ def _kind_and_settings(source: str) -> tuple[RunKind[Any], Any] | None:
     if not (path / "model").is_dir() or not (path / "config.yaml").is_file():
         return None
     kind = run_kind(kind_of_settings(path / "config.yaml"))
-    return kind, kind.resolved(config.from_yaml(kind.settings, path / "config.yaml"))
+    return kind, config.from_yaml(kind.settings, path / "config.yaml")
 
 
 def write_shard(work: _Work, shard: Shard) -> None:

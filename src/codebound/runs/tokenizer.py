@@ -81,7 +81,7 @@ class TokenizerRun(RunKind[Settings]):
             InputError: pictures of other channels than the tokenizer's.
         """
         # The run's own pictures or those the user names, in the tokenizer's colours.
-        model, settings = load_model(folder), self.resolved(load_settings(folder, self.settings))
+        model, settings = load_model(folder), load_settings(folder, self.settings)
         request = settings_module.picture_request(settings)._replace(channels=model.channels)
         images = open_images(options.data or settings.data, request)
         if images.channels != model.channels:
