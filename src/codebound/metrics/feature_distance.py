@@ -29,7 +29,7 @@ class FeatureDistance(nn.Module, ABC):
         """Distances of pictures in [0, 1]; grey ones are repeated in three channels.
 
         Raises:
-            InputError: pictures of different shapes, or with a side under the least.
+            InputError: no pictures of one or three channels, of different shapes, or with a side under the least.
         """
         return self.between(x, y)
 
@@ -39,14 +39,26 @@ class FeatureDistance(nn.Module, ABC):
         Raises:
             InputError: as `forward`.
         """
-        if x.shape != y.shape or min(x.shape[2:]) < self.least_side:
-            raise InputError(
-                f"pictures must have one shape and sides of at least {self.least_side}; got {list(x.shape)} and "
-                f"{list(y.shape)}"
-            )
+        for pictures in (x, y):
+            check_pictures(pictures, self.least_side)
+        if x.shape != y.shape:
+            raise InputError(f"pictures must have one shape; got {list(x.shape)} and {list(y.shape)}")
         pairs = zip(self.features(x), self.features(y), strict=True)
         return sum(((a - b).square().sum(1).mean((1, 2)) for a, b in pairs), x.new_zeros(len(x)))
 
     def features(self, pictures: Float[Tensor, "b c h w"]) -> list[Tensor]:
         """`layers`, each place's of unit length along the channels."""
         return [nn.functional.normalize(found, dim=1) for found in self.layers(pictures)]
+
+
+def check_pictures(pictures: Tensor, least_side: int) -> None:
+    """Refuse what a network of three colours can't look at.
+
+    Raises:
+        InputError: not `[b, c, h, w]` of one or three channels, or a side under `least_side` pixels.
+    """
+    shape = list(pictures.shape)
+    if len(shape) != 4 or shape[1] not in (1, 3):
+        raise InputError(f"pictures must have shape [b, 1, h, w] or [b, 3, h, w]; got {shape}")
+    if min(shape[2:]) < least_side:
+        raise InputError(f"pictures must have sides of at least {least_side}; got {shape}")

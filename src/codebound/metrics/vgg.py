@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from codebound.errors import InputError
 from codebound.metrics.feature_distance import FeatureDistance
+from codebound.metrics.weights import read_state
 
 # Convolutions between one pooling and the next.
 BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
@@ -46,7 +44,10 @@ class VggDistance(FeatureDistance):
 
     def __init__(self, weights: str | Path | Mapping[str, Tensor]) -> None:
         super().__init__()
-        source, state = ("weights", weights) if isinstance(weights, Mapping) else _read(Path(weights))
+        if isinstance(weights, Mapping):
+            source, state = "weights", weights
+        else:
+            source, state = str(weights), read_state(Path(weights), "VGG's weights")
         self.variant = _variant(source, state)
         self.blocks = nn.ModuleList(_blocks(source, state, BLOCKS[self.variant]))
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None])
@@ -62,29 +63,9 @@ class VggDistance(FeatureDistance):
         return found
 
 
-def _read(path: Path) -> tuple[str, Mapping[str, Tensor]]:
-    """What names the file, and the state dict in it.
-
-    Raises:
-        InputError: it can't be read, or holds something else.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            return str(path), load_file(path)
-        state: Any = torch.load(path, weights_only=True, map_location="cpu")
-    except (OSError, SafetensorError, UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"{path} can't be read as VGG's weights (.pth or .safetensors): {reason}") from None
-    if not isinstance(state, Mapping):
-        raise InputError(
-            f"{path} holds a {type(state).__name__}; the state dict of vgg16 or vgg19 is accepted"
-        )
-    return str(path), state
-
-
-def _variant(source: str, state: Mapping[str, Tensor]) -> str:
+def _variant(source: str, state: Mapping[Any, Any]) -> str:
     """Which network a state dict is of, by the places of its convolutions."""
-    there = {name for name in state if name.startswith("features.")}
+    there = {name for name in state if str(name).startswith("features.")}
     for variant, counts in BLOCKS.items():
         if there == {f"features.{at}.{part}" for at in _places(counts) for part in ("weight", "bias")}:
             return variant
@@ -103,17 +84,25 @@ def _places(counts: tuple[int, ...]) -> list[int]:
     return places
 
 
-def _blocks(source: str, state: Mapping[str, Tensor], counts: tuple[int, ...]) -> list[nn.Sequential]:
+def _blocks(source: str, state: Mapping[Any, Any], counts: tuple[int, ...]) -> list[nn.Sequential]:
     """The blocks with their weights, a pooling before each but the first.
 
     Raises:
-        InputError: kernels that are no 3×3 convolutions one after the other, from three colours on.
+        InputError: no tensors of numbers, or kernels that are no 3×3 convolutions one after the other, from three
+            colours on.
     """
+    kernels = [
+        (
+            _parameter(source, state, f"features.{at}.weight", 4),
+            _parameter(source, state, f"features.{at}.bias", 1),
+        )
+        for at in _places(counts)
+    ]
+
     # Each convolution takes what the one before it gives.
-    kernels = [(state[f"features.{at}.weight"], state[f"features.{at}.bias"]) for at in _places(counts)]
     widths = [3, *(len(bias) for _, bias in kernels)]
-    for at, (weight, bias), (before, after) in zip(_places(counts), kernels, pairwise(widths), strict=True):
-        if tuple(weight.shape) != (after, before, 3, 3) or bias.ndim != 1:
+    for at, (weight, _), (before, after) in zip(_places(counts), kernels, pairwise(widths), strict=True):
+        if tuple(weight.shape) != (after, before, 3, 3):
             raise InputError(
                 f"{source}: features.{at}.weight has shape {tuple(weight.shape)}; {(after, before, 3, 3)} is accepted"
             )
@@ -129,3 +118,20 @@ def _blocks(source: str, state: Mapping[str, Tensor], counts: tuple[int, ...]) -
             layers += [convolution, nn.ReLU()]
         blocks.append(nn.Sequential(*layers))
     return blocks
+
+
+def _parameter(source: str, state: Mapping[Any, Any], name: str, axes: int) -> Tensor:
+    """One tensor of a state dict.
+
+    Raises:
+        InputError: something else, or a tensor of other axes, of no number, or of whole or complex ones.
+    """
+    value = state[name]
+    if not isinstance(value, Tensor):
+        raise InputError(f"{source}: {name} is a {type(value).__name__}; a tensor is accepted")
+    if value.ndim != axes or not value.numel() or not value.is_floating_point():
+        raise InputError(
+            f"{source}: {name} has shape {tuple(value.shape)} and type {value.dtype}; floating-point numbers of "
+            f"{axes} axes are accepted"
+        )
+    return value

@@ -15,6 +15,7 @@ from codebound.data.image_sets import ImageSet
 from codebound.engine.optimize import tensor_over_devices
 from codebound.engine.recipe import Schedule
 from codebound.engine.task import AfterStep, OptimizerPlan, ParameterGroup, StepLosses
+from codebound.errors import InputError
 from codebound.metrics.effnet import EffnetDistance
 from codebound.metrics.feature_distance import FeatureDistance
 from codebound.metrics.vgg import VggDistance
@@ -97,6 +98,9 @@ class AdversarialTask(TokenizerTask):
 
     The last layer's gradients weigh the two losses: adversarial · |∇ reconstruction| / |∇ adversarial|, at most 10
     (Esser et al. 2021, eq. 7).
+
+    Raises:
+        InputError: pictures too small for the network of the perceptual loss, or weights that it can't use.
     """
 
     kind = "vqgan"
@@ -119,7 +123,7 @@ class AdversarialTask(TokenizerTask):
             "discriminator": discriminator,
             "scores": self.scores,
         }
-        self.distance = _distance(settings) if settings.perceptual else None
+        self.distance = _distance(settings, images) if settings.perceptual else None
 
         # A frozen encoder finds the codes that it found before.
         if settings.freeze:
@@ -226,7 +230,18 @@ class AdversarialTask(TokenizerTask):
         return loss + self.settings.lecam * distance
 
 
-def _distance(settings: AdversarialOptimization) -> FeatureDistance:
-    """What the perceptual loss is measured with."""
+def _distance(settings: AdversarialOptimization, images: ImageSet) -> FeatureDistance:
+    """What the perceptual loss is measured with.
+
+    Raises:
+        InputError: its network sees nothing of pictures so small.
+    """
     weights = settings.perceptual_weights
-    return EffnetDistance() if weights is None else VggDistance(weights)
+    distance = EffnetDistance() if weights is None else VggDistance(weights)
+    if min(images.size) < distance.least_side:
+        height, width = images.size
+        raise InputError(
+            f"perceptual={settings.perceptual:g} by {settings.perceptual_network} needs pictures with sides of at "
+            f"least {distance.least_side}; these have {height}x{width}"
+        )
+    return distance
