@@ -3,8 +3,11 @@
 import os
 import subprocess
 import sys
+from collections.abc import Generator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -66,3 +69,48 @@ def test_a_local_cluster(backend: str, package: str, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": known}
     subprocess.run([sys.executable, str(script)], check=True, timeout=300, env=environment)
     assert sorted(p.name for p in tmp_path.iterdir() if p.name.isdigit()) == list("01234")
+
+
+class RayInThisProcess:
+    """What `parallel` asks of ray, for a cluster that is connected already: tasks are done when they are waited for."""
+
+    def __init__(self) -> None:
+        self.done: list[object] = []
+        self.cancelled: list[object] = []
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def remote(self, work):
+        return SimpleNamespace(remote=lambda *given: partial(work, *given))
+
+    def wait(self, tasks):
+        return tasks[:1], tasks[1:]
+
+    def get(self, tasks) -> None:
+        for task in tasks:
+            task()
+            self.done.append(task.args[-1])
+
+    def cancel(self, task) -> None:
+        self.cancelled.append(task.args[-1])
+
+
+@pytest.mark.parametrize("how", ["error", "closed", "whole"])
+def test_after_an_error_nothing_goes_on_in_a_cluster_that_stays(how, monkeypatch, tmp_path: Path) -> None:
+    ray = RayInThisProcess()
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    paths = [tmp_path / name for name in ("0", "1", "none/2" if how == "error" else "2", "3", "4")]
+    steps = parallel.each(touch, paths, jobs=2, backend="ray")
+    if how == "error":
+        with pytest.raises(FileNotFoundError):
+            list(steps)
+    elif how == "closed":
+        assert isinstance(steps, Generator)
+        next(steps), next(steps)
+        steps.close()
+    else:
+        list(steps)
+    assert ray.done == (paths if how == "whole" else paths[:2])
+    # A task that failed needs none; one that was not waited for yet does.
+    assert ray.cancelled == {"error": paths[3:], "closed": paths[2:], "whole": []}[how]

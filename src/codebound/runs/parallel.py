@@ -128,14 +128,18 @@ def _on_ray(work: Callable[[T], None], items: Sequence[T], jobs: int) -> Iterato
     began = not ray.is_initialized()
     if began:
         ray.init(log_to_driver=False, num_cpus=None if "RAY_ADDRESS" in os.environ or jobs < 0 else jobs)
+    pending: list[Any] = []
     try:
         task = ray.remote(_work_on)
-        pending = [task.remote(work, item) for item in items]
+        pending += (task.remote(work, item) for item in items)
         while pending:
             finished, pending = ray.wait(pending)
             ray.get(finished)
             yield
     finally:
+        # After an error or Ctrl-C nothing of ours goes on in a cluster that stays.
+        for unfinished in pending:
+            ray.cancel(unfinished)
         if began:
             ray.shutdown()
 
