@@ -30,7 +30,7 @@ from codebound.studies.framework.keep import keep
 from codebound.studies.framework.results import load
 from codebound.studies.framework.run import run
 
-SECONDS = re.compile(r'"(?:cell|cpu)_seconds": [^\n]+')
+SECONDS = re.compile(r'"(?:cell_seconds|cpu_seconds|finished_at)": [^\n]+')
 
 
 def cells(folder: Path) -> dict[str, str]:
@@ -284,6 +284,13 @@ def test_claims_of_runs_as_one_page(finished: Path, tmp_path: Path, monkeypatch:
         again = CliRunner().invoke(app, ["study", "claims", str(source)])
         assert again.output.split("\n## ")[1] == page.read_text().rstrip().split("\n## ")[1] + "\n"
 
+    # One of a study that this version has not comes last, and is there.
+    foreign = kept_file.read_text().replace(f'"study": "{STUDY.entry.name}"', '"study": "a-foreign-one"', 1)
+    (kept_file.parent / "foreign.json").write_text(foreign)
+    again = CliRunner().invoke(app, ["study", "claims", str(kept_file.parent)])
+    assert again.exit_code == 0, again.output
+    assert 0 < again.output.index(f"[{STUDY.entry.name}](#") < again.output.index("[a-foreign-one](#")
+
     # A run that is not finished says nothing yet.
     (part := tmp_path / "part").mkdir()
     shutil.copytree(finished, part, dirs_exist_ok=True)
@@ -291,6 +298,40 @@ def test_claims_of_runs_as_one_page(finished: Path, tmp_path: Path, monkeypatch:
     refused = CliRunner().invoke(app, ["study", "claims", str(part)])
     assert refused.exit_code != 0
     assert "1 cell missing" in re.sub(r"\s+", " ", refused.output)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "kept_as"),
+    [
+        ("codebound study toy --out 'my runs/x' --set 'a=[1, 2]'", "codebound study toy --set 'a=[1, 2]'"),
+        ("codebound study toy --out=x --jobs=-1 --quick", "codebound study toy --quick"),
+        ("codebound study toy --jobs 2 --out x", "codebound study toy"),
+        ("codebound study toy --set a=it's --out x", """codebound study toy --set 'a=it'"'"'s'"""),
+    ],
+)
+def test_a_kept_command_is_without_folder_and_processes(
+    recorded: str, kept_as: str, finished: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    record = json.loads((tmp_path / "study.json").read_text())
+    (tmp_path / "study.json").write_text(json.dumps({**record, "command": recorded}))
+    assert keep(load(STUDY, tmp_path)).command == kept_as
+    (tmp_path / "study.json").write_text(json.dumps({"study": record["study"]}))
+    with pytest.raises(InputError, match=r"study\.json has no text for 'command'"):
+        keep(load(STUDY, tmp_path))
+
+
+def test_the_day_of_a_kept_run_is_not_that_of_its_copy(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    cells = sorted((tmp_path / "cells").glob("*.json"))
+    for file in cells:
+        os.utime(file, (0, 0))
+    assert keep(load(STUDY, tmp_path)).date == keep(load(STUDY, finished)).date
+    # Cells of before say no day: their files do.
+    for file in cells:
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"finished_at": None}))
+        os.utime(file, (86_400, 86_400))
+    assert keep(load(STUDY, tmp_path)).date == "1970-01-02"
 
 
 def test_a_kept_run_has_the_figures_of_the_long_table(finished: Path, tmp_path: Path) -> None:
@@ -312,7 +353,16 @@ def test_a_kept_run_has_the_figures_of_the_long_table(finished: Path, tmp_path: 
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("{}", "study: Field required"), ("nonsense", "JSON"), (b"\xff\xfe", "can't be read")],
+    [
+        ("{}", "study: Field required"),
+        ("nonsense", "JSON"),
+        (b"\xff\xfe", "can't be read"),
+        (
+            '{"study": "", "question": "", "command": "", "version": "", "machine": "", "date": "", "claims": [{"id": '
+            '"", "topic": "", "source": "", "statement": "", "claimed": "", "reason": "", "cases": []}]}',
+            "claims.0.cases: Tuple should have at least 1 item",
+        ),
+    ],
 )
 def test_what_is_no_kept_run_is_refused_by_name(text: str | bytes, said: str, tmp_path: Path) -> None:
     (empty := tmp_path / "empty").mkdir()

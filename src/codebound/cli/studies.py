@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -143,16 +144,19 @@ def list_claims(
     """
     from codebound.reporting import kept
 
-    give, found, order = _giver(page, force), [], list(registry.STUDIES)
+    # Studies in the order of the registry, then those that it has not: of another version, or somebody's own.
+    give, found = _giver(page, force), []
+    order = {name: place for place, name in enumerate(registry.STUDIES)}
     for path in runs:
         is_run = not path.exists() or (path / "study.json").exists()
-        some = [_kept_of(path)] if is_run else sorted(kept.read(path), key=lambda run: order.index(run.study))
+        some = [_kept_of(path)] if is_run else kept.read(path)
+        some.sort(key=lambda run: (order.get(run.study, len(order)), run.study))
         some = [run for run in some if run.claims]
         if not some:
             raise InputError(f"{path} has no claims to judge: its study has none about these data")
         found += some
-    written_by = " ".join(
-        ["codebound study claims", *map(str, runs), *(["--out", str(page)] if page else [])]
+    written_by = shlex.join(
+        ["codebound", "study", "claims", *map(str, runs), *(["--out", str(page)] if page else [])]
     )
     give(kept.markdown(found, written_by))
 

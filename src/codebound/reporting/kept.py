@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from codebound.errors import InputError
 from codebound.reporting import page
@@ -46,7 +46,7 @@ class KeptClaim(_Record):
     statement: str
     claimed: str
     reason: str  # a sentence, or nothing
-    cases: tuple[KeptCase, ...]
+    cases: tuple[KeptCase, ...] = Field(min_length=1)
 
 
 class KeptRow(_Record):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -137,7 +138,7 @@ def _provenance(study: str, settings: config.Settings, identity: Mapping[str, st
         | {n: version(n) for n in ("numpy", "scipy")}
         | _versions(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "command": " ".join(["codebound", *sys.argv[1:]]),
+        "command": shlex.join(["codebound", *sys.argv[1:]]),
     }
 
 

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,12 @@ def finish_cell(study: Study[S], folder: RunFolder[S], cell: Cell) -> None:
     for name, write in measured.files.items():
         with replacing(folder.path / name) as path:
             write(path)
-    own = {"factors": dict(cell.factors), "cell_seconds": wall, "cpu_seconds": cpu}
+    own = {
+        "factors": dict(cell.factors),
+        "cell_seconds": wall,
+        "cpu_seconds": cpu,
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
     if twice := own.keys() & measured.content.keys():
         raise ValueError(f"keys of a cell that the framework writes: {', '.join(sorted(twice))}")
     folder.finish(cell.name, {**own, **measured.content})
