@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 15. Sound
 #
-# Speech of telephone quality is 16,000 numbers a second, 256 kbit/s at 16 bits. Codecs send it at 6. That is 0.375 bit
-# for a number, so numbers can't be coded one by one (chapter 1). Four ideas bridge the gap:
+# Wide-band speech is 16,000 numbers a second, twice a telephone's, and 256 kbit/s at 16 bits. Codecs send it at 6. That
+# is 0.375 bit for a number, so numbers can't be coded one by one (chapter 1). Four ideas bridge the gap:
 #
 # 1. a **transform**, after which most numbers are nearly zero;
 # 2. noise that follows the **signal**, as ears hear it there least;
