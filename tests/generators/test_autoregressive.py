@@ -182,3 +182,12 @@ def test_levels_of_a_place_follow_one_another_as_in_sequences() -> None:
     layout = Layout([Grid(2, 2, (3, 4))])
     indices = torch.stack([torch.randint(k, (5, 2, 2)) for k in (3, 4)], -1)
     assert torch.equal(layout.flatten(indices), sequences.flatten(indices, (3, 4)))
+
+
+def test_in_training_it_answers_without_dropout(prior) -> None:
+    other = small(AutoregressivePrior, dropout=0.5).train()
+    assert torch.equal(other.bits(all_indices(), "a"), prior.bits(all_indices(), "a"))
+    drawn, expected = other.sample(8, seed=3), prior.sample(8, seed=3)
+    assert all(torch.equal(a, b) for a, b in zip(drawn, expected, strict=True))
+    assert other.training
+    assert other.body.training

@@ -104,3 +104,12 @@ def test_numbers_out_of_range_are_refused() -> None:
     with pytest.raises(InputError, match="guidance=2 needs a class"):
         prior.sample(1, guidance=2.0)
     assert ROUNDS > 1
+
+
+def test_in_training_it_answers_without_dropout() -> None:
+    prior, other = small(MaskedPrior), small(MaskedPrior, dropout=0.5).train()
+    assert torch.equal(other.bits(all_indices(), "a"), prior.bits(all_indices(), "a"))
+    drawn, expected = other.sample(8, seed=3), prior.sample(8, seed=3)
+    assert all(torch.equal(a, b) for a, b in zip(drawn, expected, strict=True))
+    assert other.training
+    assert other.body.training

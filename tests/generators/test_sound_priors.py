@@ -103,6 +103,16 @@ def test_at_first_all_indices_are_equally_likely() -> None:
     )
 
 
+def test_in_training_it_answers_without_dropout(prior: SoundPrior) -> None:
+    other = SoundPrior.from_config({**prior.config(), "dropout": 0.5})
+    other.load_state_dict(prior.state_dict())
+    other.train()
+    other.heads.eval()
+    assert torch.equal(other.bits(drawn(30)), prior.bits(drawn(30)))
+    assert torch.equal(other.sample(9, seed=3), prior.sample(9, seed=3))
+    assert (other.training, other.body.training, other.heads.training) == (True, True, False)
+
+
 def test_a_folder_and_back(prior: SoundPrior, tmp_path: Path) -> None:
     prior.save_pretrained(tmp_path / "model", card="A test.")
     again = SoundPrior.from_pretrained(tmp_path / "model")

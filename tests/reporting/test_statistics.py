@@ -9,6 +9,7 @@ from codebound.reporting.statistics import (
     paired_percent,
     paired_ratio,
     quantity_interval,
+    ratio_interval,
 )
 
 
@@ -25,6 +26,23 @@ def test_mean_interval_covers_the_mean():
     draws = np.random.default_rng(0).normal(3, 2, size=(4000, 5))
     covered = np.mean([f.low <= 3 <= f.high for f in map(mean_interval, draws)])
     assert covered == pytest.approx(0.95, abs=0.012)
+
+
+def test_a_ratio_over_parts_of_different_sizes():
+    """Of equal sizes it is the mean's; else the ratio of the sums, and 95 % of intervals cover the true one."""
+    values = np.array([1.0, 2.0, 4.0, 7.0])
+    one, other = mean_interval(values), ratio_interval(3 * values, np.full(4, 3.0))
+    assert (other.mean, other.low, other.high) == pytest.approx((one.mean, one.low, one.high))
+    assert ratio_interval([3.0, 5.0], [1.0, 3.0]).mean == pytest.approx(2.0)
+    assert not ratio_interval([3.0], [1.0]).known
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(400):
+        sizes = rng.integers(50, 150, size=40).astype(float)
+        found = ratio_interval(2 * sizes + rng.normal(0, 10, size=40), sizes)
+        covered += found.low < 2 < found.high
+    assert 0.92 < covered / 400 < 0.98
+    with pytest.raises(ValueError, match="0 totals of 0 sizes"):
+        ratio_interval([], [])
 
 
 def test_one_value_has_no_interval():

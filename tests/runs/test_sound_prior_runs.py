@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 import soundfile
 import torch
@@ -13,9 +15,14 @@ from test_audio_runs import run
 from test_audio_runs import train as train_audio
 
 from codebound.data.sound_pack import PACK, packed_sounds
+from codebound.errors import InputError
 from codebound.runs import audio_priors
+from codebound.runs.audio_tokenise import SCHEMA, read_split
 from codebound.runs.sound_prior import load_run
 from codebound.runs.sound_prior_sampling import given_frames
+from codebound.sound.frames import ResidualCode
+from codebound.tokenizers.audio import AudioTokenizer
+from codebound.tokenizers.audio_config import SeanetConfig
 
 SMALL = [
     word
@@ -50,6 +57,7 @@ def test_the_likelihood_stands_beside_the_integer_prior(trained: Path) -> None:
     assert held_out["integer_bits"] == pytest.approx(np.mean(held_out["integer_by_stage"]), abs=1e-3)
     again = json.loads(run("eval", str(trained), "--json"))
     assert again["held_out"] == held_out
+    assert held_out["bits_per_token_low"] < held_out["bits_per_token"] < held_out["bits_per_token_high"]
     page = (trained / "report.html").read_text()
     assert "data:audio/wav;base64," in page
     assert "by the tokenizer&#39;s integer prior" in page or "by the tokenizer's integer prior" in page
@@ -88,6 +96,64 @@ def test_a_recording_goes_on(trained: Path, tmp_path: Path) -> None:
     wave, rate = soundfile.read(source, dtype="int16")
     soundfile.write(tmp_path / "longer.wav", np.concatenate([wave, wave[:1000]]), rate)
     assert torch.equal(given_frames(tokenizer, tmp_path / "longer.wav")[: len(known)], known)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_known_frames_of_a_network_see_nothing_behind_the_recording(causal: bool, tmp_path: Path) -> None:
+    """Also at another rate, whose change looks ahead; one frame more would see something."""
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    code = ResidualCode(
+        rng.integers(-127, 128, (2, 64, 8)).astype(np.int8), np.array([20, 10], dtype=np.int32)
+    )
+    network = SeanetConfig(channels=4, strides=(5, 8), causal=causal)
+    tokenizer = AudioTokenizer(code, network=network, block=12).eval()
+    wave = rng.normal(0, 5000, 4000).clip(-32768, 32767).astype(np.int16)
+    for rate, cut in ((16_000, 3000), (22_050, 3003)):
+        soundfile.write(tmp_path / "a.wav", wave[:cut], rate)
+        soundfile.write(tmp_path / "b.wav", wave, rate)
+        known, longer = (given_frames(tokenizer, tmp_path / name) for name in ("a.wav", "b.wav"))
+        assert torch.equal(known, longer[: len(known)])
+        samples = cut * 16_000 / rate
+        assert samples / 40 - len(known) < 1 + tokenizer.edges.after + (rate != 16_000)
+
+
+def test_a_set_that_an_earlier_version_wrote_is_refused(tmp_path: Path) -> None:
+    """So is one without recordings."""
+    for name, metadata, rows, said in (
+        (
+            "old",
+            None,
+            [{"frames": 1, "indices": [1, 2]}],
+            "an earlier version wrote it: run codebound tokenize again",
+        ),
+        ("empty", {"codes": "x"}, [], "has 0 recordings"),
+        (
+            "odd",
+            {"codes": "x"},
+            [{"frames": 1, "indices": [1, 2]}, {"frames": 1, "indices": [1]}],
+            "as many stages",
+        ),
+    ):
+        schema = SCHEMA.with_metadata(metadata)
+        (tmp_path / name / "data").mkdir(parents=True)
+        table = pyarrow.Table.from_pylist(rows, schema=schema)
+        pyarrow.parquet.write_table(table, tmp_path / name / "data" / "train.parquet")
+        with pytest.raises(InputError, match=said):
+            read_split(tmp_path / name, "train")
+
+
+def test_a_run_needs_nothing_but_its_folder(tokenizer: Path, tmp_path: Path) -> None:
+    """Neither its tokenizer's run to be judged, nor more than one segment to be written as JSON."""
+    shutil.copytree(tokenizer, tmp_path / "codes")
+    words = ("--steps", "2", *SMALL, "--set", "held_out=1", "--out", str(tmp_path / "prior"))
+    run("train", "prior", str(tmp_path / "codes"), *words)
+    shutil.rmtree(tmp_path / "codes")
+    text = (tmp_path / "prior" / "final_metrics.json").read_text()
+    assert "NaN" not in text
+    again = json.loads(run("eval", str(tmp_path / "prior"), "--json"))
+    assert again["held_out"] == json.loads(text)["held_out"]
+    assert "integer_bits" in again["held_out"]
 
 
 def test_what_is_refused(trained: Path, tokenizer: Path, tmp_path: Path) -> None:

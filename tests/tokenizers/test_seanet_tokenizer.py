@@ -155,6 +155,24 @@ def test_a_recording(tmp_path: Path) -> None:
     assert codec.decompress_sound(found.data, model=SoundModel(tokenizer)).samples == found.samples
 
 
+def test_codes_are_named_by_all_that_decides_them() -> None:
+    """The same weights, causal or not, give other indices: other codes."""
+    one, other = (made(16_000, (2, 4, 5, 8), causal) for causal in (True, False))
+    other.load_state_dict(one.state_dict())
+    assert not torch.equal(one.encode(sound(9000)), other.encode(sound(9000)))
+    assert one.code_digest() != other.code_digest()
+    assert one.code_digest() == made(16_000, (2, 4, 5, 8), True).code_digest()
+
+
+def test_a_precision_around_it_changes_nothing(tokenizer: AudioTokenizer) -> None:
+    wave = sound(9000)
+    indices = tokenizer.encode(wave)
+    decoded = tokenizer.decode(indices)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(tokenizer.encode(wave), indices)
+        assert torch.equal(tokenizer.decode(indices), decoded)
+
+
 def test_what_does_not_fit_is_refused() -> None:
     config = made(16_000, (2, 4, 5, 8), True).config()
     for wrong, said in (

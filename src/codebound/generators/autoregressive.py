@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from codebound.generators.drawing import Draw, uniforms
+from codebound.generators.evaluating import in_eval
 from codebound.generators.layout import Layout
 from codebound.generators.prior import BATCH, Indices, TokenPrior
 from codebound.nets.transformer import KeyValueCache
@@ -59,6 +60,7 @@ class AutoregressivePrior(TokenPrior):
         return self.costs(self(tokens, labels), tokens, self.layout).mean()
 
     @torch.no_grad()
+    @in_eval
     def log_prob(self, indices: Indices, labels: Any = None) -> Float[Tensor, " b"]:
         """ln p(indices | class) of each picture, in nats, exact.
 
@@ -82,6 +84,7 @@ class AutoregressivePrior(TokenPrior):
         return -self.log_prob(indices, labels) / math.log(2)
 
     @torch.no_grad()
+    @in_eval
     def sample(
         self,
         count: int,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from codebound import arguments
 from codebound.generators.drawing import Draw, uniforms
+from codebound.generators.evaluating import in_eval
 from codebound.generators.layout import Layout
 from codebound.generators.prior import BATCH, Indices, TokenPrior
 
@@ -63,6 +64,7 @@ class MaskedPrior(TokenPrior):
         return ((costs * hidden).sum(1) / hidden.sum(1)).mean()
 
     @torch.no_grad()
+    @in_eval
     def bits(self, indices: Indices, labels: Any = None) -> Float[Tensor, " b"]:
         """An upper bound of −log₂ p of each picture, under generation in random order.
 
@@ -90,6 +92,7 @@ class MaskedPrior(TokenPrior):
         return torch.cat(parts) if parts else tokens.new_zeros(0, dtype=torch.float32)
 
     @torch.no_grad()
+    @in_eval
     def sample(
         self,
         count: int,

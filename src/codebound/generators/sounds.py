@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from codebound import arguments
 from codebound.errors import InputError
 from codebound.generators.drawing import Draw, check_seed, uniforms
+from codebound.generators.evaluating import in_eval
 from codebound.nets.transformer import KeyValueCache, Rotation, Transformer
 from codebound.sound.frames import StagedCode
 from codebound.tokenizers import pretrained
@@ -139,6 +140,7 @@ class SoundPrior(nn.Module):
     # Likelihood.
 
     @torch.no_grad()
+    @in_eval
     def bits(self, indices: Int64[Tensor, "t q"]) -> Float[Tensor, "t q"]:
         """−log₂ of the probability of each index of a sound of any length: exact, in memory that a window decides.
 
@@ -171,6 +173,7 @@ class SoundPrior(nn.Module):
     # Samples.
 
     @torch.no_grad()
+    @in_eval
     def sample(
         self,
         frames: int,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -162,13 +162,15 @@ def rounded(model: FloatStage, x: Tensor) -> StageNetwork:
 
 
 def stage_bits(
-    prior: FramePrior, segments: Int64[np.ndarray, "n t q"], code: StagedCode
+    prior: FramePrior, segments: Iterable[Int64[np.ndarray, "_ q"]], code: StagedCode
 ) -> Float64[np.ndarray, " q"]:
-    """−log2 of the probability that the integer networks give, in bits per index, of each stage."""
-    bits = []
-    for stages in range(1, segments.shape[2] + 1):
+    """−log2 of the probability that the integer networks give, in bits per index, of each stage; of segments that are
+    each coded by themselves."""
+    segments, bits = list(segments), []
+    frames = sum(map(len, segments))
+    for stages in range(1, segments[0].shape[1] + 1):
         meter = Meter()
         for indices in segments:
             prior.code(meter, indices[:, :stages], code)
-        bits.append(meter.bits / (segments.shape[0] * segments.shape[1]))
+        bits.append(meter.bits / frames)
     return np.diff(np.array([0.0, *bits]))

@@ -91,6 +91,22 @@ def mean_interval(
     return Interval(mean, max(mean - half, float(floor)), mean + half, int(x.size), dropped=dropped)
 
 
+def ratio_interval(totals: Iterable[float | int], sizes: Iterable[float | int]) -> Interval:
+    """Σ totals / Σ sizes over independent parts of different sizes, with its Student-t interval.
+
+    By the residuals (total − ratio · size) / mean size: Cochran, "Sampling Techniques", 1977, section 2.11.
+
+    Raises ValueError if the two are not equally many, or no part has a size.
+    """
+    total, size = (np.array(list(values), dtype=float) for values in (totals, sizes))
+    if total.shape != size.shape or not size.sum() > 0:
+        raise ValueError(
+            f"ratio_interval: {len(total)} totals of {len(size)} sizes, their sum {size.sum():g}"
+        )
+    ratio = total.sum() / size.sum()
+    return mean_interval(ratio + (total - ratio * size) / size.mean())
+
+
 def student_half_width(x: np.ndarray, overlap: float | int = 0.0) -> Any:
     """t(.975, n-1)·s·√(1/n + overlap) over the first axis of `x`, n >= 2."""
     n = len(x)

@@ -67,14 +67,25 @@ def fit(
     return rows
 
 
-def held_out_segments(
-    sounds: SoundSet, tokenizer: AudioTokenizer, frames: int, count: int = JUDGED
-) -> Int64[np.ndarray, "n t q"]:
-    """Segments of held-out recordings, one recording after the other."""
-    samples = np.concatenate([clip.samples for clip in sounds.held_out])[: count * frames * tokenizer.hop]
+def held_out_segments(sounds: SoundSet, tokenizer: AudioTokenizer, frames: int) -> Int64[np.ndarray, "n t q"]:
+    """Segments of held-out recordings, joined to one sound: a segment may hold the end of one and the beginning of the
+    next, where each of a file begins anew."""
+    samples = np.concatenate([clip.samples for clip in sounds.held_out])[: JUDGED * frames * tokenizer.hop]
     indices = _indices(samples.astype(np.float64), tokenizer)
     count = max(len(indices) // frames, 1)
     return indices[: count * frames].reshape(count, -1, indices.shape[1])
+
+
+def held_out_recordings(
+    sounds: SoundSet, tokenizer: AudioTokenizer, frames: int
+) -> list[Int64[np.ndarray, "_ q"]]:
+    """Held-out recordings, each by itself; so many frames in all, the last one cut."""
+    found: list[np.ndarray] = []
+    for clip in sounds.held_out:
+        left = frames - sum(map(len, found))
+        if left > 0:
+            found.append(_indices(clip.samples.astype(np.float64), tokenizer)[:left])
+    return found
 
 
 def _segment(

@@ -153,17 +153,27 @@ def read_split(folder: Path, split: str) -> tuple[str, list[Int64[np.ndarray, "_
     """What names the codes of a split, and the indices of its recordings.
 
     Raises:
-        InputError: no such file, a damaged one, or one that `codebound tokenize` did not write.
+        InputError: no such file, a damaged one, one without recordings, or one that `codebound tokenize`, of this
+            version, did not write.
     """
     path = folder / "data" / f"{split}.parquet"
     try:
         table = pyarrow.parquet.read_table(path, columns=["frames", "indices"])
-        codes = (table.schema.metadata or {})[META.encode()].decode("ascii")
+        codes = (table.schema.metadata or {}).get(META.encode(), b"").decode("ascii")
         frames = table["frames"].to_numpy()
         rows = [row.values.to_numpy().astype(np.int64) for chunk in table["indices"].chunks for row in chunk]
         found = [row.reshape(count, -1) for row, count in zip(rows, frames, strict=True)]
     except (OSError, pyarrow.ArrowException, KeyError, ValueError) as error:
         raise InputError(f"data={folder}: {path.name} can't be read as indices of sound: {error}") from None
+    if not codes:
+        raise InputError(
+            f"data={folder}: {path.name} does not say which codes its indices are of; an earlier version wrote it: "
+            "run codebound tokenize again"
+        )
+    if len({row.shape[1] for row in found}) != 1:
+        raise InputError(
+            f"data={folder}: {path.name} has {len(found)} recordings; at least one, all of as many stages, are needed"
+        )
     return codes, found
 
 

@@ -24,6 +24,7 @@ from codebound.generators import AutoregressivePrior, MaskedPrior, default_model
 from codebound.generators.prior import TokenPrior
 from codebound.reporting import page, plots
 from codebound.reporting.formatting import number
+from codebound.reporting.statistics import mean_interval
 from codebound.runs import labels
 from codebound.runs.audio_tokenise import is_of_sound
 from codebound.runs.kinds import EvaluationOptions, Preparation, RunKind, run_kind
@@ -127,12 +128,11 @@ class PriorRun(RunKind[Settings]):
         every = settings.evaluate_every or max(1, settings.steps // 10)
         recipe = config.part(Recipe, settings, evaluate_every=every)
         identity = {"data": codes.digest, "tokenizer": hashed}
-        return Preparation(PriorTask(prior, codes, settings), recipe, identity)
+        return Preparation(PriorTask(prior, codes, settings, tokenizer), recipe, identity)
 
     def finish(self, folder: Path, task: PriorTask, skipped: int, step: int) -> dict[str, Any]:
         """Judge the trained prior and write it, its tokenizer and some samples; returns the figures."""
         # Judge by codes that training never saw.
-        settings = load_settings(folder, Settings)
         size = task.codes.images.size if isinstance(task.codes, PictureCodes) else None
         result = {
             "step": step,
@@ -141,12 +141,13 @@ class PriorRun(RunKind[Settings]):
             "classes": list(task.codes.classes),
             "grids": task.prior.layout.describe(),
             "size": size,
-            **_figures(task, settings),
+            **_figures(task),
         }
 
         # Everything that samples are made of, in this folder.
         task.prior.save_pretrained(folder / MODEL, card=_card(task, result))
-        tokenizer = open_tokenizer(model_folder(settings.tokenizer))
+        assert task.tokenizer is not None
+        tokenizer = task.tokenizer.cpu()
         tokenizer.save_pretrained(folder / TOKENIZER)
         _samples(task.prior, tokenizer, size, folder / "samples.png")
         return result
@@ -168,7 +169,7 @@ class PriorRun(RunKind[Settings]):
                 f"{prior.layout.describe()}, {len(prior.classes)} classes"
             )
         task = PriorTask(prior.to(launch(options.device).device), codes, settings)
-        return {"data": codes.note, **_figures(task, settings)}
+        return {"data": codes.note, **_figures(task)}
 
     def report(self, folders: Sequence[Path], page_path: Path | None) -> Path:
         """One page for all of these runs: figures, samples, curves."""
@@ -282,23 +283,23 @@ def _codes(settings: Settings, tokenizer: PictureTokenizer) -> Codes:
     return PictureCodes(tokenizer, images, settings)
 
 
-def _figures(task: PriorTask, settings: Settings) -> dict[str, Any]:
+def _figures(task: PriorTask) -> dict[str, Any]:
     """What the prior reaches on held-out codes, beside what there is without it."""
     bits, tokens = task.held_out_bits().double(), task.prior.layout.length
-    half = 1.96 * float(bits.std()) / math.sqrt(len(bits)) if len(bits) > 1 else math.nan
-    mean = float(bits.mean())
+    found = mean_interval((bits / tokens).tolist())
+    low, high = (found.low, found.high) if found.known else (None, None)
     figures = {
         "pictures": len(bits),
         "exact": task.prior.exact,
-        "bits_per_token": mean / tokens,
-        "bits_per_token_low": (mean - half) / tokens,
-        "bits_per_token_high": (mean + half) / tokens,
+        "bits_per_token": found.mean,
+        "bits_per_token_low": low,
+        "bits_per_token_high": high,
         "order_zero_bits": order_zero_bits(task.codes),
         "nominal_bits": nominal_bits(task.codes),
-        "bits_per_picture": mean,
+        "bits_per_picture": found.mean * tokens,
     }
     if isinstance(task.codes, PictureCodes):
-        figures["bits_per_pixel"] = mean / math.prod(task.codes.images.size)
+        figures["bits_per_pixel"] = found.mean * tokens / math.prod(task.codes.images.size)
     return {"held_out": figures}
 
 

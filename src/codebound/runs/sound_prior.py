@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Int64
 from pydantic import Field
 
 from codebound import config
@@ -24,6 +23,7 @@ from codebound.files import write_bytes, write_text
 from codebound.generators.sounds import SoundPrior
 from codebound.priors.frame_fitting import stage_bits
 from codebound.reporting import page, plots
+from codebound.reporting.statistics import ratio_interval
 from codebound.runs import audio, audio_priors, labels
 from codebound.runs.audio_tokenise import audio_model_folder, read_split
 from codebound.runs.kinds import EvaluationOptions, Preparation, RunKind
@@ -34,7 +34,6 @@ from codebound.tasks.sound_prior import (
     RowCodes,
     SoundCodes,
     SoundPriorTask,
-    interval,
     stage_entropies,
 )
 from codebound.tokenizers.audio import DEFAULT_SPEECH, AudioTokenizer
@@ -76,7 +75,7 @@ class Settings(LoopSettings, TokenOptimization, SoundPriorModel):
     Attributes:
         tokenizer: the folder of its run or of its model, or `default-speech`.
         data: sound, or the folder of a tokenised set; by default what the tokenizer's run was trained on.
-        held_out: segments of about 2 seconds that judge it, at most.
+        held_out: as many times 2 seconds of recordings judge it, about, at most.
     """
 
     kind: Literal["sound-prior"] = "sound-prior"
@@ -101,10 +100,18 @@ class SoundPriorRun(RunKind[Settings]):
         """The tokenizer's run."""
         return f"{Path(settings.tokenizer).name or 'sound'}-prior"
 
-    def prepare(self, settings: Settings) -> Preparation:
-        """The tokenizer, its indices, an untrained prior, and the task of training it on them."""
+    def resolved(self, settings: Settings) -> Settings:
+        """The settings with the sound that the tokenizer was trained on, where they name none.
+
+        Raises:
+            InputError: no tokenizer, or one that does not say.
+        """
         if not settings.tokenizer:
             raise InputError("give the run of an audio tokenizer: codebound train prior RUN")
+        return settings.model_copy(update={"data": settings.data or _data_of(settings.tokenizer)})
+
+    def prepare(self, settings: Settings) -> Preparation:
+        """The tokenizer, its indices, an untrained prior, and the task of training it on them."""
         model = load_sound_model(audio_model_folder(settings.tokenizer))
         tokenizer, hashed = model.tokenizer, model.tokenizer.code_digest()
         codes = _codes(settings, model)
@@ -117,24 +124,25 @@ class SoundPriorRun(RunKind[Settings]):
         every = settings.evaluate_every or max(1, settings.steps // 10)
         recipe = config.part(Recipe, settings, evaluate_every=every)
         identity = {"data": codes.digest, "tokenizer": hashed}
-        return Preparation(SoundPriorTask(prior, codes, settings), recipe, identity)
+        return Preparation(SoundPriorTask(prior, codes, settings, model), recipe, identity)
 
     def finish(self, folder: Path, task: SoundPriorTask, skipped: int, step: int) -> dict[str, Any]:
         """Judge the trained prior and write it, its tokenizer and some samples; returns the figures."""
         # Judge by frames that training never saw.
-        settings = load_settings(folder, Settings)
-        model = load_sound_model(audio_model_folder(settings.tokenizer))
+        model = task.model
         result: dict[str, Any] = {
             "step": step,
             "skipped_steps": skipped,
             "data": task.codes.note,
             "frame_rate": model.tokenizer.frame_rate,
-            "held_out": figures(task, model),
+            "held_out": figures(task),
         }
 
         # Everything that samples are made of, in this folder.
         task.prior.save_pretrained(folder / MODEL, card=_card(task, result))
         model.tokenizer.save_pretrained(folder / TOKENIZER)
+        if model.prior is not None:
+            model.prior.save(folder / TOKENIZER)
         frames = max(round(PLAYED_SECONDS * model.tokenizer.frame_rate), 1)
         for number, indices in enumerate(task.prior.sample(frames, count=PLAYED).cpu()):
             made = model.tokenizer.decode(indices[None])[0].numpy()
@@ -147,13 +155,11 @@ class SoundPriorRun(RunKind[Settings]):
         settings = load_settings(folder, Settings)
         if options.data is not None:
             settings = settings.model_copy(update={"data": options.data})
-        prior, tokenizer = load_run(folder)
-        source = Path(settings.tokenizer)
-        there = settings.tokenizer == DEFAULT_SPEECH or source.exists()
-        model = load_sound_model(audio_model_folder(settings.tokenizer)) if there else SoundModel(tokenizer)
-        prior.check_tokenizer(model.tokenizer.code_digest())
-        task = SoundPriorTask(prior.to(launch(options.device).device), _codes(settings, model), settings)
-        return {"data": task.codes.note, "held_out": figures(task, model)}
+        prior, _ = load_run(folder)
+        model = load_sound_model(folder / TOKENIZER)
+        codes = _codes(settings, model)
+        task = SoundPriorTask(prior.to(launch(options.device).device), codes, settings, model)
+        return {"data": task.codes.note, "held_out": figures(task)}
 
     def report(self, folders: Sequence[Path], page_path: Path | None) -> Path:
         """One page for all of these runs: figures, sounds to listen to, curves."""
@@ -214,12 +220,19 @@ def load_run(folder: Path) -> tuple[SoundPrior, AudioTokenizer]:
     return prior, tokenizer
 
 
-def figures(task: SoundPriorTask, model: SoundModel) -> dict[str, Any]:
-    """What the prior reaches on held-out frames, beside what there is without it; each rate is of all stages."""
-    indices, tokenizer = task.codes.held_out, model.tokenizer
-    segment, stages = segment_frames(model)[0], indices.shape[1]
-    bits = task.held_out_bits()
-    mean, low, high = interval(bits, segment)
+def figures(task: SoundPriorTask) -> dict[str, Any]:
+    """What the prior reaches on held-out recordings, beside what there is without it; each rate is of all stages, each
+    interval over segments as those of a file."""
+    model, tokenizer = task.model, task.model.tokenizer
+    lengths = segment_frames(model)
+    indices = np.concatenate(list(task.codes.held_out))
+    stages = indices.shape[1]
+    found_bits = [row.double().numpy() for row in task.held_out_bits()]
+    bits = np.concatenate(found_bits)
+    parts = [part for row in found_bits for part in _segments(row, *lengths)]
+    spread = ratio_interval([part.sum() for part in parts], [part.size for part in parts])
+    low, high = (spread.low, spread.high) if spread.known else (None, None)
+    mean = float(bits.mean())
     per_second = stages * tokenizer.frame_rate / 1000
     nominal = float(np.log2(tokenizer.codebook_sizes).mean())
     found: dict[str, Any] = {
@@ -230,13 +243,12 @@ def figures(task: SoundPriorTask, model: SoundModel) -> dict[str, Any]:
         "order_zero_bits": float(np.mean(stage_entropies(indices, tokenizer.codebook_sizes[0]))),
         "nominal_bits": nominal,
         "kbit": mean * per_second,
-        "by_stage": [round(float(value), 3) for value in bits.double().mean(0)],
+        "by_stage": [round(float(value), 3) for value in bits.mean(0)],
     }
 
-    # The integer prior begins anew with each segment, as it does in a file.
+    # The integer prior begins anew with each segment of a recording, as it does in a file.
     if model.prior is not None:
-        whole = max(len(indices) // segment, 1)
-        segments = indices[: whole * segment].reshape(whole, -1, stages)
+        segments = [part for row in task.codes.held_out for part in _segments(row, *lengths)]
         by_stage = stage_bits(model.prior, segments, tokenizer.frame_code)
         integer = float(by_stage.mean())
         found |= {
@@ -264,19 +276,25 @@ def _codes(settings: Settings, model: SoundModel) -> SoundCodes:
                 f"data={data} has indices of the codes {wrong[0]}; the tokenizer given has {own}"
             )
         (_, train), (_, test) = splits
-        held_out = np.concatenate(test)[: settings.held_out * frames]
+        ends = np.cumsum([len(row) for row in test])
+        left = [settings.held_out * frames - int(end) + len(row) for row, end in zip(test, ends, strict=True)]
+        held_out = [row[:most] for row, most in zip(test, left, strict=True) if most > 0]
         note = f"{len(train):,} rows of {folder.name}"
         return RowCodes(train, held_out, settings.window, note)
 
-    # Sound; a tokenizer's run says which, and the model in the package is of speech.
+    # Sound; resolved settings say which.
     sounds = open_sounds(data or _data_of(settings.tokenizer), tokenizer.sample_rate)
-    segments = audio_priors.held_out_segments(sounds, tokenizer, frames, settings.held_out)
-    return CropCodes(tokenizer, sounds, _in_one(segments), settings.window, BEAM)
+    recordings = audio_priors.held_out_recordings(sounds, tokenizer, settings.held_out * frames)
+    return CropCodes(tokenizer, sounds, recordings, settings.window, BEAM)
 
 
-def _in_one(segments: Int64[np.ndarray, "n t q"]) -> Int64[np.ndarray, "m q"]:
-    """Segments one behind the other, as they were."""
-    return segments.reshape(-1, segments.shape[2])
+def _segments(recording: np.ndarray, length: int, longest: int) -> list[np.ndarray]:
+    """A recording's frames in pieces as a file's: each of a length, the last one up to the longest."""
+    cuts = []
+    while len(recording) > longest:
+        cuts.append(recording[:length])
+        recording = recording[length:]
+    return [*cuts, recording]
 
 
 def _data_of(source: str) -> str:

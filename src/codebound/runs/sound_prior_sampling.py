@@ -20,7 +20,7 @@ from codebound.files import write_bytes, write_text
 from codebound.runs.audio import to_int16, wav
 from codebound.runs.audio_sampling import ABOUT
 from codebound.runs.sound_prior import load_run
-from codebound.sound.resampling import LOUDEST, resampled_length
+from codebound.sound.resampling import LOUDEST, Resampler
 from codebound.tokenizers.audio import AudioTokenizer
 
 SECONDS = 4.0
@@ -117,8 +117,10 @@ def given_frames(tokenizer: AudioTokenizer, path: Path) -> Int64[Tensor, "t q"]:
     except InputError as error:
         raise InputError(f"--from {path}: {error}") from None
     mixed = np.rint(samples.mean(0)) / LOUDEST
-    ahead = 0 if tokenizer.seanet is None else tokenizer.seanet.encoded[1]
-    whole = resampled_length(len(mixed), rate, tokenizer.sample_rate) // tokenizer.hop - ahead
+    # A frame of the transform ends with its hop; a network may look further ahead, and so does a change of the rate.
+    ahead = 0 if tokenizer.seanet is None else tokenizer.edges.after
+    complete = len(Resampler(rate, tokenizer.sample_rate).push(mixed * LOUDEST))
+    whole = complete // tokenizer.hop - ahead
     if whole < 1:
         raise InputError(
             f"--from {path}: {len(mixed) / rate:g} s are too short; a frame needs "

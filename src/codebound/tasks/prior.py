@@ -18,6 +18,7 @@ from codebound.engine.task import Figures, OptimizerPlan, ParameterGroup, Score,
 from codebound.generators.prior import TokenPrior
 from codebound.metrics.usage import entropy_rate
 from codebound.tasks.codes import Codes
+from codebound.tokenizers.opening import PictureTokenizer
 
 BETAS = (0.9, 0.95)
 QUICK = 512  # held-out pictures that judge it while it trains
@@ -52,6 +53,7 @@ class PriorTask(Task[PriorBatch]):
         prior: what is trained; of the layout and the classes of the codes.
         codes: batches to train on and held-out ones to judge by.
         settings: rates and the like.
+        tokenizer: what the codes are of, for whoever writes it beside the prior.
     """
 
     kind = "prior"
@@ -59,8 +61,14 @@ class PriorTask(Task[PriorBatch]):
     score = Score("bits_per_token", "lower")
     averaged = ("prior",)
 
-    def __init__(self, prior: TokenPrior, codes: Codes, settings: PriorOptimization) -> None:
-        self.prior, self.codes, self.settings = prior, codes, settings
+    def __init__(
+        self,
+        prior: TokenPrior,
+        codes: Codes,
+        settings: PriorOptimization,
+        tokenizer: PictureTokenizer | None = None,
+    ) -> None:
+        self.prior, self.codes, self.settings, self.tokenizer = prior, codes, settings, tokenizer
         self.modules: Mapping[str, nn.Module] = {"prior": prior}
 
     def optimizers(self) -> Mapping[str, OptimizerPlan]:

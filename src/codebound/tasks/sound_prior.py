@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from codebound.codec.sound_model import SoundModel
 from codebound.data.batch_stream import BatchStream
 from codebound.data.image_sets import step_random
 from codebound.data.sound_sets import SoundSet
@@ -33,12 +33,17 @@ class SoundCodes(ABC):
     Attributes:
         note: what they are, for a report.
         digest: what names them.
-        held_out: indices of consecutive frames that a training never sees.
+        held_out: indices of recordings that a training never sees.
     """
 
     note: str
     digest: str
-    held_out: Int64[np.ndarray, "t q"]
+    held_out: Sequence[Int64[np.ndarray, "_ q"]]
+
+    def check(self, prior: SoundPrior) -> None:
+        """Refuse indices that are none of the prior's codebooks. Raises `InputError`."""
+        for recording in self.held_out:
+            prior.check(torch.from_numpy(recording))
 
     @abstractmethod
     def batches(self, seed: int, first_step: int, size: int) -> BatchStream[Tensor]:
@@ -55,7 +60,7 @@ class CropCodes(SoundCodes):
     Args:
         tokenizer: in eval; it does not learn.
         sounds: recordings.
-        held_out: their indices that judge.
+        held_out: indices of those that judge.
         window: frames of a crop.
         beam: as `AudioTokenizer.encode`.
     """
@@ -64,24 +69,27 @@ class CropCodes(SoundCodes):
         self,
         tokenizer: AudioTokenizer,
         sounds: SoundSet,
-        held_out: Int64[np.ndarray, "t q"],
+        held_out: Sequence[Int64[np.ndarray, "_ q"]],
         window: int,
         beam: int,
     ) -> None:
         self.tokenizer, self.sounds, self.beam = tokenizer, sounds, beam
         self.note, self.digest, self.held_out = sounds.note, sounds.digest, held_out
-        self.length = tokenizer.samples_of(window + 2)
+        self.window = window
+        self.length = tokenizer.samples_of(sum(tokenizer.edges) + window)
 
     def batches(self, seed: int, first_step: int, size: int) -> BatchStream[Tensor]:
         return self.sounds.batches(seed, first_step, size, self.length)
 
     def indices(self, batch: Tensor) -> Tensor:
-        # The first frame and the last one may see silence where the crop was cut.
-        return self.tokenizer.encode(batch / LOUDEST, beam=self.beam)[:, 1:-1]
+        # Frames that see silence where the crop was cut are left out.
+        first = self.tokenizer.edges.before
+        return self.tokenizer.encode(batch / LOUDEST, beam=self.beam)[:, first : first + self.window]
 
 
 class RowCodes(SoundCodes):
-    """The rows of a tokenised set, one behind the other, all in memory.
+    """The rows of a tokenised set, all in memory; in training one behind the other, so that a window may begin in one
+    recording and end in the next.
 
     Args:
         train, held_out: indices of recordings.
@@ -95,19 +103,20 @@ class RowCodes(SoundCodes):
     def __init__(
         self,
         train: Sequence[Int64[np.ndarray, "_ q"]],
-        held_out: Int64[np.ndarray, "t q"],
+        held_out: Sequence[Int64[np.ndarray, "_ q"]],
         window: int,
         note: str,
     ) -> None:
-        frames = sum(map(len, train))
-        if frames < window or not len(held_out):
+        frames, judging = sum(map(len, train)), sum(map(len, held_out))
+        if frames < window or not judging:
             raise InputError(
-                f"{note}: {frames} frames to train on and {len(held_out)} held out; at least {window} and 1 are needed"
+                f"{note}: {frames} frames to train on and {judging} held out; at least {window} and 1 are needed"
             )
         self.train = torch.from_numpy(np.concatenate(train))
         self.window, self.held_out, self.note = window, held_out, note
         hashed = hashlib.sha256(self.train.numpy().tobytes())
-        hashed.update(held_out.tobytes())
+        for recording in held_out:
+            hashed.update(f"{recording.shape}".encode() + recording.tobytes())
         self.digest = hashed.hexdigest()[:16]
 
     def batches(self, seed: int, first_step: int, size: int) -> BatchStream[Tensor]:
@@ -115,6 +124,10 @@ class RowCodes(SoundCodes):
 
     def indices(self, batch: Tensor) -> Tensor:
         return batch
+
+    def check(self, prior: SoundPrior) -> None:
+        super().check(prior)
+        prior.check(self.train)
 
     def _windows(self, seed: int, step: int, size: int) -> Int64[Tensor, "b t q"]:
         starts = step_random(seed, step).integers(len(self.train) - self.window + 1, size=size)
@@ -128,6 +141,10 @@ class SoundPriorTask(Task[Tensor]):
         prior: what is trained.
         codes: windows to train on and held-out frames to judge by.
         settings: rates and the like.
+        model: the tokenizer that the indices are of, with its integer prior, if it has one.
+
+    Raises:
+        InputError: indices that are none of the prior's codebooks.
     """
 
     kind = "sound-prior"
@@ -135,8 +152,11 @@ class SoundPriorTask(Task[Tensor]):
     score = Score("bits_per_token", "lower")
     averaged = ("prior",)
 
-    def __init__(self, prior: SoundPrior, codes: SoundCodes, settings: TokenOptimization) -> None:
-        self.prior, self.codes, self.settings = prior, codes, settings
+    def __init__(
+        self, prior: SoundPrior, codes: SoundCodes, settings: TokenOptimization, model: SoundModel
+    ) -> None:
+        codes.check(prior)
+        self.prior, self.codes, self.settings, self.model = prior, codes, settings, model
         self.modules: Mapping[str, nn.Module] = {"prior": prior}
 
     def optimizers(self) -> Mapping[str, OptimizerPlan]:
@@ -157,26 +177,20 @@ class SoundPriorTask(Task[Tensor]):
 
     def evaluate(self) -> Figures:
         """Bits per index of the first held-out frames."""
-        return {"bits_per_token": float(self.held_out_bits(QUICK).mean())}
+        return {"bits_per_token": float(torch.cat(self.held_out_bits(QUICK)).mean())}
 
-    def held_out_bits(self, count: int | None = None) -> Tensor:
-        """Bits of each index of the held-out frames."""
-        indices = torch.from_numpy(self.codes.held_out[:count]).to(self.prior.start.device)
-        return self.prior.bits(indices).cpu()
+    def held_out_bits(self, count: int | None = None) -> list[Float[Tensor, "_ q"]]:
+        """Bits of each index of the held-out recordings, each judged by itself; of so many first frames."""
+        found: list[Tensor] = []
+        for recording in self.codes.held_out:
+            left = None if count is None else count - sum(map(len, found))
+            if left is None or left > 0:
+                indices = torch.from_numpy(recording[:left]).to(self.prior.start.device)
+                found.append(self.prior.bits(indices).cpu())
+        return found
 
 
 def stage_entropies(indices: Int64[np.ndarray, "t q"], codebook_size: int) -> list[float]:
     """Bits per index of each stage by the entropy of its held-out indices alone (Miller–Madow)."""
     counts = (torch.from_numpy(column).bincount(minlength=codebook_size) for column in indices.T)
     return [float(entropy_rate(count)) for count in counts]
-
-
-def interval(bits: Tensor, segment: int) -> tuple[float, float, float]:
-    """Mean bits per index with a 95 % interval over segments of so many frames."""
-    whole = len(bits) // segment * segment
-    mean = float(bits.double().mean())
-    if whole < 2 * segment:
-        return mean, math.nan, math.nan
-    means = bits[:whole].double().mean(1).view(-1, segment).mean(1)
-    half = 1.96 * float(means.std()) / math.sqrt(len(means))
-    return mean, mean - half, mean + half

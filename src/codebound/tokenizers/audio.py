@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from codebound import arguments
 from codebound.errors import InputError
-from codebound.nets.seanet import Seanet
+from codebound.nets.seanet import Reach, Seanet
 from codebound.nets.spectral import SpectralDecoder
 from codebound.sound import mdct
 from codebound.sound.frames import AXES_UNIT, POWER, FrameCode, ResidualCode
@@ -65,6 +65,7 @@ class AudioTokenizer(nn.Module):
 
     Attributes:
         before, after: frames around a block that its samples depend on.
+        edges: so many frames at the beginning and at the end of a cut-out piece see silence where the sound has more.
         overlap: frames that a sound has more than hops: 1 where a frame covers two hops.
 
     Raises:
@@ -144,6 +145,11 @@ class AudioTokenizer(nn.Module):
     def frame_rate(self) -> float:
         """Frames a second."""
         return self.sample_rate / self.hop
+
+    @property
+    def edges(self) -> Reach:
+        """Frames whose indices are others where a sound is cut before or behind them."""
+        return Reach(1, 1) if self.seanet is None else self.seanet.encoded
 
     def kbit(self, stages: int) -> float:
         """Nominal rate of the first `stages` codebooks, in kbit a second: log2 K for each index."""
@@ -257,8 +263,10 @@ class AudioTokenizer(nn.Module):
     @torch.no_grad()
     def decode_block(self, latents: Float32[np.ndarray, "t d"]) -> Float32[np.ndarray, " n"]:
         """The samples of one block: its frames, `before` and `after` them those that it looks at; always alone, so that
-        rounding does not depend on a batch."""
-        x = self(torch.from_numpy(latents)[None].to(self.codebooks.device))[0]
+        rounding does not depend on a batch; in float32 whatever precision is around it."""
+        device = self.codebooks.device
+        with torch.autocast(device.type, enabled=False):
+            x = self(torch.from_numpy(latents)[None].to(device))[0]
         return x[self.before * self.hop : (self.before + self.block) * self.hop].cpu().numpy()
 
     def check_indices(self, indices: Tensor) -> None:
@@ -306,7 +314,8 @@ class AudioTokenizer(nn.Module):
     def code_digest(self) -> str:
         """What names transform, or encoder, and codebooks, whatever decoder there is: 16 hexadecimal digits of a
         SHA-256."""
-        described = {name: value for name, value in self.config().items() if name in ("sample_rate", "hop")}
+        named = ("sample_rate", "hop") if self.seanet is None else ("sample_rate", "hop", "network")
+        described = {name: value for name, value in self.config().items() if name in named}
         tensors = {name: getattr(self, name) for name in self._arrays}
         if self.seanet is not None:
             tensors |= {f"down.{name}": tensor for name, tensor in self.seanet.down.state_dict().items()}

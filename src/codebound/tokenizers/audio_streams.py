@@ -83,7 +83,9 @@ class NetworkAnalysis:
     @torch.no_grad()
     def _latents(self, samples: Float64[np.ndarray, " n"]) -> Float32[np.ndarray, "t d"]:
         x = torch.from_numpy((samples / LOUDEST).astype(np.float32))[None].to(self._device)
-        z = self._network.encode(x)[0, self._reach.before : self._reach.before + self._block]
+        # Indices are the same whatever precision is around them.
+        with torch.autocast(self._device.type, enabled=False):
+            z = self._network.encode(x)[0, self._reach.before : self._reach.before + self._block]
         return whole_latents(z.double().cpu().numpy() * LATENT_UNIT)
 
 
