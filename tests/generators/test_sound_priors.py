@@ -129,6 +129,13 @@ def test_a_folder_and_back(prior: SoundPrior, tmp_path: Path) -> None:
         (lambda p: p.bits(drawn(4)[:, :2]), r"indices must have shape \[t, 3\]"),
         (lambda p: p.bits(drawn(4) + K), "int64 in 0 … 4"),
         (lambda p: p.bits(drawn(0)), "t > 0"),
+        (lambda p: p.sample(3, first=-1), "first is -1"),
+        (
+            lambda p: SoundPrior.from_config({**p.config(), "stages": 10**9}),
+            "stages=1000000000|stages is not",
+        ),
+        (lambda p: SoundPrior.from_config({**p.config(), "width": 10**9}), "width"),
+        (lambda p: SoundPrior(2, 8, 3, hidden=10**9), "hidden is 1000000000"),
         (lambda p: p.sample(0), "frames"),
         (lambda p: p.sample(3, temperature=-1.0), "temperature"),
         (lambda p: p.sample(3, seed=-1), "seed"),
@@ -140,3 +147,10 @@ def test_a_folder_and_back(prior: SoundPrior, tmp_path: Path) -> None:
 def test_what_is_refused(prior: SoundPrior, call, said: str) -> None:
     with pytest.raises(InputError, match=said):
         call(prior)
+
+
+@pytest.mark.untyped
+def test_what_is_no_tensor_is_refused(prior: SoundPrior) -> None:
+    for wrong in (lambda: prior.bits([[1, 2, 3]]), lambda: prior.sample(3, known=[[1, 2, 3]])):
+        with pytest.raises(InputError, match="indices must be a tensor of int64; got list"):
+            wrong()

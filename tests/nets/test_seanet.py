@@ -47,3 +47,9 @@ def test_what_a_frame_depends_on(causal: bool, strides: tuple[int, ...]) -> None
 def test_sizes_that_are_refused(wrong: dict, said: str) -> None:
     with pytest.raises(InputError, match=said):
         Seanet(**{"dim": 4, **wrong})
+
+
+@pytest.mark.untyped
+def test_what_is_no_sequence_is_refused() -> None:
+    with pytest.raises(InputError, match="strides are 4; a sequence of ints"):
+        Seanet(4, strides=4)

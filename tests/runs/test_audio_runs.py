@@ -17,6 +17,8 @@ from codebound.data.sound_sets import SoundSet, open_sounds
 from codebound.data.speech import Clip
 from codebound.errors import InputError
 from codebound.runs import audio, audio_priors
+from codebound.tokenizers.audio_config import SeanetConfig
+from codebound.tokenizers.audio_fitting import FrameCodeSettings
 
 SMALL = [
     f"{key}={value}"
@@ -33,8 +35,8 @@ def run(*words: str) -> str:
     return out
 
 
-def train(out: Path, steps: int, *words: str):
-    sets = [word for text in SMALL for word in ("--set", text)]
+def train(out: Path, steps: int, *words: str, but: tuple[str, ...] = ()):
+    sets = [word for text in SMALL if text.partition("=")[0] not in but for word in ("--set", text)]
     return run(
         "train", "audio", "--data", f"folder:{PACK}", "--steps", str(steps), *sets, "--out", str(out), *words
     )
@@ -246,11 +248,48 @@ def test_a_bad_file_in_a_folder_is_named(tmp_path: Path) -> None:
         open_sounds(f"folder:{tmp_path / 'bad.wav'}", 16_000)
 
 
+def test_a_network_has_its_own_settings() -> None:
+    """The hop of a Seanet is what its strides make, odd ones too; its block at least what it looks at."""
+    seanet = {"network": "seanet", "dim": 8}
+    for strides, block in (((3, 5, 7), 10), ((2, 2, 2), 11), ((4, 5, 8), 10)):
+        settings = config.with_overrides(
+            config.build(audio.Settings, {**seanet, "strides": strides}), ["stages=2"]
+        )
+        assert settings.hop == np.prod(strides)
+        assert "hop" not in settings.model_fields_set
+        torch.manual_seed(3)
+        tokenizer = audio.untrained(settings)
+        assert (tokenizer.hop, tokenizer.block) == (settings.hop, block)
+        config.part(FrameCodeSettings, settings)
+
+        # The reach is found without drawing numbers: weights are those of the seed.
+        torch.manual_seed(3)
+        again = SeanetConfig(strides=strides).built(8)
+        assert tokenizer.seanet is not None
+        assert all(
+            torch.equal(a, b) for a, b in zip(tokenizer.seanet.parameters(), again.parameters(), strict=True)
+        )
+    for wrong, said in (
+        ({**seanet, "width": 8}, "width=8 does nothing with network=seanet"),
+        ({**seanet, "whitening": 0.5}, "whitening=0.5 does nothing with network=seanet"),
+        ({**seanet, "hop": 160}, r"hop=160: the strides \[2, 4, 5, 8\] make 320"),
+        ({"strides": (4, 5, 8)}, r"strides=\(4, 5, 8\) does nothing with network=spectral"),
+        ({"causal": False}, "causal=False does nothing with network=spectral"),
+        ({"commitment": 0.5}, "commitment=0.5 does nothing with network=spectral"),
+        ({"hop": 105}, "hop=105: a transform takes an even number"),
+        ({"fresh": True}, "fresh=True does nothing without a run"),
+        ({"width": 10**9}, "width=1000000000"),
+    ):
+        with pytest.raises(InputError, match=said):
+            config.build(audio.Settings, wrong)
+
+
 def test_a_seanet_from_training_to_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A network from samples to samples: trained, resumed, with a prior, as a file and drawn from."""
     out, other = tmp_path / "run", tmp_path / "other"
     sets = ("--set", "network=seanet", "--set", "strides=[4,5,8]", "--set", "channels=4")
-    train(out, 6, *sets)
+    other_network = ("hop", "width", "hidden", "blocks")
+    train(out, 6, *sets, but=other_network)
     figures = json.loads((out / "final_metrics.json").read_text())
     assert set(figures["held_out"]) == {"0.5", "1", "2"}
     again = json.loads(run("eval", str(out), "--json"))
@@ -260,7 +299,7 @@ def test_a_seanet_from_training_to_a_file(tmp_path: Path, monkeypatch: pytest.Mo
     for path in (other / "final_metrics.json", *(other / "checkpoints").glob("*-00000006-*")):
         path.unlink()
     shutil.rmtree(other / "model")
-    train(other, 6, *sets, "--resume")
+    train(other, 6, *sets, "--resume", but=other_network)
     first, second = (load_sound_model(folder / "model").tokenizer.state_dict() for folder in (out, other))
     assert all(torch.equal(first[name], second[name]) for name in first)
 

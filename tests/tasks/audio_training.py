@@ -19,6 +19,10 @@ from codebound.tokenizers.audio_fitting import FrameCodeSettings
 
 RECIPE = Recipe(steps=20, batch_size=2, log_every=1, evaluate_every=10, checkpoint_every=4, average=0.9)
 SIZES = {"hop": 160, "dim": 16, "stages": 4, "codebook_size": 32}
+NETWORKS = {
+    "spectral": {"width": 16, "hidden": 16, "blocks": 1},
+    "seanet": {"strides": (4, 5, 8), "channels": 4},
+}
 SETTINGS = {
     "adversarial": 0.05,
     "features": 0.1,
@@ -31,15 +35,7 @@ SETTINGS = {
 
 def run(folder: Path, network: str = "spectral") -> None:
     """Train to the end, from the last checkpoint if there is one."""
-    networks = {
-        "network": network,
-        "strides": (4, 5, 8),
-        "channels": 4,
-        "width": 16,
-        "hidden": 16,
-        "blocks": 1,
-    }
-    settings = Settings(steps=RECIPE.steps, **networks, **SIZES, **SETTINGS)
+    settings = Settings(steps=RECIPE.steps, network=network, **NETWORKS[network], **SIZES, **SETTINGS)
     torch.manual_seed(0)
     spectral = SpectralDiscriminator((256, 512), width=4, layers=2)
     judges = JoinedDiscriminator([spectral, PeriodDiscriminator((2, 5), width=4, layers=2)])

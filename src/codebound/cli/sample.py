@@ -1,4 +1,4 @@
-"""The command that draws new pictures. What it calls is imported inside it, as in `cli.training`."""
+"""The command that draws new pictures and sounds. What it calls is imported inside it, as in `cli.training`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def sample(
         str | None, typer.Option("--class", help="A class by name or number, or all: in turns.")
     ] = None,
     temperature: Annotated[
-        float, typer.Option(help="Below 1: likelier pictures; 0: the likeliest token.")
+        float, typer.Option(help="Below 1: likelier pictures or sounds; 0: the likeliest token.")
     ] = 1.0,
     top_k: Annotated[int | None, typer.Option(help="Draw from so many of the likeliest tokens only.")] = None,
     top_p: Annotated[
@@ -37,7 +37,7 @@ def sample(
     guidance: Annotated[
         float, typer.Option(help="Above 1: more of the class, less variety (1.5 to 2).")
     ] = 1.0,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same pictures.")] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same pictures or sounds.")] = 0,
     given: Annotated[
         Path | None,
         typer.Option(
@@ -56,7 +56,7 @@ def sample(
 ) -> None:
     """New pictures: PNGs, grid.png with all of them, samples.json with settings and likelihoods; new sounds: WAVs.
 
-    Picture number n depends on seed, n, class and settings alone: more of them change none.
+    Number n depends on seed, n, class and settings alone: more of them change none.
 
     [bold]Examples[/]
 
@@ -95,7 +95,11 @@ def sample(
         if of_sound == "audio":
             _sounds(run, count, seed, folder, as_json)
         else:
-            _sounds_on(run, (count, seconds, given, temperature, top_k, top_p, seed), folder, as_json)
+            options = {
+                "count": count, "given": given, "temperature": temperature, "top_k": top_k, "top_p": top_p,
+                "seed": seed,
+            }  # fmt: skip
+            _sounds_on(run, options if seconds is None else {**options, "seconds": seconds}, folder, as_json)
         return
     if seconds is not None:
         raise InputError(f"--seconds {seconds:g}: {run} draws pictures")
@@ -137,15 +141,13 @@ def _sounds(run: Path, count: int, seed: int, folder: Path, as_json: bool) -> No
     _say_sounds(about, folder, as_json)
 
 
-def _sounds_on(run: Path, chosen: tuple[Any, ...], folder: Path, as_json: bool) -> None:
-    """Draw sounds from a trained prior, also such as go on from a recording."""
-    from codebound.runs.sound_prior_sampling import SECONDS, SoundSampleOptions
+def _sounds_on(run: Path, options: dict[str, Any], folder: Path, as_json: bool) -> None:
+    """Draw sounds from a trained prior, also such as go on from a recording; options as `SoundSampleOptions`."""
+    from codebound.runs.sound_prior_sampling import SoundSampleOptions
     from codebound.runs.sound_prior_sampling import sample as core
 
-    options = SoundSampleOptions(*chosen)
-    options = options._replace(seconds=SECONDS if options.seconds is None else options.seconds)
     with Cells("sounds") as bar:
-        about = core(run, options, folder, bar.show)
+        about = core(run, SoundSampleOptions(**options), folder, bar.show)
     _say_sounds(about, folder, as_json)
 
 

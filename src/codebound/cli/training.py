@@ -234,7 +234,8 @@ def _what(what: list[str], resumed: Path | None) -> tuple[RunKind[Any], Path | N
     if file is None and resumed is not None and (resumed / "config.yaml").exists():
         file = resumed / "config.yaml"
     of_file = None if file is None else kind_of_settings(file)
-    if names and of_file is not None and of_file not in (names[0], f"sound-{names[0]}"):
+    asked = None if of_file not in kind_names() else run_kind(of_file).asked
+    if names and of_file is not None and names[0] not in (of_file, asked):
         raise InputError(f"{file} holds settings of kind {of_file!r}, not {names[0]!r}")
     kind = run_kind(of_file or (names[0] if names else DEFAULT))
     if folders:

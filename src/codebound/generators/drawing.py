@@ -81,6 +81,7 @@ def uniforms(seed: int, first: int, count: int, columns: int) -> Float[Tensor, "
     """
     if count == 0:
         return torch.empty(0, columns)
+    arguments.whole("first", first, least=0)
     rows = [step_random(seed, first + i).random(columns, dtype=np.float32) for i in range(count)]
     return torch.from_numpy(np.stack(rows))
 

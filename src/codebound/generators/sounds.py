@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -17,11 +17,17 @@ from codebound.errors import InputError
 from codebound.generators.drawing import Draw, check_seed, uniforms
 from codebound.generators.evaluating import in_eval
 from codebound.nets.transformer import KeyValueCache, Rotation, Transformer
-from codebound.sound.frames import StagedCode
+from codebound.sound.frames import MOST_DIM, StagedCode
 from codebound.tokenizers import pretrained
 from codebound.tokenizers.audio import LATENT_UNIT
+from codebound.tokenizers.audio_config import MOST_CODEWORDS, MOST_STAGES
 
 AT_ONCE = 8  # windows that are judged at once
+LARGEST, DEEPEST = 4096, 256
+Width = Annotated[int, Field(ge=1, le=LARGEST)]
+Depth = Annotated[int, Field(ge=1, le=DEEPEST)]
+Window = Annotated[int, Field(ge=2, le=LARGEST, multiple_of=2)]  # frames
+Dropout = Annotated[float, Field(ge=0, lt=1)]
 EXAMPLE = """from codebound.generators import {kind}
 prior = {kind}.from_pretrained("path/to/this/folder")
 indices = prior.sample(250, count=2)                    # [b, t, q], for the decoder of its tokenizer
@@ -68,11 +74,12 @@ class SoundPrior(nn.Module):
         tokenizer: str = "",
     ) -> None:
         super().__init__()
-        for name, value, least in (
-            ("stages", stages, 1), ("codebook_size", codebook_size, 2), ("dim", dim, 1), ("hidden", hidden, 1),
-            ("window", window, 2),
+        for name, value, least, most in (
+            ("stages", stages, 1, MOST_STAGES), ("codebook_size", codebook_size, 2, MOST_CODEWORDS),
+            ("dim", dim, 1, MOST_DIM), ("width", width, 1, LARGEST), ("depth", depth, 1, DEEPEST),
+            ("heads", heads, 1, LARGEST), ("hidden", hidden, 1, LARGEST), ("window", window, 2, LARGEST),
         ):  # fmt: skip
-            arguments.whole(name, value, least=least)
+            arguments.whole(name, value, least=least, most=most)
         if window % 2:
             raise InputError(f"window is {window}; an even number is accepted: half of it is seen again")
         self.window, self.hidden, self.dropout, self.tokenizer = window, hidden, dropout, tokenizer
@@ -165,6 +172,8 @@ class SoundPrior(nn.Module):
     def check(self, indices: Tensor) -> None:
         """Refuse what are no indices of this prior's codebooks. Raises `InputError`."""
         stages, size, _ = self.words.shape
+        if not isinstance(indices, Tensor):
+            raise InputError(f"indices must be a tensor of int64; got {type(indices).__name__}")
         if indices.ndim != 2 or indices.shape[1] != stages or not len(indices):
             raise InputError(f"indices must have shape [t, {stages}], t > 0; got {list(indices.shape)}")
         if indices.dtype != torch.int64 or int(indices.min()) < 0 or int(indices.max()) >= size:
@@ -304,13 +313,13 @@ class SoundPrior(nn.Module):
 
 class _Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-    stages: int = Field(ge=1)
-    codebook_size: int = Field(ge=2)
-    dim: int = Field(ge=1)
-    width: int
-    depth: int
-    heads: int
-    hidden: int = Field(ge=1)
-    window: int = Field(ge=2)
-    dropout: float
+    stages: int = Field(ge=1, le=MOST_STAGES)
+    codebook_size: int = Field(ge=2, le=MOST_CODEWORDS)
+    dim: int = Field(ge=1, le=MOST_DIM)
+    width: Width
+    depth: Depth
+    heads: Width
+    hidden: Width
+    window: Window
+    dropout: Dropout
     tokenizer: str

@@ -19,7 +19,8 @@ from codebound import arguments
 from codebound.errors import InputError
 
 ENDS = 7  # taps of the first and of the last convolution
-WIDEST = 1024  # channels
+WIDEST = 1024  # channels at the samples' rate, and parts of a latent
+MOST_CHANNELS = 16 * WIDEST  # behind the last stride
 
 
 class Reach(NamedTuple):
@@ -133,11 +134,13 @@ class Seanet(nn.Module):
         arguments.whole("dim", dim, most=WIDEST)
         arguments.whole("channels", channels, most=WIDEST)
         arguments.whole("units", units, least=0, most=16)
+        if not isinstance(strides, Sequence):
+            raise InputError(f"strides are {strides!r}; a sequence of ints in 2 … 64 is accepted")
         for stride in strides:
             arguments.whole("strides", stride, least=2, most=64)
-        if not strides or channels << len(strides) > WIDEST * 16:
+        if not strides or channels << len(strides) > MOST_CHANNELS:
             raise InputError(
-                f"strides are {list(strides)}: at least one is accepted, and up to {WIDEST * 16} channels after them"
+                f"strides are {list(strides)}: at least one is accepted, and up to {MOST_CHANNELS} channels after them"
             )
         self.hop, self.dim, self.causal = math.prod(strides), dim, causal
 
@@ -175,10 +178,6 @@ class Seanet(nn.Module):
     def decode(self, z: Float[Tensor, "b t d"]) -> Float[Tensor, "b n"]:
         """Samples of latents, a hop of each."""
         return self.up(z.transpose(1, 2))[:, 0]
-
-    def forward(self, x: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
-        """There and back without a codebook between."""
-        return self.decode(self.encode(x))
 
 
 def _begin(layer: nn.Conv1d | nn.ConvTranspose1d, inputs: int) -> None:

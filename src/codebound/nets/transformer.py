@@ -11,7 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from codebound.errors import InputError
 
-ROTARY_BASE = 100.0  # longest wavelength 2π·100 tokens: grids are tens of tokens wide
+ROTARY_BASE = 100.0  # longest wavelength 2π·100 = 628 tokens: grids are tens wide, windows of sound 128 long
 
 
 class Rotation(NamedTuple):

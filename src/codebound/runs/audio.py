@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from codebound import config
 from codebound.data.sound_output import write_wav
@@ -37,7 +38,14 @@ from codebound.tasks.audio_adversarial import (
 )
 from codebound.tokenizers import pretrained
 from codebound.tokenizers.audio import BLOCK, CONTEXT, AudioTokenizer
-from codebound.tokenizers.audio_config import Kernel, NetworkConfig, SeanetConfig, Strides
+from codebound.tokenizers.audio_config import (
+    MOST_BLOCK,
+    RATES,
+    NetworkConfig,
+    NetworkSizes,
+    SeanetConfig,
+    SeanetSizes,
+)
 from codebound.tokenizers.audio_fitting import FrameCodeSettings
 
 DEFAULT_DATA = "speech"
@@ -46,7 +54,7 @@ OF_CODE = (
     "iterations",
     "fit_frames",
 )  # what the codes of a run were fitted by, besides their sizes
-SEANET_BLOCK = 10  # frames: its delay
+SEANET_BLOCK = 10  # frames, its delay, unless it looks at more
 PLAYED = 3  # held-out recordings that a report plays
 NAMES = {
     "pesq": ("PESQ, wide band", "{:.2f}", "4.64"),
@@ -56,7 +64,7 @@ NAMES = {
 }
 
 
-class Settings(LoopSettings, AudioAdversarialOptimization, FrameCodeSettings):
+class Settings(LoopSettings, AudioAdversarialOptimization, FrameCodeSettings, NetworkSizes, SeanetSizes):
     """All that decides a run's numbers, but for the sound itself and the machine.
 
     Attributes:
@@ -67,28 +75,46 @@ class Settings(LoopSettings, AudioAdversarialOptimization, FrameCodeSettings):
         data: sound; by default that of `run`, or speech.
         network: "spectral": a transform of whole numbers, fitted codebooks and a network behind them, of `width`,
             `hidden`, `blocks` and `kernel`. "seanet": a network of `channels`, `strides`, whose product is the hop,
-            `units` and `causal`, from samples to samples, and codebooks that learn with it.
-        block: frames that are decoded at a time (and by a Seanet encoded); by default 50, for a Seanet 10.
+            `units` and `causal`, from samples to samples, and codebooks that learn with it. Sizes of the one are
+            refused with the other.
+        block: frames that are decoded at a time (and by a Seanet encoded); by default 50, for a Seanet 10, or as many
+            as it looks at.
     """
 
     kind: Literal["audio"] = "audio"
     run: str | None = None
     fresh: bool = False
     data: str | None = None
-    sample_rate: int = Field(default=16_000, ge=4_000, le=192_000)
-    width: int = Field(default=160, ge=1)
-    hidden: int = Field(default=320, ge=1)
-    blocks: int = Field(default=5, ge=1)
-    kernel: Kernel = 7
+    sample_rate: int = Field(default=16_000, ge=RATES[0], le=RATES[1])
     network: Literal["spectral", "seanet"] = "spectral"
-    channels: int = Field(default=16, ge=1, le=1024)
-    strides: Strides = (2, 4, 5, 8)
-    units: int = Field(default=1, ge=0, le=16)
-    causal: bool = True
-    block: int | None = Field(default=None, ge=1, le=512)
+    block: int | None = Field(default=None, ge=1, le=MOST_BLOCK)
     batch_size: int = Field(default=8, ge=1)
     steps: int = Field(default=450, ge=1)
     evaluate_every: int | None = Field(default=None, ge=1)  # by default a tenth of the run
+
+    @model_validator(mode="after")
+    def _in_use(self) -> Settings:
+        """What the chosen network has no use for is refused; the hop of a Seanet is what its strides make."""
+        own = type(self).model_fields
+        unused = (
+            [*NetworkSizes.model_fields, "whitening"]
+            if self.network == "seanet"
+            else [*SeanetSizes.model_fields, "commitment"]
+        )
+        for name in unused:
+            if (value := getattr(self, name)) != own[name].default:
+                raise ValueError(f"{name}={value} does nothing with network={self.network}; leave it out")
+        if self.fresh and self.run is None:
+            raise ValueError("fresh=True does nothing without a run, whose decoder would go on")
+        if self.network == "seanet":
+            hop = math.prod(self.strides)
+            if "hop" not in self.model_fields_set:
+                object.__setattr__(self, "hop", hop)  # frozen, and not a value that was given
+            elif self.hop != hop:
+                raise ValueError(f"hop={self.hop}: the strides {list(self.strides)} make {hop}; leave it out")
+        elif self.hop % 2:
+            raise ValueError(f"hop={self.hop}: a transform takes an even number")
+        return self
 
 
 class AudioRun(RunKind[Settings]):
@@ -226,7 +252,8 @@ def untrained(settings: Settings) -> AudioTokenizer:
     sizes = SeanetConfig if learned else NetworkConfig
     network = {name: getattr(settings, name) for name in sizes.model_fields if name != "kind"}
     names = ("sample_rate", "hop", "dim", "stages", "codebook_size")
-    block = settings.block or (SEANET_BLOCK if learned else BLOCK)
+    usual = max(SEANET_BLOCK, SeanetConfig(**network).reach) if learned else BLOCK
+    block = settings.block or usual
     return AudioTokenizer.from_config(
         {
             **{name: getattr(settings, name) for name in names},

@@ -18,6 +18,7 @@ from codebound.errors import InputError
 from codebound.files import write_bytes, write_text
 from codebound.generators.drawing import check_seed
 from codebound.runs.audio import to_int16, wav
+from codebound.runs.folder import check_new
 from codebound.runs.run import check_finished
 from codebound.tokenizers.audio import DEFAULT_SPEECH
 
@@ -55,8 +56,7 @@ def sample(
     model = open_sampled(run)
     prior, tokenizer = model.prior, model.tokenizer
     assert prior is not None
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"--out {folder} is no new folder")
+    check_new(folder)
     frames, stages = segment_frames(model)[0], len(tokenizer.codebook_sizes)
     rows = []
     for number in range(count):

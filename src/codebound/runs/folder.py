@@ -109,6 +109,16 @@ class RunFolder(Generic[S]):
         write_text(self.cell_file(name), json.dumps(result, indent=1) + "\n")
 
 
+def check_new(path: Path) -> None:
+    """Refuse a folder for new files that holds some.
+
+    Raises:
+        InputError: so, or it is no folder.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"--out {path} holds something already; give a new folder")
+
+
 def read_study(path: Path) -> dict[str, Any]:
     """`study.json` of a run folder.
 

@@ -57,11 +57,13 @@ class RunKind(ABC, Generic[S]):
         name: in `config.yaml` and on the command line.
         settings: the class of its settings.
         shown: figures on a progress bar: their names in the log, and how they are written.
+        asked: the name that it is asked for by on the command line; its own where there is none.
         subject: the setting that holds the folder of the run that this one builds on, where it builds on one.
     """
 
     name: ClassVar[str]
     settings: type[S]
+    asked: ClassVar[str | None] = None
     shown: ClassVar[Sequence[tuple[str, str]]] = ()
     subject: ClassVar[str | None] = None
 

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from codebound.errors import InputError
 from codebound.files import write_text
+from codebound.runs.folder import check_new
 from codebound.runs.pictures import grid_picture, save_png
 from codebound.runs.sample_sources import ALL, SampleOptions, open_source
 from codebound.tokenizers.image import to_uint8
@@ -39,8 +39,7 @@ def sample(
         InputError: a folder that holds something, or as `open_source`.
     """
     # Everything that can be refused is refused before the first picture.
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"--out {folder} holds something already; give a new folder")
+    check_new(folder)
     source = open_source(run, options)
 
     # Some pictures at a time: indices, their likelihood, pixels, files.

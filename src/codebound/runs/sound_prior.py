@@ -20,7 +20,7 @@ from codebound.engine.journal import Journal
 from codebound.engine.recipe import LoopSettings, Recipe
 from codebound.errors import InputError
 from codebound.files import write_bytes, write_text
-from codebound.generators.sounds import SoundPrior
+from codebound.generators.sounds import Depth, Dropout, SoundPrior, Width, Window
 from codebound.priors.frame_fitting import stage_bits
 from codebound.reporting import page, plots
 from codebound.reporting.statistics import ratio_interval
@@ -52,35 +52,27 @@ ROWS: tuple[labels.Row, ...] = (
 )
 
 
-class SoundPriorModel(config.Settings):
-    """How large a `SoundPrior` is.
-
-    Attributes:
-        prior: one index after the other; there is no other kind for sound.
-        width, depth, heads, hidden, dropout, window: as `SoundPrior`.
-    """
-
-    prior: Literal["autoregressive"] = "autoregressive"
-    width: int = Field(default=128, ge=1)
-    depth: int = Field(default=4, ge=1)
-    heads: int = Field(default=4, ge=1)
-    hidden: int = Field(default=192, ge=1)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    window: int = Field(default=128, ge=2, le=4096, multiple_of=2)
-
-
-class Settings(LoopSettings, TokenOptimization, SoundPriorModel):
+class Settings(LoopSettings, TokenOptimization):
     """All that decides a run's numbers, but for tokenizer, sound and machine.
 
     Attributes:
         tokenizer: the folder of its run or of its model, or `default-speech`.
         data: sound, or the folder of a tokenised set; by default what the tokenizer's run was trained on.
+        prior: one index after the other; there is no other kind for sound.
+        width, depth, heads, hidden, dropout, window: as `SoundPrior`.
         held_out: as many times 2 seconds of recordings judge it, about, at most.
     """
 
     kind: Literal["sound-prior"] = "sound-prior"
     tokenizer: str = ""
     data: str | None = None
+    prior: Literal["autoregressive"] = "autoregressive"
+    width: Width = 128
+    depth: Depth = 4
+    heads: Width = 4
+    hidden: Width = 192
+    dropout: Dropout = 0.0
+    window: Window = 128
     held_out: int = Field(default=audio_priors.JUDGED, ge=1)
     batch_size: int = Field(default=8, ge=1)
     lr: float = Field(default=2e-3, ge=0, allow_inf_nan=False)
@@ -92,6 +84,7 @@ class SoundPriorRun(RunKind[Settings]):
     """`codebound train prior RUN`, RUN being of an audio tokenizer."""
 
     name = "sound-prior"
+    asked = "prior"
     settings = Settings
     shown = (("bits_per_token", "{:.3f} bits an index"),)
     subject = "tokenizer"

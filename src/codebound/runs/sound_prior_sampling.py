@@ -19,6 +19,7 @@ from codebound.errors import InputError
 from codebound.files import write_bytes, write_text
 from codebound.runs.audio import to_int16, wav
 from codebound.runs.audio_sampling import ABOUT
+from codebound.runs.folder import check_new
 from codebound.runs.sound_prior import load_run
 from codebound.sound.resampling import LOUDEST, Resampler
 from codebound.tokenizers.audio import AudioTokenizer
@@ -64,8 +65,7 @@ def sample(
             shorter than a frame, or what `SoundPrior.sample` refuses.
     """
     # Everything that can be refused is refused before the first sound.
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"--out {folder} holds something already; give a new folder")
+    check_new(folder)
     arguments.whole("count", options.count)
     seconds = arguments.number("seconds", options.seconds, above=0)
     prior, tokenizer = load_run(run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -15,13 +16,15 @@ from pydantic import (
     field_validator,
 )
 
-from codebound.nets.seanet import Seanet
+from codebound.nets.seanet import WIDEST, Seanet
 from codebound.nets.spectral import SpectralDecoder
 from codebound.sound import mdct
 from codebound.sound.frames import MOST_DIM
 
 RATES = (4_000, 192_000)  # that a tokenizer may have
 MOST_BLOCK = 512  # frames
+MOST_STAGES, MOST_CODEWORDS = 64, 65_536
+LARGEST = 4096  # width, units or blocks of a `SpectralDecoder`
 
 
 def _odd(value: int) -> int:
@@ -34,34 +37,51 @@ Kernel = Annotated[int, Field(ge=1, le=63), AfterValidator(_odd)]
 Strides = Annotated[tuple[Annotated[int, Field(ge=2, le=64)], ...], Field(min_length=1, max_length=8)]
 
 
-class NetworkConfig(BaseModel):
-    """Sizes of a `SpectralDecoder`, behind a transform of whole numbers."""
+class NetworkSizes(BaseModel):
+    """Sizes of a `SpectralDecoder`."""
+
+    width: int = Field(default=160, ge=1, le=LARGEST)
+    hidden: int = Field(default=320, ge=1, le=LARGEST)
+    blocks: int = Field(default=5, ge=0, le=LARGEST)
+    kernel: Kernel = 7
+
+
+class SeanetSizes(BaseModel):
+    """Sizes of a `Seanet`."""
+
+    channels: int = Field(default=16, ge=1, le=WIDEST)
+    strides: Strides = (2, 4, 5, 8)
+    units: int = Field(default=1, ge=0, le=16)
+    causal: bool = True
+
+
+class NetworkConfig(NetworkSizes):
+    """A `SpectralDecoder`, behind a transform of whole numbers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    width: int = Field(160, ge=1)
-    hidden: int = Field(320, ge=1)
-    blocks: int = Field(5, ge=0)
-    kernel: Kernel = 7
 
     def built(self, hop: int, dim: int) -> SpectralDecoder:
         """The network, with fresh weights."""
         return SpectralDecoder(hop, dim, **self.model_dump())
 
 
-class SeanetConfig(BaseModel):
-    """Sizes of a `Seanet`, which encodes and decodes."""
+class SeanetConfig(SeanetSizes):
+    """A `Seanet`, which encodes and decodes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["seanet"] = "seanet"
-    channels: int = Field(16, ge=1, le=1024)
-    strides: Strides = (2, 4, 5, 8)
-    units: int = Field(1, ge=0, le=16)
-    causal: bool = True
 
     @property
     def hop(self) -> int:
         """Samples of a frame."""
         return math.prod(self.strides)
+
+    @property
+    def reach(self) -> int:
+        """Frames that it looks at, and that a block has at least, whatever its channels."""
+        with torch.device("meta"):
+            network = Seanet(1, channels=1, strides=self.strides, units=self.units, causal=self.causal)
+        return max(*network.encoded, *network.decoded)
 
     def built(self, dim: int) -> Seanet:
         """The network, with fresh weights."""
@@ -87,8 +107,8 @@ class AudioConfig(BaseModel):
     network: AnyNetwork | None  # before the hop, which must fit it
     hop: int = Field(ge=2, le=mdct.LONGEST)
     dim: int = Field(ge=1, le=MOST_DIM)
-    stages: int = Field(ge=1)
-    codebook_size: int = Field(ge=2)
+    stages: int = Field(ge=1, le=MOST_STAGES)
+    codebook_size: int = Field(ge=2, le=MOST_CODEWORDS)
     block: int = Field(ge=1, le=MOST_BLOCK)
     context: int = Field(ge=0, le=MOST_BLOCK)
 

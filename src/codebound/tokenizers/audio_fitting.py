@@ -13,7 +13,8 @@ from codebound import config
 from codebound.errors import InputError
 from codebound.quantize.init import KMeans
 from codebound.sound import mdct
-from codebound.sound.frames import AXES_UNIT, COMPANDED, LATENT, POWER, FrameCode, compand
+from codebound.sound.frames import AXES_UNIT, COMPANDED, LATENT, MOST_DIM, POWER, FrameCode, compand
+from codebound.tokenizers.audio_config import MOST_CODEWORDS, MOST_STAGES
 
 LOUD = 6.0  # companded coefficients reach full scale at so many standard deviations
 CODEWORD = 127  # the largest part of a codeword, in steps
@@ -24,17 +25,17 @@ class FrameCodeSettings(config.Settings):
     """Sizes of transform and codebooks.
 
     Attributes:
-        hop: samples between frames: half of what a frame covers.
+        hop: samples between frames: of a transform half of what a frame covers, an even number.
         dim: principal axes that are kept.
         stages, codebook_size: of the residual codebooks.
         whitening: power of a coefficient's standard deviation by which it is divided.
         iterations: of k-means, for each stage.
     """
 
-    hop: int = Field(default=320, ge=8, le=4096, multiple_of=2)
-    dim: int = Field(default=64, ge=1, le=128)
-    stages: int = Field(default=16, ge=1, le=64)
-    codebook_size: int = Field(default=1024, ge=2, le=65536)
+    hop: int = Field(default=320, ge=2, le=mdct.LONGEST)
+    dim: int = Field(default=64, ge=1, le=MOST_DIM)
+    stages: int = Field(default=16, ge=1, le=MOST_STAGES)
+    codebook_size: int = Field(default=1024, ge=2, le=MOST_CODEWORDS)
     whitening: float = Field(default=0.6, ge=0, le=1)
     iterations: int = Field(default=8, ge=1)
 
@@ -52,8 +53,10 @@ def fit_frame_code(
         progress: called with stages done and stages in all.
 
     Raises:
-        InputError: fewer frames than 2 for each codeword.
+        InputError: fewer frames than 2 for each codeword, or an odd hop.
     """
+    if settings.hop % 2:
+        raise InputError(f"hop is {settings.hop}; a transform takes an even number")
     if len(frames) < PARTS_TO_START * settings.codebook_size:
         raise InputError(
             f"{len(frames):,} frames of sound are too few for codebooks of {settings.codebook_size}; at least "

@@ -25,6 +25,7 @@ from codebound.studies.sound_design.settings import LOSSES, Loss, Settings
 from codebound.tasks.audio import AudioTask
 from codebound.tasks.audio_adversarial import AudioAdversarialTask, untrained_discriminator
 from codebound.tokenizers.audio import AudioTokenizer
+from codebound.tokenizers.audio_config import NetworkSizes, SeanetSizes
 from codebound.tokenizers.audio_fitting import FrameCodeSettings, fit_frame_code
 from codebound.tokenizers.audio_streams import LATENT_UNIT
 
@@ -125,14 +126,11 @@ def measure_loss(settings: Settings, seed: int, loss: Loss) -> dict[str, Any]:
 
 def arm(settings: Settings, seed: int, loss: Loss) -> audio.Settings:
     """The settings of `codebound train audio` that an arm is."""
-    shared = config.part(
-        audio.Settings,
-        settings,
-        seed=seed,
-        evaluate_every=settings.steps,
-        warmup=min(50, settings.steps // 4),
-    )
-    return shared.model_copy(update={**LOSSES[loss], "full_depth": 1.0})
+    # Sizes of the network that it does not have stay at their defaults.
+    other = NetworkSizes if LOSSES[loss].get("network") == "seanet" else SeanetSizes
+    unused = {name: field.default for name, field in other.model_fields.items()}
+    own = {"seed": seed, "evaluate_every": settings.steps, "warmup": min(50, settings.steps // 4)}
+    return config.part(audio.Settings, settings, **{**unused, **own, **LOSSES[loss], "full_depth": 1.0})
 
 
 def fitted(settings: Settings, seed: int) -> tuple[np.ndarray, FrameCode]:
