@@ -16,7 +16,7 @@ from codebound.tasks.sound_prior import CropCodes, RowCodes, SoundPriorTask
 from codebound.tokenizers.audio import AudioTokenizer
 from codebound.tokenizers.audio_config import SeanetConfig
 
-STAGES, SIZE, DIM, HOP, BLOCK = 2, 16, 8, 40, 12
+STAGES, SIZE, DIM, HOP, BLOCK = 2, 256, 8, 40, 12
 
 
 def made(kind: str) -> AudioTokenizer:
@@ -73,7 +73,7 @@ def test_indices_that_are_none_are_refused_before_the_training() -> None:
     wrong, settings = [good[0], good[1] + SIZE], TokenOptimization()
     SoundPriorTask(prior, RowCodes(good, good, 4, "rows"), settings, model)
     for train, held_out in ((wrong, good), (good, wrong)):
-        with pytest.raises(InputError, match="indices must be int64 in 0 … 15"):
+        with pytest.raises(InputError, match="indices must be int64 in 0 … 255"):
             SoundPriorTask(prior, RowCodes(train, held_out, 4, "rows"), settings, model)
     with pytest.raises(InputError, match="0 held out; at least 4 and 1"):
         RowCodes(good, [], 4, "rows")

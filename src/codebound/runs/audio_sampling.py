@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Int64
+from torch import Tensor
 
 from codebound import arguments
 from codebound.codec.sound_model import SoundModel, default_sound_model, load_sound_model
@@ -20,9 +22,16 @@ from codebound.generators.drawing import check_seed
 from codebound.runs.audio import to_int16, wav
 from codebound.runs.folder import check_new
 from codebound.runs.run import check_finished
-from codebound.tokenizers.audio import DEFAULT_SPEECH
+from codebound.tokenizers.audio import DEFAULT_SPEECH, AudioTokenizer
 
 ABOUT = "samples.json"
+
+
+class Drawn(NamedTuple):
+    """A sound's indices, and what those that are new cost in bits."""
+
+    indices: Int64[Tensor, "t q"]
+    bits: float
 
 
 def open_sampled(run: Path) -> SoundModel:
@@ -58,23 +67,37 @@ def sample(
     assert prior is not None
     check_new(folder)
     frames, stages = segment_frames(model)[0], len(tokenizer.codebook_sizes)
+
+    def drawn(number: int) -> Drawn:
+        """Indices of a segment, and their bits."""
+        drawer = Drawer(np.random.default_rng((seed, number)))
+        empty = np.zeros((frames, stages), dtype=np.int64)
+        return Drawn(torch.from_numpy(prior.code(drawer, empty, tokenizer.frame_code)), drawer.bits)
+
+    about = {"run": str(run), "model": model.digest().hex(), "seed": seed, "indices": frames * stages}
+    return write_sounds(folder, tokenizer, drawn, count, about, progress)
+
+
+def write_sounds(
+    folder: Path,
+    tokenizer: AudioTokenizer,
+    draw: Callable[[int], Drawn],
+    count: int,
+    about: Mapping[str, Any],
+    progress: Callable[[int, int], None],
+) -> dict[str, Any]:
+    """Draw sounds one at a time and write each as WAV, and at last `samples.json`, whose content is returned: what is
+    given of it, and of each sound its file, its seconds and the bits of what was drawn."""
     rows = []
     for number in range(count):
         progress(number, count)
-        drawer = Drawer(np.random.default_rng((seed, number)))
-        empty = np.zeros((frames, stages), dtype=np.int64)
-        indices = prior.code(drawer, empty, tokenizer.frame_code)
-        made = tokenizer.decode(torch.from_numpy(indices)[None])[0].numpy()
+        indices, bits = draw(number)
+        made = tokenizer.decode(indices[None])[0].numpy()
         name = f"{number:05d}.wav"
         write_bytes(folder / name, wav(to_int16(made), tokenizer.sample_rate))
-        rows.append({"file": name, "seconds": len(made) / tokenizer.sample_rate, "bits": drawer.bits})
+        seconds = round(len(made) / tokenizer.sample_rate, 3)
+        rows.append({"file": name, "seconds": seconds, "bits": round(bits, 3)})
     progress(count, count)
-    about = {
-        "run": str(run),
-        "model": model.digest().hex(),
-        "seed": seed,
-        "indices": frames * stages,
-        "samples": rows,
-    }
-    write_text(folder / ABOUT, json.dumps(about, indent=2) + "\n")
-    return about
+    whole = {**about, "samples": rows}
+    write_text(folder / ABOUT, json.dumps(whole, indent=2) + "\n")
+    return whole

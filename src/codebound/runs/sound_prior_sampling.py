@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,9 +15,7 @@ from codebound import arguments
 from codebound.codec.sounds import BEAM
 from codebound.data.sound_reading import read_sound
 from codebound.errors import InputError
-from codebound.files import write_bytes, write_text
-from codebound.runs.audio import to_int16, wav
-from codebound.runs.audio_sampling import ABOUT
+from codebound.runs.audio_sampling import Drawn, write_sounds
 from codebound.runs.folder import check_new
 from codebound.runs.sound_prior import load_run
 from codebound.sound.resampling import LOUDEST, Resampler
@@ -72,10 +69,8 @@ def sample(
     known = None if options.given is None else given_frames(tokenizer, options.given)
     frames = max(round(seconds * tokenizer.frame_rate), 1)
 
-    # One sound at a time: its indices, their likelihood, its samples.
-    rows: list[dict[str, Any]] = []
-    for number in range(options.count):
-        progress(number, options.count)
+    def draw(number: int) -> Drawn:
+        """The indices of a sound with what is known before them, and the likelihood of the new ones."""
         drawn = prior.sample(
             frames,
             known=known,
@@ -86,24 +81,16 @@ def sample(
             first=number,
         )[0]
         whole = drawn if known is None else torch.cat([known, drawn])
-        bits = float(prior.bits(whole)[len(whole) - frames :].double().sum())
-        made = tokenizer.decode(whole[None])[0].numpy()
-        name = f"{number:05d}.wav"
-        write_bytes(folder / name, wav(to_int16(made), tokenizer.sample_rate))
-        rows.append(
-            {"file": name, "seconds": round(len(made) / tokenizer.sample_rate, 3), "bits": round(bits, 3)}
-        )
-    progress(options.count, options.count)
+        return Drawn(whole, float(prior.bits(whole)[len(whole) - frames :].double().sum()))
+
     about = {
         "run": str(run),
         "settings": {**options._asdict(), "given": None if options.given is None else str(options.given)},
         "codes": prior.tokenizer,
         "given_seconds": 0.0 if known is None else len(known) / tokenizer.frame_rate,
         "indices": frames * len(tokenizer.codebook_sizes),
-        "samples": rows,
     }
-    write_text(folder / ABOUT, json.dumps(about, indent=2) + "\n")
-    return about
+    return write_sounds(folder, tokenizer, draw, options.count, about, progress)
 
 
 def given_frames(tokenizer: AudioTokenizer, path: Path) -> Int64[Tensor, "t q"]:

@@ -19,7 +19,7 @@ from codebound.engine.task import AfterStep, Figures, OptimizerPlan, ParameterGr
 from codebound.evaluate.sounds import bitrates, held_out_figures
 from codebound.metrics import sound as metrics
 from codebound.sound.resampling import LOUDEST
-from codebound.tasks.audio_codes import FixedCodes, LearnedCodes
+from codebound.tasks.audio_codes import AudioCodes, FixedCodes, LearnedCodes
 from codebound.tokenizers.audio import AudioTokenizer
 from codebound.tokenizers.audio_fitting import FrameCodeSettings
 
@@ -93,7 +93,7 @@ class AudioTask(Task[Crops]):
             seed,
         )
         make = FixedCodes if tokenizer.seanet is None else LearnedCodes
-        self.codes: FixedCodes | LearnedCodes = make(tokenizer, settings, code, seed)
+        self.codes: AudioCodes = make(tokenizer, settings, code, seed)
         hops = max(round(settings.seconds * tokenizer.frame_rate), 1)
         self.length = hops * tokenizer.hop
         self.modules: Mapping[str, torch.nn.Module] = {"tokenizer": tokenizer, **self.codes.modules}
@@ -108,8 +108,10 @@ class AudioTask(Task[Crops]):
         return crops.map(lambda batch, step: (batch, self.depths(step, len(batch))), first_step)
 
     def depths(self, step: int, size: int) -> Int64[Tensor, " size"]:
-        """How many stages code each crop of a step."""
+        """How many stages code each crop of a step; all, where the codes draw it themselves."""
         stages, rng = len(self.tokenizer.codebook_sizes), np.random.default_rng((self.seed, step, 1))
+        if not self.codes.takes_depths:
+            return torch.full((size,), stages)
         drawn = []
         for _ in range(size):
             full = rng.random() < self.settings.full_depth or stages < 2

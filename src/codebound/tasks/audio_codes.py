@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -44,7 +45,35 @@ class Coded(NamedTuple):
     usable: Tensor | None = None
 
 
-class FixedCodes:
+class AudioCodes(ABC):
+    """Codes of an audio tokenizer in training.
+
+    Attributes:
+        takes_depths: by how many stages a crop is coded is drawn by the task; otherwise the codes draw it themselves.
+        modules: what has weights or state besides the tokenizer.
+    """
+
+    takes_depths: ClassVar[bool]
+    modules: Mapping[str, nn.Module]
+
+    @abstractmethod
+    def begin(self, crops: Iterator[Float[Tensor, "b n"]], devices: int) -> None:
+        """Codebooks, and a transform, from crops; before the first step."""
+
+    @abstractmethod
+    def coded(self, crops: Float[Tensor, "b n"], depths: Int64[Tensor, " b"]) -> Coded:
+        """Latents of whole samples after the codebooks; `depths` count where `takes_depths` says so."""
+
+    @abstractmethod
+    def after_step(self, records: Sequence[Any]) -> AfterStep:
+        """What moves when all optimizers have stepped."""
+
+    @abstractmethod
+    def settle(self) -> None:
+        """The tokenizer takes the codebooks as they stand."""
+
+
+class FixedCodes(AudioCodes):
     """A transform and codebooks that are fitted before the first step, and stay.
 
     Args:
@@ -53,6 +82,8 @@ class FixedCodes:
         code: how both are fitted.
         seed: of k-means.
     """
+
+    takes_depths = True
 
     def __init__(
         self, tokenizer: AudioTokenizer, settings: AudioOptimization, code: FrameCodeSettings, seed: int
@@ -87,7 +118,7 @@ class FixedCodes:
         """The tokenizer has its codebooks already."""
 
 
-class LearnedCodes:
+class LearnedCodes(AudioCodes):
     """Codebooks of floats that follow the latents of a `Seanet` (EMA), beside the whole ones that it is saved with.
 
     Args:
@@ -96,6 +127,8 @@ class LearnedCodes:
         code: sizes, and the iterations of k-means that codebooks begin with.
         seed: of what is drawn.
     """
+
+    takes_depths = False
 
     def __init__(
         self, tokenizer: AudioTokenizer, settings: AudioOptimization, code: FrameCodeSettings, seed: int

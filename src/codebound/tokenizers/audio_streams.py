@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 LATENT_UNIT = COMPANDED / 8  # of latents, as networks see them
 
 
+@runtime_checkable  # beartype checks annotations with it
 class Analysis(Protocol):
     """Samples of one channel, at the tokenizer's rate, to latents while they come."""
 
