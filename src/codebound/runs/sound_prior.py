@@ -41,7 +41,7 @@ from codebound.tokenizers.audio import DEFAULT_SPEECH, AudioTokenizer
 MODEL, TOKENIZER = "model", "tokenizer"  # folders in a run: it can be moved away from the tokenizer's own
 PLAYED, PLAYED_SECONDS = 3, 4.0  # samples of a run
 
-# Where a figure stands in final_metrics.json, its label, how it is written, and its limit.
+# Where a figure stands in final_metrics.json, its label, how it is written, and its limit. An index is a token.
 ROWS: tuple[labels.Row, ...] = (
     (("held_out", "bits_per_token"), "bits per index", "{:.3f}", "–"),
     (("held_out", "integer_bits"), "the same by the tokenizer's integer prior", "{:.3f}", "–"),
