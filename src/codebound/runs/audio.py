@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import math
@@ -24,9 +23,8 @@ from codebound.engine.recipe import LoopSettings, Recipe
 from codebound.errors import InputError
 from codebound.evaluate import sounds as evaluation
 from codebound.files import write_bytes, write_text
-from codebound.metrics import sound as metrics
-from codebound.reporting import page, plots
-from codebound.runs import labels
+from codebound.reporting import page
+from codebound.runs import audio_figures, labels
 from codebound.runs.kinds import EvaluationOptions, Preparation, RunKind
 from codebound.runs.run import FINAL, check_finished, check_run, is_run, load_settings
 from codebound.sound.resampling import LOUDEST
@@ -56,12 +54,6 @@ OF_CODE = (
 )  # what the codes of a run were fitted by, besides their sizes
 SEANET_BLOCK = 10  # frames, its delay, unless it looks at more
 PLAYED = 3  # held-out recordings that a report plays
-NAMES = {
-    "pesq": ("PESQ, wide band", "{:.2f}", "4.64"),
-    "stoi": ("STOI", "{:.3f}", "1"),
-    "si_sdr": ("SI-SDR, dB", "{:.2f}", "–"),
-    "mel": ("mel distance", "{:.4f}", "0"),
-}
 
 
 class Settings(LoopSettings, AudioAdversarialOptimization, FrameCodeSettings, NetworkSizes, SeanetSizes):
@@ -212,15 +204,15 @@ class AudioRun(RunKind[Settings]):
                     "study": check_run(folder),
                     "final": json.loads((folder / FINAL).read_text(encoding="utf-8")),
                     "settings": page.settings_text(load_settings(folder, Settings)),
-                    "sounds": players(folder),
-                    "spectrograms": page.embed_bytes(_spectrograms(folder), "png"),
+                    "sounds": audio_figures.players(folder),
+                    "spectrograms": page.embed_bytes(audio_figures.spectrograms(folder), "png"),
                     "training": [r for r in Journal(folder).rows() if r.get("mel") is not None],
                 }
             )
         if page_path is None:
             page_path = folders[0] / "report.html" if len(runs) == 1 else folders[0].parent / "runs.html"
         head, *rows = self.table({run["name"]: run["final"] for run in runs})
-        curves = page.embed_bytes(_curves(runs), "png")
+        curves = page.embed_bytes(audio_figures.curves(runs), "png")
         text = page.render("runs/audio_report.html.j2", runs=runs, head=head, rows=rows, curves=curves)
         write_text(page_path, text)
         return page_path
@@ -231,7 +223,7 @@ class AudioRun(RunKind[Settings]):
         named = tuple(
             (("held_out", rate, name), f"{label} at {rate} kbit/s", form, limit)
             for rate in rates
-            for name, (label, form, limit) in NAMES.items()
+            for name, (label, form, limit) in audio_figures.NAMES.items()
         )
         rows = labels.rows(list(figures.values()), named)
         return [["held out", *figures, "limit"], *([label, *cells, limit] for label, cells, limit in rows)]
@@ -240,7 +232,7 @@ class AudioRun(RunKind[Settings]):
         """PESQ, or the mel distance, at the highest bitrate."""
         best = figures["held_out"][max(figures["held_out"], key=float)]
         name = "pesq" if "pesq" in best else "mel"
-        return f"{NAMES[name][0]} {NAMES[name][1].format(best[name])}"
+        return f"{audio_figures.NAMES[name][0]} {audio_figures.NAMES[name][1].format(best[name])}"
 
 
 KIND = AudioRun()
@@ -333,12 +325,12 @@ def judged(tokenizer: AudioTokenizer, clips: Sequence[Clip]) -> dict[str, Any]:
 
 def card(result: Mapping[str, Any]) -> str:
     """The text of a model card: how the model was trained, and a table of its figures."""
-    names = [name for name in NAMES if name in next(iter(result["held_out"].values()))]
+    names = [name for name in audio_figures.NAMES if name in next(iter(result["held_out"].values()))]
     rows = [
-        f"| {rate} | " + " | ".join(NAMES[name][1].format(row[name]) for name in names) + " |"
+        f"| {rate} | " + " | ".join(audio_figures.NAMES[name][1].format(row[name]) for name in names) + " |"
         for rate, row in result["held_out"].items()
     ]
-    head = f"| kbit/s before coding | {' | '.join(NAMES[name][0] for name in names)} |"
+    head = f"| kbit/s before coding | {' | '.join(audio_figures.NAMES[name][0] for name in names)} |"
     return "\n".join(
         [
             f"Trained by `codebound train audio` for {result['step']:,} steps on {result['data']}. On "
@@ -361,45 +353,3 @@ def wav(samples: np.ndarray, rate: int) -> bytes:
     stream = io.BytesIO()
     write_wav(stream, iter([samples[:, None]]), len(samples), rate, 1)
     return stream.getvalue()
-
-
-def players(folder: Path) -> list[tuple[str, str]]:
-    """Name and address of each sound that a run wrote."""
-    files = sorted((folder / "sounds").glob("*.wav"))
-    return [
-        (f.stem, f"data:audio/wav;base64,{base64.b64encode(f.read_bytes()).decode('ascii')}") for f in files
-    ]
-
-
-def _spectrograms(folder: Path) -> bytes:
-    """Log magnitudes over time and frequency of the first recording and of what became of it."""
-    files = sorted((folder / "sounds").glob("*.wav"))
-    first = min(files, key=lambda path: len(path.stem)).stem if files else ""
-    files = [path for path in files if path.stem.startswith(first)][:4]
-    figure = plots.new_figure(11, 2.4 * max(len(files), 1))
-    for axes, path in zip(np.atleast_1d(figure.subplots(max(len(files), 1))), files, strict=False):
-        samples = np.frombuffer(path.read_bytes()[44:], dtype="<i2").astype(np.float32) / LOUDEST
-        level = 20 * torch.log10(metrics.spectrum(torch.from_numpy(samples)[None], 512)[0].abs() + 1e-5)
-        plots.style(axes, path.stem, "", "frequency")
-        axes.imshow(level.numpy(), origin="lower", aspect="auto", vmin=-100, vmax=-20, cmap="magma")
-    return plots.picture(figure).png
-
-
-def _curves(runs: Sequence[Mapping[str, Any]]) -> bytes:
-    """Each figure over the bitrate."""
-    names = [
-        name
-        for name in NAMES
-        if any(name in row for run in runs for row in run["final"]["held_out"].values())
-    ]
-    figure = plots.new_figure(11, 3.4)
-    for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
-        plots.style(axes, NAMES[name][0], "kbit/s before coding", "")
-        for number, run in enumerate(runs):
-            rows = run["final"]["held_out"].items()
-            points = sorted((float(rate), row[name]) for rate, row in rows if name in row)
-            if points:  # a run may have been judged without the package of this figure
-                colour = f"C{number}"
-                axes.plot(*zip(*points, strict=True), colour, marker="o", label=run["name"], linewidth=1.6)
-        axes.legend(fontsize=8, frameon=False)
-    return plots.picture(figure).png

@@ -24,7 +24,7 @@ from codebound.generators.sounds import Depth, Dropout, SoundPrior, Width, Windo
 from codebound.priors.frame_fitting import stage_bits
 from codebound.reporting import page, plots
 from codebound.reporting.statistics import ratio_interval
-from codebound.runs import audio, audio_priors, labels
+from codebound.runs import audio, audio_figures, audio_priors, labels
 from codebound.runs.audio_tokenise import audio_model_folder, read_split
 from codebound.runs.kinds import EvaluationOptions, Preparation, RunKind
 from codebound.runs.run import FINAL, check_finished, check_run, is_run, kind_of, load_settings
@@ -165,7 +165,7 @@ class SoundPriorRun(RunKind[Settings]):
                     "study": check_run(folder),
                     "final": json.loads((folder / FINAL).read_text(encoding="utf-8")),
                     "settings": page.settings_text(load_settings(folder, Settings)),
-                    "sounds": audio.players(folder),
+                    "sounds": audio_figures.players(folder),
                     "rows": [row for row in Journal(folder).rows() if row.get("bits_per_token") is not None],
                 }
             )
