@@ -196,6 +196,21 @@ def test_a_matrix_that_is_no_covariance_is_refused(matrix: np.ndarray, message: 
     assert message in errors
 
 
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"nothing", "archive", "texts", "complex"], ids=repr)
+def test_a_file_that_holds_no_matrix_is_refused_by_name(content: bytes | str, tmp_path: Path) -> None:
+    file = tmp_path / "c.npy"
+    with file.open("wb") as stream:
+        if isinstance(content, bytes):
+            stream.write(content)
+        elif content == "archive":
+            np.savez(stream, a=np.eye(2))
+        else:
+            np.save(stream, np.array([["a"]]) if content == "texts" else 1j * np.eye(2))
+    code, _, errors = call("limits", "gaussian", "--covariance", str(file), "--codebook-size", "4")
+    assert code == 2
+    assert "c.npy" in errors
+
+
 def test_a_singular_covariance_has_limits_too(tmp_path: Path) -> None:
     np.save(tmp_path / "c.npy", np.diag([2.0, 1.0, 0.0]))
     found = limits("--covariance", str(tmp_path / "c.npy"), "--codebook-size", "16")

@@ -119,6 +119,22 @@ def test_folders_are_read_in_order_with_their_classes_and_without_the_sheet(tmp_
     assert [row[0] for row in rows][:2] == ["Fréchet distance", "kernel distance, ×1000"]
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("cut {", "can't be read"),
+        ("[]", "lists no pictures"),
+        ('{"samples": [{"file": "a"}]}', "lists no pictures"),
+        ("{}", "lists no"),
+    ],
+)
+def test_a_list_of_samples_that_says_something_else_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    one = folder(tmp_path / "one", pictures(14, 0))
+    (tmp_path / "one" / "samples.json").write_text(text)
+    with pytest.raises(InputError, match=rf"samples\.json {said}"):
+        judging.read_set(one, 100)
+
+
 def test_what_can_not_be_judged_is_refused(tmp_path: Path) -> None:
     images = pictures(14, 0)
     one, other = folder(tmp_path / "one", images), folder(tmp_path / "other", pictures(30, 1))

@@ -133,6 +133,12 @@ def test_bad_ledgers_are_refused(tmp_path):
     path.write_text("claims: [{id: a, topic: t, statement: s, expect: {kind: value, value: 1}}]")
     with pytest.raises(InputError, match="source"):
         claims.load_claims(path)
+    for text in ("claims: [3]", "requires: [a]\nclaims: []"):
+        path.write_text(text)
+        with pytest.raises(InputError, match="must be a mapping"):
+            claims.load_claims(path)
+    with pytest.raises(InputError, match="No such file"):
+        claims.load_claims(tmp_path / "none.yaml")
 
 
 def test_the_files_source_holds_for_claims_that_name_none(tmp_path):

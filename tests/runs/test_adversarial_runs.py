@@ -61,6 +61,14 @@ def test_a_finished_run_goes_on_against_a_discriminator(finished: Path, tmp_path
     assert json.loads(out)["held_out"]["psnr"] == pytest.approx(final["held_out"]["psnr"], abs=1e-4)
     assert call("report", str(tmp_path / "gan"))[0] == 0
 
+    # Figures that were cut short are named, whoever asks for them.
+    figures = tmp_path / "gan" / "final_metrics.json"
+    for text in (figures.read_text()[:-20], "[]"):
+        figures.write_text(text)
+        code, _, err = call("report", str(tmp_path / "gan"), "--json")
+        assert code == 2
+        assert "final_metrics.json" in err
+
 
 def test_a_run_on_a_run_on_a_run_has_the_pictures_of_the_first(finished: Path, tmp_path: Path) -> None:
     code, err = train(AGAINST, str(finished), out=tmp_path / "second")

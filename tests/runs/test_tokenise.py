@@ -163,7 +163,13 @@ def test_a_damaged_shard_is_named(model: Path, pictures: Path, tmp_path: Path) -
     with pytest.warns(UserWarning, match="no row"):
         tokenise.tokenise(str(model), settings(pictures, shard_size=100), tmp_path / "out")
     path = tmp_path / "out" / "data" / "train-00000-of-00001.parquet"
-    path.write_bytes(path.read_bytes()[:-40])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-40])
+    with pytest.raises(InputError, match=r"train-00000-of-00001\.parquet is damaged"):
+        tokenise.tokenise(str(model), settings(pictures, shard_size=100), tmp_path / "out")
+
+    # A whole file of somebody else's says nothing of indices.
+    pd.DataFrame({"indices": [[1, 2]]}).to_parquet(path)
     with pytest.raises(InputError, match=r"train-00000-of-00001\.parquet is damaged"):
         tokenise.tokenise(str(model), settings(pictures, shard_size=100), tmp_path / "out")
 

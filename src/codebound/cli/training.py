@@ -294,7 +294,7 @@ def _common_kind(folders: list[Path]) -> RunKind[Any]:
 
 
 def _final_figures(folders: list[Path]) -> dict[str, Any]:
-    from codebound.runs.run import FINAL
+    from codebound.runs.run import final_figures
 
     # Runs of one name, in different folders, are told apart by their paths.
     names = [folder.resolve().name for folder in folders]
@@ -302,7 +302,7 @@ def _final_figures(folders: list[Path]) -> dict[str, Any]:
         name if names.count(name) == 1 else str(folder): folder
         for name, folder in zip(names, folders, strict=True)
     }
-    return {name: json.loads((f / FINAL).read_text(encoding="utf-8")) for name, f in named.items()}
+    return {name: final_figures(f) for name, f in named.items()}
 
 
 def _show_runs(kind: RunKind[Any], folders: list[Path]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zipfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -88,8 +89,11 @@ def load_covariance(path: Path) -> Float[np.ndarray, "k k"]:
             matrix = np.array(
                 [[float(cell) for cell in line.split()] for line in text.splitlines() if line.strip()]
             )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"--covariance {path} can't be read as a matrix of numbers: {error}") from None
+    if not isinstance(matrix, np.ndarray) or matrix.dtype.kind not in "biuf":
+        held = matrix.dtype if isinstance(matrix, np.ndarray) else "an archive"
+        raise InputError(f"--covariance {path} holds {held}; one matrix of real numbers is accepted")
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
         raise InputError(f"--covariance {path} must hold a square matrix; its shape is {matrix.shape}")
     return matrix.astype(np.float64)

@@ -86,7 +86,7 @@ def load_prior(folder: str | Path) -> GridPrior:
         raise InputError(f"{Path(folder) / WEIGHTS} has no array {error}") from None
 
     # A prior that differs in one bit decodes to other indices.
-    if prior.digest().hex() != description["sha256"]:
+    if prior.digest().hex() != description.get("sha256"):
         raise InputError(
             f"{folder} is damaged: the SHA-256 of the prior's arrays is not the one it was saved with"
         )

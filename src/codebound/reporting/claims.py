@@ -207,11 +207,13 @@ def load_claims(path: Path) -> list[Claim]:
     """
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path}: {error}") from None
     if not isinstance(raw, dict) or not isinstance(raw.get("claims"), list):
         raise InputError(f"{path} holds no list 'claims'")
     shared = raw.get("requires", {})
+    if not isinstance(shared, dict) or not all(isinstance(claim, dict) for claim in raw["claims"]):
+        raise InputError(f"{path}: 'requires' and each of 'claims' must be a mapping")
     source = {"source": raw["source"]} if "source" in raw else {}
     try:
         claims = TypeAdapter(list[Claim]).validate_python([{**source, **claim} for claim in raw["claims"]])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +21,7 @@ from codebound.files import write_text
 from codebound.reporting import page, plots
 from codebound.runs import labels
 from codebound.runs.kinds import EvaluationOptions, Preparation, RunKind
-from codebound.runs.run import FINAL, check_finished, check_run, load_settings
+from codebound.runs.run import check_finished, check_run, final_figures, load_settings
 from codebound.tasks.classifier import ClassifierOptimization, ClassifierTask
 
 ROWS: tuple[labels.Row, ...] = ((("held_out", "accuracy"), "accuracy", "{:.1%}", "100 %"),)
@@ -108,7 +107,7 @@ class ClassifierRun(RunKind[Settings]):
                 {
                     "name": folder.resolve().name,
                     "study": check_run(folder),
-                    "final": json.loads((folder / FINAL).read_text(encoding="utf-8")),
+                    "final": final_figures(folder),
                     "settings": page.settings_text(load_settings(folder, Settings)),
                 }
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +24,7 @@ from codebound.reporting import page, plots
 from codebound.runs import labels
 from codebound.runs.kinds import EvaluationOptions, Preparation, RunKind
 from codebound.runs.pictures import grid_picture, save_png
-from codebound.runs.run import FINAL, check_finished, check_run, load_settings
+from codebound.runs.run import check_finished, check_run, final_figures, load_settings
 from codebound.runs.settings import NetworkShape, PictureData
 from codebound.tasks.hierarchy import HierarchyTask
 from codebound.tasks.tokenizer import TokenizerOptimization
@@ -175,7 +174,7 @@ class HierarchyRun(RunKind[Settings]):
                 {
                     "name": name,
                     "study": check_run(folder),
-                    "final": json.loads((folder / FINAL).read_text(encoding="utf-8")),
+                    "final": final_figures(folder),
                     "settings": page.settings_text(load_settings(folder, Settings)),
                     "samples": page.embed(folder / "samples.png"),
                 }

@@ -129,8 +129,7 @@ def read_set(source: str, count: int) -> PictureSet:
 
     # What `codebound sample` wrote says which files are samples, and of which class.
     if (path / INDEX).is_file():
-        rows = json.loads((path / INDEX).read_text(encoding="utf-8"))["samples"][:count]
-        names, classes = [row["file"] for row in rows], [row["class"] for row in rows]
+        names, classes = _listed(path / INDEX, count)
     else:
         names = [str(name) for name in image_names(path).names if str(name) != SHEET_NAME][:count]
         classes = [None] * len(names)
@@ -142,6 +141,24 @@ def read_set(source: str, count: int) -> PictureSet:
         raise InputError(f"{source} holds no picture")
     stack = torch.stack([torch.from_numpy(p.copy()).permute(2, 0, 1) for p in pixels])
     return PictureSet(_grey_if_grey(stack), classes)
+
+
+def _listed(index: Path, count: int) -> tuple[list[str], list[str | None]]:
+    """Names of files and of classes that `codebound sample` wrote, at most so many.
+
+    Raises:
+        InputError: the file can't be read, or says something else.
+    """
+    try:
+        rows = json.loads(index.read_text(encoding="utf-8"))["samples"][:count]
+        return [str(row["file"]) for row in rows], [row["class"] for row in rows]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{index} can't be read: {error}") from None
+    except (KeyError, TypeError, IndexError):
+        raise InputError(
+            f"{index} lists no pictures with file and class, as codebound sample writes them; without it all "
+            "pictures of the folder are taken"
+        ) from None
 
 
 def _grey_if_grey(pictures: UInt8[Tensor, "n 3 h w"]) -> UInt8[Tensor, "n c h w"]:

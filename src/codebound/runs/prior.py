@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,7 +28,7 @@ from codebound.runs import labels
 from codebound.runs.audio_tokenise import is_of_sound
 from codebound.runs.kinds import EvaluationOptions, Preparation, RunKind, run_kind
 from codebound.runs.pictures import grid_picture, save_png
-from codebound.runs.run import FINAL, check_finished, check_run, load_settings
+from codebound.runs.run import check_finished, check_run, final_figures, load_settings
 from codebound.runs.tokenise import model_folder, run_data, run_request
 from codebound.tasks.codes import Codes, PictureCodes, TokenisedCodes
 from codebound.tasks.prior import PriorOptimization, PriorTask, nominal_bits, order_zero_bits
@@ -208,7 +207,7 @@ def picture_size(folder: Path) -> tuple[int, int] | None:
     """Height and width of the pictures that a finished run's codes are of; None where all that a grid decodes to."""
     if str(folder) == DEFAULT_NAME:
         return None
-    size = json.loads((folder / FINAL).read_text(encoding="utf-8")).get("size")
+    size = final_figures(folder).get("size")
     return None if size is None else (size[0], size[1])
 
 
@@ -222,7 +221,7 @@ def write_report(folders: Sequence[Path], path: Path | None) -> Path:
             {
                 "name": folder.resolve().name,
                 "study": check_run(folder),
-                "final": json.loads((folder / FINAL).read_text(encoding="utf-8")),
+                "final": final_figures(folder),
                 "settings": page.settings_text(load_settings(folder, Settings)),
                 "samples": page.embed(folder / "samples.png"),
                 "rows": Journal(folder).rows(),

@@ -13,7 +13,7 @@ from codebound.errors import InputError
 from codebound.files import write_text
 from codebound.reporting import page, plots
 from codebound.runs import figures, labels
-from codebound.runs.run import check_run, kind_of, load_settings
+from codebound.runs.run import check_run, final_figures, kind_of, load_settings
 from codebound.runs.settings import Settings
 
 
@@ -74,12 +74,10 @@ def write(folders: Sequence[Path], path: Path | None = None) -> Path:
 def _load(folder: Path) -> RunData:
     """What a report shows of a run; `InputError` where it is not finished."""
     study = check_run(folder)
+    final = final_figures(folder)
     try:
-        final = json.loads((folder / "final_metrics.json").read_text(encoding="utf-8"))
         counts = json.loads((folder / "code_counts.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"run {folder} is not finished: codebound train --resume --out {folder}") from None
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"run {folder}: its figures can't be read: {error}") from None
     settings = load_settings(folder, kind_of(folder).settings)
     return RunData(folder.resolve().name, folder, settings, study, Journal(folder).rows(), final, counts)

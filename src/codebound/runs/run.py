@@ -122,6 +122,22 @@ def check_finished(folder: Path) -> None:
         raise InputError(f"run {folder} is not finished; go on with: codebound train --resume --out {folder}")
 
 
+def final_figures(folder: Path) -> dict[str, Any]:
+    """`final_metrics.json` of a finished run.
+
+    Raises:
+        InputError: not finished, or the file can't be read.
+    """
+    check_finished(folder)
+    try:
+        figures = json.loads((folder / FINAL).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / FINAL} can't be read: {error}") from None
+    if not isinstance(figures, dict):
+        raise InputError(f"{folder / FINAL} holds a {type(figures).__name__}; figures by name are accepted")
+    return figures
+
+
 class RunState(NamedTuple):
     """What `codebound runs` says of a folder."""
 
@@ -154,7 +170,7 @@ def _state(folder: Path) -> RunState:
         # A training is finished with its final figures, else it stands where its log ends.
         kind = kind_of(folder)
         if (folder / FINAL).exists():
-            figures = json.loads((folder / FINAL).read_text(encoding="utf-8"))
+            figures = final_figures(folder)
             return RunState(folder, kind.name, f"finished, {figures['step']:,} steps", kind.score(figures))
         rows = Journal(folder).rows()
         return RunState(folder, kind.name, f"step {rows[-1]['step']:,}" if rows else "not begun", "")

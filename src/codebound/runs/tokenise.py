@@ -248,12 +248,12 @@ def _finish(folder: Path, shards: list[Shard], model: Model, settings: TokeniseS
         path = shard.path(folder)
         try:
             metadata = pyarrow.parquet.read_metadata(path)
-        except (OSError, pyarrow.ArrowException) as error:
+            unreadable = json.loads(metadata.metadata[_META])["unreadable"]
+        except (OSError, pyarrow.ArrowException, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{path} is damaged ({error}); remove it, and the same command writes it anew"
             ) from None
         before = splits.get(shard.split, Split(0, 0, 0, ()))
-        unreadable = json.loads(metadata.metadata[_META])["unreadable"]
         splits[shard.split] = Split(
             before.pictures + metadata.num_rows,
             before.shards + 1,

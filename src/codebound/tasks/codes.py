@@ -194,11 +194,11 @@ def _split(folder: Path, split: str) -> _Split:
         table = pyarrow.concat_tables(table.replace_schema_metadata() for table in tables)
         grids = {tuple(grid) for grid in table.column("grid").to_pylist()}
         indices = table.column("indices").combine_chunks().flatten().to_numpy()
+        made = {(one["model"], tuple(one["codebook_sizes"])) for one in about}
     except (OSError, pyarrow.ArrowException, KeyError, TypeError, ValueError) as error:
         raise InputError(f"data={folder}: the rows of {split} can't be read: {error}") from None
 
     # A prior learns from pictures of one size and one tokenizer.
-    made = {(one["model"], tuple(one["codebook_sizes"])) for one in about}
     if len(grids) != 1 or len(made) != 1:
         raise InputError(
             f"data={folder}: {len(grids)} sizes of grids by {len(made)} models in {split}; a prior learns "
