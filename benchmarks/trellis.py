@@ -1,7 +1,7 @@
 """What trellis codes reach, in bytes of files and decoded again, and how fast: every figure of docs/vectors.md.
 
-OMP_NUM_THREADS=1 python benchmarks/trellis.py PART [--write], PART of: gaussian, spectra, fixed, short, photographs,
-embeddings, speed
+OMP_NUM_THREADS=1 python benchmarks/trellis.py PART [--write], PART of: gaussian, spectra, rates, fixed, short,
+photographs, embeddings, speed
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from codebound import BitTrellis, Trellis
 from codebound.codec import compress_vectors, decompress_vectors, vector_blocks
 from codebound.data.images import photo_patches
 from codebound.quantize import trellis_search, viterbi
+from codebound.quantize.trellis_aim import entropy_bits
 from codebound.studies.half_decibel import codes, sources
 from codebound.theory.gaussian import gap_db, spectrum, water_filling
 from codebound.theory.trellis import granular_gap_db, granular_moment
@@ -77,6 +78,53 @@ def run_spectra(count: int = 1 << 17) -> None:
             error, bits = in_a_file(z, quantizer.eval())
             cells.append(f"{bits / 8:.4f}: {above(z, error, bits):.3f}")
         print(f"variances {name}: bits per dimension, dB above D(R)  {'   '.join(cells)}", flush=True)
+
+
+def run_rates(values: int = 1 << 18) -> None:
+    """Rate and error as asked for: on the vectors that `init_` saw, on others, and what `init_` takes in seconds."""
+    for name, draw in {
+        "N(0, 1/i²)": lambda split, count: gaussian(count, 8, split) / torch.arange(1, 9),
+        "Laplace": lambda split, count: sources.draw("laplace", split, count, 1).train,
+        "quiet or loud": quiet_or_loud,
+        "DCT of photographs": dct_of_photographs,
+    }.items():
+        dim = draw(0, 2).shape[1]
+        seen, others = (draw(split, values // dim) for split in (0, 1))
+        for bits in (0.5, 1.0, 2.3):
+            cells, reached = [], {}
+            for kind in ("rate", "distortion"):
+                # As much error is asked for as the code of the asked rate had, so that both are about the same code.
+                asked = bits * dim if kind == "rate" else reached["distortion"]
+                quantizer = Trellis(dim, **{kind: asked}).eval()
+                began = time.process_time()
+                quantizer.init_(seen)
+                took = time.process_time() - began
+                off, errors = [], []
+                for z in (seen, others):
+                    indices = quantizer.encode(z)
+                    errors.append(float((quantizer.decode(indices) - z).double().square().sum(1).mean()))
+                    got = entropy_bits(indices - trellis_search.HALF) if kind == "rate" else errors[-1]
+                    off.append(f"{100 * (got / asked - 1):+.2f} %")
+                reached["distortion"] = errors[0]
+                account = quantizer.code.rates if kind == "rate" else quantizer.code.distortions
+                off.append(f"{100 * (float(account.sum()) / asked - 1):+.2f} %")
+                own = int((quantizer.slope > 0).sum())
+                cells.append(
+                    f"{kind} {off[0]} seen, {off[1]} others, {off[2]} for Gaussians, {own} fitted, {took:.1f} s"
+                )
+            print(f"{name}, {bits} bits a value: {'; '.join(cells)}", flush=True)
+
+
+def quiet_or_loud(split: int, count: int) -> Tensor:
+    """Vectors of 8 components, half of them ten times as loud as the others, in an order of chance."""
+    z = gaussian(count, 9, split)
+    return z[:, :8] * torch.where(z[:, 8:] < 0, 0.1, 1.0)
+
+
+def dct_of_photographs(split: int, count: int) -> Tensor:
+    """Other photographs in each split."""
+    drawn = sources.draw("photographs", 0, count, count)
+    return (drawn.train, drawn.test)[split]
 
 
 def run_fixed() -> None:
@@ -271,6 +319,7 @@ if __name__ == "__main__":
     parts = {
         "gaussian": run_gaussian,
         "spectra": run_spectra,
+        "rates": run_rates,
         "fixed": run_fixed,
         "short": run_short,
         "photographs": run_photographs,

@@ -56,7 +56,7 @@ SETTINGS = {
     "far": (OUTLIER, SPREAD, {"rate": 7.0}, {}),
     "bins": (MANY, MANY, {"rate": 60.0, "states": 4}, {}),
     "scalars": (SPARSE, SPARSE, {"rate": 3.0, "transform": None}, {"block": 1100}),
-    "scalars-alone": (SPARSE[:40, 3:5], SPARSE[:, 3:5], {"rate": 0.5, "transform": None}, {}),
+    "scalars-alone": (SPARSE[:40, 3:5], SPARSE[:, 3:5], {"rate": 0.6, "transform": None}, {}),
     "constant": (CONSTANT, CONSTANT, {"rate": 1.0}, {}),
     "one": (SPREAD[:1], SPREAD, {"rate": 9.0}, {}),
     "none": (SPREAD[:0], SPREAD, {"rate": 9.0}, {}),

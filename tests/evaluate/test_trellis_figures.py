@@ -7,7 +7,7 @@ import torch
 
 from codebound import Trellis, metrics
 from codebound.evaluate import tokenizers as evaluation
-from codebound.quantize.trellis import entropy_bits
+from codebound.quantize.trellis_aim import entropy_bits
 from codebound.quantize.trellis_search import HALF
 from codebound.recipes import named
 from codebound.tokenizers import ImageTokenizer

@@ -7,7 +7,7 @@ import torch
 
 from codebound.errors import InputError
 from codebound.quantize import Trellis, trellis
-from codebound.quantize.trellis import entropy_bits
+from codebound.quantize.trellis_aim import entropy_bits
 from codebound.quantize.trellis_search import HALF
 from codebound.quantize.viterbi import machine
 from codebound.theory.gaussian import gap_db, spectrum, water_filling

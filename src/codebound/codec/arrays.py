@@ -18,6 +18,7 @@ from torch import Tensor
 
 from codebound import arguments
 from codebound.codec.sources import Data, read_bytes
+from codebound.codec.vector_means import large_means
 from codebound.codec.vectors import (
     MOST_VALUES,
     VectorReport,
@@ -32,7 +33,8 @@ from codebound.coding.container import VECTORS
 from codebound.coding.errors import CodecError, DamagedFile, UnsupportedFile
 from codebound.errors import InputError
 from codebound.quantize.bit_trellis import BitTrellis
-from codebound.quantize.trellis import Trellis, entropy_bits
+from codebound.quantize.trellis import Trellis
+from codebound.quantize.trellis_aim import entropy_bits
 from codebound.quantize.trellis_code import spread
 from codebound.quantize.trellis_search import HALF
 from codebound.theory.bounds import shannon_lower_bound
@@ -127,8 +129,10 @@ def compress_arrays(
             check_finite(vectors)
             power = _power(vectors)
             vectors = _divided(vectors, power)
-            quantizer = fitted(vectors, _aim_divided(aim, power), array.shape[axis] if array.ndim else 1)
-            data = compress_vectors(vectors, quantizer, power=power, progress=progress)
+            centre = large_means(vectors)
+            centred = vectors if centre is None else vectors - centre
+            quantizer = fitted(centred, _aim_divided(aim, power), array.shape[axis] if array.ndim else 1)
+            data = compress_vectors(centred, quantizer, power=power, centre=centre, progress=progress)
             report = _reported(name, array, vectors, quantizer, data, power)
         except InputError as error:
             raise CodecError(f"{name}: {error}" if name else str(error)) from None

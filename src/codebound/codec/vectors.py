@@ -18,6 +18,7 @@ from torch import Tensor
 
 from codebound.codec.sources import Data, read_bytes
 from codebound.codec.vector_blocks import pack_block, unpack_block
+from codebound.codec.vector_means import MEAN_BITS, check_mean
 from codebound.coding import level_streams, varint
 from codebound.coding.errors import CodecError, DamagedFile
 from codebound.coding.vector_container import BLOCK, DTYPES, VALUES, Header
@@ -52,6 +53,7 @@ def compress_vectors(
     mask: Bool[Tensor, "*b"] | None = None,
     block: int | None = None,
     power: int = 0,
+    centre: Float[Tensor, " D"] | None = None,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> bytes:
     """A `.cbv` file of vectors; `decompress_vectors` gives back what `quantizer` makes of them, to rounding.
@@ -64,15 +66,17 @@ def compress_vectors(
         block: vectors of a block, about 2²⁰ values if not given. Each costs the models of its levels and 1.15 bits.
         power: what is decoded is 2^power times the reproduction: for vectors divided by that, as they were too large or
             too small for a quantizer's float32.
+        centre: what is decoded is that much more, before it is multiplied: for float64 vectors that the quantizer is to
+            see less a mean which float32 does not hold (`large_means`). A file keeps 33 bits of it.
         progress: called with the vectors done and all of them.
 
     Raises:
         CodecError: vectors that are not finite, of another dimension or type, a quantizer of another kind, or float64
-            with a mean so large that its rounding to float32 exceeds the code's error.
+            with a mean so large that its rounding exceeds the code's error, or the spread of that component.
     """
     rows, there = _checked(z, quantizer, mask)
-    _check_mean(rows, quantizer, power)
-    header = _header(z, quantizer, there if mask is not None else None, block, power)
+    check_mean(rows, quantizer, power, centre)
+    header = _header(z, quantizer, there if mask is not None else None, block, power, centre)
     out = [header.pack()]
     running = zlib.crc32(out[0])
     for begin in range(0, len(rows), header.block):
@@ -168,34 +172,20 @@ def check_finite(rows: Float[Tensor, "n D"]) -> None:
         )
 
 
-def _check_mean(rows: Float[Tensor, "n D"], quantizer: Trellis | BitTrellis, power: int) -> None:
-    """CodecError where float64 rows lose more by the rounding to float32, which the code sees, than by the code."""
-    if rows.dtype != torch.float64 or len(rows) < 2:
-        return
-    some = rows[:: -(-len(rows) // PART)]
-    spread = float(some.var(0, correction=0).sum())
-    # What is uniform within half a spacing of float32 has a third of its square.
-    rounding = float((some.mean(0) * 2.0**-24).square().sum()) / 3
-    if isinstance(quantizer, Trellis):
-        error = float(torch.where(quantizer.step > 0, quantizer.noise, quantizer.variances).double().sum())
-    else:
-        error = float(quantizer.scale.double().square().sum()) * 4.0**-quantizer.bits
-    if spread > 0 and rounding > min(error, spread):
-        mean, width = (math.ldexp(x, power) for x in (float(some.mean(0).abs().max()), math.sqrt(spread)))
-        raise CodecError(
-            f"z has a mean of up to {mean:.3g} and a spread of {width:.3g}: "
-            "a code computes in float32, which rounds such a mean by more than the error; subtract the mean first"
-        )
-
-
 def _header(
-    z: Tensor, quantizer: Trellis | BitTrellis, mask: np.ndarray | None, block: int | None, power: int
+    z: Tensor,
+    quantizer: Trellis | BitTrellis,
+    mask: np.ndarray | None,
+    block: int | None,
+    power: int,
+    centre: Float[Tensor, " D"] | None,
 ) -> Header:
     """The quantizer's numbers as integers."""
     if block is not None and (not isinstance(block, int) or block < 1):
         raise CodecError(f"block must be a whole number of vectors, at least 1; got {block!r}")
     numbers = _fixed_numbers(quantizer) if isinstance(quantizer, BitTrellis) else _numbers(quantizer)
     pitch, mean = numbers.pitch, quantizer.mean.double().cpu().numpy()
+    mean = mean if centre is None else mean + centre.cpu().numpy()
 
     # Units so fine that the least pitch is some of them, and so coarse that sums stay exact and the mean fits.
     bits = 0 if numbers.axes is None else numbers.axis_bits
@@ -208,7 +198,7 @@ def _header(
     exponent = math.floor(min(finest, EXACT - math.log2(largest) if len(pitch) else math.inf))
     reach = float(np.abs(mean).max(initial=0.0))
     if reach > 0:
-        exponent = min(exponent, 33 - math.ceil(math.log2(reach)))
+        exponent = min(exponent, MEAN_BITS - math.ceil(math.log2(reach)))
     unit = 2.0**exponent
     return Header(
         shape=tuple(z.shape),

@@ -19,7 +19,8 @@ from codebound.metrics.probe import linear_probe
 from codebound.metrics.usage import entropy_rate
 from codebound.quantize.base import Quantizer
 from codebound.quantize.scalar import ScalarQuantizer
-from codebound.quantize.trellis import Trellis, entropy_bits
+from codebound.quantize.trellis import Trellis
+from codebound.quantize.trellis_aim import entropy_bits
 from codebound.quantize.trellis_search import HALF
 from codebound.tokenizers.image import ImageTokenizer, to_uint8
 

@@ -15,20 +15,24 @@ from codebound.errors import InputError
 from codebound.exact import wide
 from codebound.graphs import has_numbers, is_recorded, without_autocast
 from codebound.quantize.base import CodeStats, Quantized, UpdateReport, token_rows
-from codebound.quantize.trellis_adapt import ENOUGH, PARTS, Levels, adapted, level_bits, refitted
+from codebound.quantize.trellis_adapt import ENOUGH, PARTS, Levels, adapted, refitted
+from codebound.quantize.trellis_aim import AimControl, entropy_bits
+from codebound.quantize.trellis_axes import check_axes, turned
 from codebound.quantize.trellis_code import TrellisCode, spread
 from codebound.quantize.trellis_design import MOST_BITS, REACH, Design, design, water_level
 from codebound.quantize.trellis_model import AxisModel
 from codebound.quantize.trellis_search import HALF, best_levels, best_levels_op, reproduced, search_work
 from codebound.quantize.viterbi import announce
 from codebound.quantize.wrap import linear
-from codebound.theory.gaussian import eigensystem
 from codebound.theory.trellis import GRANULAR
 
 LEVELS = 2 * HALF  # of a component: index n + HALF for the level n
 MEASURED = 1 << 19  # values on which `init_` measures what its code reaches
 SEEN = 64  # samples of a level on average, that an entropy is measured from
-ROUNDS = 4  # of a measurement and a correction
+ROUNDS, MOST_ROUNDS = (
+    4,
+    16,
+)  # of a measurement and a correction: before levels are fitted, and after that at most
 FITTED = 50  # searches or so, where levels are fitted
 
 
@@ -127,7 +131,10 @@ class Trellis(TrellisCode):
 
     @property
     def code(self) -> Design:
-        """The present code: water level, rates, distortions and levels of each component, by its own account."""
+        """The design for Gaussians of these variances: water level, and of each component rate, distortion and levels.
+
+        Where components are not Gaussian, rates and distortions are what had to be aimed at, not what is reached.
+        """
         variances = self.variances.double().cpu().numpy()
         aim = float(self.aim)
         targets = {"rate": aim} if self.distortion is None else {"distortion": aim}
@@ -254,11 +261,7 @@ class Trellis(TrellisCode):
         """
         if self.transform != "own":
             raise InputError(f"set_transform_ needs transform='own'; got transform={self.transform!r}")
-        if not isinstance(matrix, Tensor) or matrix.shape != (self.dim, self.dim):
-            raise InputError(f"matrix must be a tensor of shape [{self.dim}, {self.dim}]")
-        off = float((matrix.double() @ matrix.double().t() - torch.eye(self.dim)).abs().max())
-        if not off < 1e-4:
-            raise InputError(f"matrix must have orthonormal rows; they are off by {off:.2g}")
+        check_axes(matrix, self.dim)
         self.transform_matrix.copy_(matrix)
         self.version.renew_()
 
@@ -324,16 +327,9 @@ class Trellis(TrellisCode):
         """The levels of tokens that were of that shape; one path through each sequence."""
         length, sequences = shape[-2] if len(shape) > 1 else 1, math.prod(shape[:-2])
         search = best_levels if not is_recorded() and has_numbers(y) else best_levels_op
-        found = search(
-            y.detach().view(sequences, length, self.dim),
-            valid.view(sequences, length),
-            self.step,
-            self.values,
-            self.bits,
-            self.slope,
-            self.alone,
-            self.states,
-        )
+        side_by_side = y.detach().view(sequences, length, self.dim), valid.view(sequences, length)
+        code = self.step, self.values, self.bits, self.slope, self.alone
+        found = search(*side_by_side, *code, self.states)
         return found.view(-1, self.dim)
 
     @property
@@ -342,19 +338,14 @@ class Trellis(TrellisCode):
 
     def _turn_(self, covariance: Float[np.ndarray, "D D"]) -> None:
         """Principal axes and variances from a covariance on the present axes."""
-        variances, turn = eigensystem(covariance)
-        axes = turn.T @ self.transform_matrix.double().cpu().numpy()
-        # Products of many turns stay orthonormal; each axis points to where its largest coordinate is positive.
-        axes = 1.5 * axes - 0.5 * axes @ axes.T @ axes
-        largest = axes[np.arange(self.dim), np.abs(axes).argmax(1)]
-        axes *= np.where(largest < 0, -1.0, 1.0)[:, None]
+        variances, axes = turned(covariance, self.transform_matrix.double().cpu().numpy())
         self.transform_matrix.copy_(torch.from_numpy(axes))
-        self.variances.copy_(torch.from_numpy(variances.clip(min=0.0)))
+        self.variances.copy_(torch.from_numpy(variances))
 
     def _correct_(self, tokens: Float[Tensor, "n D"]) -> None:
         """Move the aim until the code reaches on these tokens what was asked for; latents are not quite Gaussian.
 
-        Then levels are fitted to them where that serves better (`trellis_adapt`), and the aim moves once more.
+        Then levels are fitted to them where that serves better (`trellis_adapt`), and the aim moves again.
         """
         some = spread(tokens, max(1, MEASURED // self.dim))
         asked = float(self.distortion or self.rate or 0.0)
@@ -365,36 +356,43 @@ class Trellis(TrellisCode):
         if self.distortion is None and len(some) < SEEN * 2 ** (asked / coded):
             return
         y = self._analysed(some)
-        searches = FITTED if len(y) >= ENOUGH else ROUNDS
-        announce(searches * search_work(y.numel(), self.states))
-        for _ in range(ROUNDS):
-            self._move_aim_(y, asked)
-            self._design_()
-
-        # The fitted levels follow the water level as the aim moves.
+        announce((FITTED if len(y) >= ENOUGH else ROUNDS) * search_work(y.numel(), self.states))
+        self._approach_(y, asked, ROUNDS, torch.zeros_like(self.step, dtype=torch.bool))
         levels, own = adapted(y, self._table(), self.code.theta, self.states, len(tokens), self._parts)
-        if not bool(own.any()):
-            return
-        self._put_(levels)
-        for number in range(2 * ROUNDS):
-            self._move_aim_(y, asked)
+        if bool(own.any()):
+            self._put_(levels)
+        self._approach_(y, asked, MOST_ROUNDS, own)
+
+    def _approach_(self, y: Float[Tensor, "n D"], asked: float, most: int, own: Bool[Tensor, " D"]) -> None:
+        """Move the aim until the code reaches on these coefficients what was asked for.
+
+        Args:
+            own: components with fitted levels, if any: these follow the water level, fitted again in the first rounds.
+        """
+        control = AimControl(asked, self.distortion is not None, MOST_BITS * self.dim)
+        refits = ROUNDS if bool(own.any()) else 0
+        for number in range(most):
+            reached = self._reached(y)
+            aim = control.following(float(self.aim), reached, alike=number > refits)
+            if number >= refits and (control.near(reached) or aim == float(self.aim)):
+                break
+            levels = self._table()
+            self.aim.fill_(aim)
             self._design_()
+            if not refits:
+                continue
             slope = torch.where(own, 2 * math.log(2) * self.code.theta, self.slope)
             levels = self._table().with_own(levels, own)._replace(slope=slope)
-            if number < ROUNDS:
+            if number < refits:
                 levels = refitted(y, levels, own & (levels.step > 0), self.states)
             self._put_(levels)
 
-    def _move_aim_(self, y: Float[Tensor, "n D"], asked: float) -> None:
-        """The aim less what the code exceeds on these coefficients."""
+    def _reached(self, y: Float[Tensor, "n D"]) -> float:
+        """Of these coefficients: bits per vector, or at a given distortion, squared error."""
         levels = self._levels(y, torch.ones(len(y), dtype=torch.bool, device=y.device), y.shape)
         if self.distortion is None:
-            short = asked - entropy_bits(levels)
-            self.aim.copy_((self.aim + short).clamp(0.5 * asked, MOST_BITS * self.dim))
-        else:
-            reached = float((self._points(levels) - y).double().square().sum(-1).mean())
-            ratio = asked / reached if reached > 0 else 1.0
-            self.aim.copy_(self.aim * min(max(ratio, 0.5), 2.0))
+            return entropy_bits(levels)
+        return float((self._points(levels) - y).double().square().sum(-1).mean())
 
     def _table(self) -> Levels:
         return Levels(*(getattr(self, name).clone() for name in Levels._fields))
@@ -402,8 +400,3 @@ class Trellis(TrellisCode):
     def _put_(self, levels: Levels) -> None:
         for name, value in levels._asdict().items():
             getattr(self, name).copy_(value)
-
-
-def entropy_bits(levels: Int64[Tensor, "n D"]) -> float:
-    """Bits per vector of levels given their parity, each component by itself (`level_bits`)."""
-    return float(sum((level_bits(column) for column in levels.t()), torch.zeros(())))
