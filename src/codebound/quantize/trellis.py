@@ -373,8 +373,10 @@ class Trellis(TrellisCode):
         refits = ROUNDS if bool(own.any()) else 0
         for number in range(most):
             reached = self._reached(y)
-            aim = control.following(float(self.aim), reached, alike=number > refits)
-            if number >= refits and (control.near(reached) or aim == float(self.aim)):
+            aim = control.following(float(self.aim), reached, alike=number > refits and most > ROUNDS)
+            if number >= refits and (
+                control.near(reached) or math.isclose(aim, float(self.aim), rel_tol=1e-6)
+            ):
                 break
             levels = self._table()
             self.aim.fill_(aim)

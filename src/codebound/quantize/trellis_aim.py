@@ -14,7 +14,7 @@ from torch import Tensor
 from codebound.quantize.trellis_adapt import level_bits
 
 CLOSE = 0.001  # of what is asked for: nearer is near enough
-LEAST_SLOPE, MOST_SLOPE = 0.25, 4.0  # of what is reached over the aim, by two measurements
+LEAST_SLOPE, MOST_SLOPE = 0.5, 4.0  # of what is reached over the aim, by two measurements
 FARTHEST = 2.0  # that an aimed error is multiplied or divided by at once
 LEAST_PART = 0.05  # of an asked rate, that is ever aimed at
 
