@@ -65,9 +65,11 @@ def test_what_chapters_printed_is_of_their_code(monkeypatch):
             chapters.stored(path)
 
 
+@pytest.mark.slow  # needs the extra `docs`, as `make test-slow` has it
 def test_the_font_of_formulas_has_every_sign(monkeypatch):
-    converter = pytest.importorskip("latex2mathml.converter")
-    ttLib = pytest.importorskip("fontTools.ttLib")
+    from fontTools import ttLib
+    from latex2mathml import converter
+
     math_font, chapters = (tool(name, monkeypatch) for name in ("math_font", "chapters"))
     font = ttLib.TTFont(math_font.FONT)
     assert "MATH" in font

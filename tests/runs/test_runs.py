@@ -240,7 +240,7 @@ def test_eval_on_other_pictures(run: Path, tmp_path: Path) -> None:
         (["--set", "clip=-1"], "setting clip=-1 is not accepted"),
         (
             ["priors"],
-            "neither a kind (tokenizer, prior, classifier, vqvae2, vqgan, audio) nor a settings file",
+            "neither a kind (tokenizer, prior, classifier, vqvae2, vqgan, audio, sound-prior) nor a settings file",
         ),
         (["prior"], "give the run of a tokenizer: codebound train prior RUN"),
         (["tokenizer", "tokenizer"], "train takes a kind"),
