@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from codebound import Residual, VectorQuantizer, exact, search
+from codebound import Residual, VectorQuantizer, exact, search, tiles
 from codebound.quantize.assign import Cosine
 from codebound.search import nearest
 
@@ -27,7 +27,7 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     else:
         monkeypatch.setattr(search, "_fused", lambda z, k: None)
     if request.param == "device":
-        monkeypatch.setattr(search, "_tiles_cpu", search._tiles_device)
+        monkeypatch.setattr(tiles, "_tiles_cpu", tiles._tiles_device)
     return request.param
 
 

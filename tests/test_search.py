@@ -90,7 +90,7 @@ def test_exact_under_global_flags_which_are_restored(source: str) -> None:
     assert torch.get_float32_matmul_precision() == "highest"
 
 
-@pytest.mark.parametrize(("kernel", "small"), [("_lead", 0), ("_nearest_small", 2**16)])
+@pytest.mark.parametrize(("kernel", "small"), [("best_scores", 0), ("_nearest_small", 2**16)])
 def test_products_run_at_full_precision(monkeypatch: pytest.MonkeyPatch, kernel: str, small: int) -> None:
     """Not every CPU computes differently under these flags; so what counts is what the products see."""
     seen = []

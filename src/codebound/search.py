@@ -3,10 +3,9 @@
 Everything above stands on three functions: `nearest` (indices), `assignment_sums` (what Lloyd, EMA and the
 gradient of the codebook loss all need) and `distortion`.
 
-The argument of the maximum of `z·c − |c|²/2` is the nearest codeword. On the CPU the scores are written tile
-by tile into one reused buffer that stays in the cache, and reduced there by NumPy, whose `argmax` is
-vectorised (`torch.argmax` is not: 10 to 30 times slower). Nothing of size N×K ever exists. Of vectors of few
-dimensions even that is mostly writing and reading of scores; where Numba is installed, `fused` keeps them in registers.
+The argument of the maximum of `z·c − |c|²/2` is the nearest codeword. `tiles` finds it in constant memory. Of
+vectors of few dimensions that is mostly writing and reading of scores; where Numba is installed, `fused` keeps
+them in registers.
 
 Float32 scores lose the answer when distances are small beside the vectors' lengths (latents with mean 1 and
 spread 1e-3; two far clusters). So both sides are centred on the mean codeword, and rows whose two best scores
@@ -16,7 +15,6 @@ are closer than a bound on their rounding are looked at again in `exact`, where 
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
@@ -32,17 +30,14 @@ from torch import Tensor
 from codebound.errors import InputError
 from codebound.exact import doubt, doubt_terms, settle, wide
 from codebound.graphs import has_numbers, is_exported, is_recorded, nearest_in_graph
+from codebound.tiles import TILE_SCORES, best_scores, score_buffer
 
-TILE_SCORES = 2**19  # scores per tile: 2 MB of float32, reused, which stay in the cache
-TILE_CODEWORDS = 512
 SMALL_SCORES = 2**16  # fewer than these: calls cost more than arithmetic
 SUM_NUMBERS = 2**18  # float64 numbers of a part of the sums: 2 MB
-CUDA_TILE_SCORES = 2**24
 FUSED_DIM = 32  # most dimensions for which scores in registers beat a product of matrices
 WORTH = 2**29  # scores, over all searches: half a second of them, as long as loading the compiled search
 LONG = 2**26  # scores of a search
 CALL = 2**17  # scores in the time that any search takes
-_buffers = threading.local()
 _searched = 0
 
 
@@ -218,7 +213,7 @@ def _nearest(z: Tensor, books: Tensor, certify: bool) -> Tensor:
     with _full_precision(z.device):
         if m == 1 and z.device.type == "cpu" and z.shape[0] * k <= SMALL_SCORES and z.dtype == torch.float32:
             return _nearest_small(z, books[0], centre, certify)
-        indices, margins, lengths = _lead(z, books, centre, certify)
+        indices, margins, lengths = best_scores(z, books, centre, certify)
         if certify:
             _recheck(z, books, centre, indices, margins, lengths)
     return indices
@@ -289,7 +284,7 @@ def _nearest_small(z: Tensor, book: Tensor, centre: Tensor, certify: bool) -> Te
     (n, dim), k = z.shape, book.shape[0]
     zc, cc = z - centre, book - centre
     half = torch.linalg.vecdot(cc, cc).mul_(0.5)
-    tile = _buffer(z.dtype, n * k)[: n * k].view(n, k)
+    tile = score_buffer(z.dtype, n * k)[: n * k].view(n, k)
     scores = torch.addmm(half, zc, cc.t(), beta=-1, out=tile).numpy()
     best = scores.argmax(1)
     if certify:
@@ -306,98 +301,6 @@ def _nearest_small(z: Tensor, book: Tensor, centre: Tensor, certify: bool) -> Te
     return torch.from_numpy(best).unsqueeze(0)
 
 
-def _lead(z: Tensor, books: Tensor, centre: Tensor, lead: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Index of the best score `z·c − |c|²/2`, both less the centre, `[m, n]`.
-
-    If `lead` is asked for also its lead over the second, `[m, n]`, and |z|, `[n]`.
-    """
-    m, k, _ = books.shape
-    books = books - centre
-    codes = torch.cat([books, torch.linalg.vecdot(books, books).mul_(-0.5).unsqueeze(-1)], dim=-1).view(
-        m * k, -1
-    )
-    return (_tiles_cpu if z.device.type == "cpu" else _tiles_device)(z, centre, codes, m, k, lead)
-
-
-def _tiles_cpu(
-    z: Tensor, centre: Tensor, codes: Tensor, m: int, k: int, lead: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Best index and its lead `[m, n]`: tiles of rows × (some whole codebooks, or a part of one).
-
-    As many rows as fit beside one codebook, and more codebooks only where there are few rows: tall products are
-    faster than wide ones.
-    """
-    n, dim = z.shape
-    indices = np.empty((m, n), dtype=np.int64)
-    margins = np.empty((m, n), dtype=z.numpy().dtype)
-    lengths = z.new_empty(n if lead else 0)
-    part = min(k, TILE_CODEWORDS)
-    rows = min(n, max(1, TILE_SCORES // part))
-    together = min(m, max(1, TILE_SCORES // (rows * part))) if part == k else 1
-    buffer = _buffer(z.dtype, rows * together * part)
-    queries = z.new_ones(rows, dim + 1)
-    for row in range(0, n, rows):
-        q = queries[: min(rows, n - row)]
-        torch.sub(z[row : row + rows], centre, out=q[:, :dim])
-        if lead:
-            lengths[row : row + rows] = torch.linalg.vector_norm(q[:, :dim], dim=-1)
-        for book in range(0, m, together):
-            g = min(together, m - book)
-            tiles = [
-                _tile(
-                    q,
-                    codes[book * k + start : (book + g - 1) * k + min(start + part, k)],
-                    buffer,
-                    g,
-                    start,
-                    lead,
-                )
-                for start in range(0, k, part)
-            ]
-            index, score, second = tiles[0] if len(tiles) == 1 else _merge(tiles)
-            indices[book : book + g, row : row + rows] = index.T
-            with np.errstate(invalid="ignore"):  # rows that are not finite
-                margins[book : book + g, row : row + rows] = (score - second).T
-    return torch.from_numpy(indices), torch.from_numpy(margins), lengths
-
-
-def _buffer(dtype: torch.dtype, size: int) -> Tensor:
-    """Room for one tile's scores, kept from call to call: fresh memory would fault in page by page."""
-    buffer = getattr(_buffers, str(dtype), None)
-    if buffer is None or buffer.numel() < size:
-        buffer = torch.empty(max(size, TILE_SCORES), dtype=dtype)
-        setattr(_buffers, str(dtype), buffer)
-    return buffer
-
-
-def _tile(
-    q: Tensor, block: Tensor, buffer: Tensor, g: int, start: int, lead: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Best index, best score and second score `[rows, g]` of one product; indices count from `start`."""
-    rows, width = q.shape[0], block.shape[0] // g
-    tile = torch.mm(q, block.t(), out=buffer[: rows * block.shape[0]].view(rows, -1)).view(rows * g, width)
-    flat = tile.view(-1).numpy()
-    best = tile.numpy().argmax(-1)
-    at = best + np.arange(0, rows * g * width, width)
-    score = flat.take(at)
-    second = score
-    if lead:
-        flat[at] = -np.inf  # the buffer is ours
-        second = tile.amax(-1).numpy()  # torch's `amax` is vectorised, as its `argmax` is not
-    return best.reshape(rows, g) + start, score.reshape(rows, g), second.reshape(rows, g)
-
-
-def _merge(
-    tiles: list[tuple[np.ndarray, np.ndarray, np.ndarray]],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The best and second of the parts of a codebook; of equals the first, which has the lowest index."""
-    index, best, second = tiles[0]
-    for other, value, runner_up in tiles[1:]:
-        second = np.maximum(np.maximum(second, runner_up), np.minimum(best, value))
-        index, best = np.where(value > best, other, index), np.maximum(best, value)
-    return index, best, second
-
-
 def _nearest_each(z: Tensor, books: Tensor) -> Tensor:
     """Indices `[m, n]` of `z [m, n, d]`, each in its own of `books [m, k, d]`: many small searches as few products."""
     m, n, _ = z.shape
@@ -407,7 +310,7 @@ def _nearest_each(z: Tensor, books: Tensor) -> Tensor:
     if n * k > TILE_SCORES:
         return torch.cat([_nearest(z[i], books[i : i + 1], certify=False) for i in range(m)])
     together = min(m, TILE_SCORES // (n * k))
-    buffer = _buffer(z.dtype, together * n * k)
+    buffer = score_buffer(z.dtype, together * n * k)
     indices = np.empty((m, n), dtype=np.int64)
     with _full_precision(z.device):
         centre = books.mean(dim=1, keepdim=True).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
@@ -419,32 +322,6 @@ def _nearest_each(z: Tensor, books: Tensor) -> Tensor:
             torch.bmm(z[part], books[part].mT, out=scores)
             np.argmax(scores.sub_(half[part]).numpy(), axis=-1, out=indices[part])
     return torch.from_numpy(indices)
-
-
-def _tiles_device(
-    z: Tensor, centre: Tensor, codes: Tensor, m: int, k: int, lead: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The same with torch operations only, for accelerators; one codebook at a time."""
-    n = z.shape[0]
-    queries = torch.cat([z - centre, z.new_ones(n, 1)], dim=-1)
-    indices = torch.empty(m, n, dtype=torch.int64, device=z.device)
-    margins = z.new_empty(m, n)
-    part = min(k, 65536)
-    rows = max(1, CUDA_TILE_SCORES // part)
-    for book in range(m):
-        for row in range(0, n, rows):
-            q = queries[row : row + rows]
-            best = q.new_full((q.shape[0],), -torch.inf)
-            second, index = best, torch.zeros_like(best, dtype=torch.int64)
-            for start in range(0, k, part):
-                tile = torch.mm(q, codes[book * k + start : book * k + min(start + part, k)].t())
-                value, winner = tile.max(dim=1)
-                if lead:
-                    runner_up = tile.scatter_(1, winner.unsqueeze(1), -torch.inf).amax(dim=1)
-                    second = torch.maximum(torch.maximum(second, runner_up), torch.minimum(best, value))
-                index, best = torch.where(value > best, winner + start, index), torch.maximum(best, value)
-            indices[book, row : row + rows], margins[book, row : row + rows] = index, best - second
-    return indices, margins, torch.linalg.vector_norm(queries[:, :-1], dim=-1)
 
 
 def _recheck(

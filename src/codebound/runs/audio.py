@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,15 +17,14 @@ from codebound.data.sound_output import write_wav
 from codebound.data.sound_sets import open_sounds
 from codebound.data.speech import Clip
 from codebound.engine.devices import launch
-from codebound.engine.journal import Journal
 from codebound.engine.recipe import LoopSettings, Recipe
 from codebound.errors import InputError
 from codebound.evaluate import sounds as evaluation
 from codebound.files import write_bytes, write_text
 from codebound.reporting import page
-from codebound.runs import audio_figures, labels
+from codebound.runs import audio_figures, labels, report_parts
 from codebound.runs.kinds import EvaluationOptions, Preparation, RunKind
-from codebound.runs.run import FINAL, check_finished, check_run, is_run, load_settings
+from codebound.runs.run import check_finished, is_run, load_settings
 from codebound.sound.resampling import LOUDEST
 from codebound.tasks.audio import AudioTask
 from codebound.tasks.audio_adversarial import (
@@ -195,22 +193,11 @@ class AudioRun(RunKind[Settings]):
 
     def report(self, folders: Sequence[Path], page_path: Path | None) -> Path:
         """One page for all of these runs: figures, curves over bitrate, spectrograms, and sounds to listen to."""
-        runs = []
-        for folder in folders:
-            check_finished(folder)
-            runs.append(
-                {
-                    "name": folder.resolve().name,
-                    "study": check_run(folder),
-                    "final": json.loads((folder / FINAL).read_text(encoding="utf-8")),
-                    "settings": page.settings_text(load_settings(folder, Settings)),
-                    "sounds": audio_figures.players(folder),
-                    "spectrograms": page.embed_bytes(audio_figures.spectrograms(folder), "png"),
-                    "training": [r for r in Journal(folder).rows() if r.get("mel") is not None],
-                }
-            )
-        if page_path is None:
-            page_path = folders[0] / "report.html" if len(runs) == 1 else folders[0].parent / "runs.html"
+        runs, page_path = report_parts.summaries(folders), report_parts.page_of(folders, page_path)
+        for folder, run in zip(folders, runs, strict=True):
+            run["sounds"] = audio_figures.players(folder)
+            run["spectrograms"] = page.embed_bytes(audio_figures.spectrograms(folder), "png")
+            run["training"] = [row for row in run["rows"] if row.get("mel") is not None]
         head, *rows = self.table({run["name"]: run["final"] for run in runs})
         curves = page.embed_bytes(audio_figures.curves(runs), "png")
         text = page.render("runs/audio_report.html.j2", runs=runs, head=head, rows=rows, curves=curves)
@@ -225,8 +212,7 @@ class AudioRun(RunKind[Settings]):
             for rate in rates
             for name, (label, form, limit) in audio_figures.NAMES.items()
         )
-        rows = labels.rows(list(figures.values()), named)
-        return [["held out", *figures, "limit"], *([label, *cells, limit] for label, cells, limit in rows)]
+        return labels.table(figures, named)
 
     def score(self, figures: Mapping[str, Any]) -> str:
         """PESQ, or the mel distance, at the highest bitrate."""

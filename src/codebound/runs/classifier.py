@@ -13,15 +13,14 @@ from codebound import config
 from codebound.data.image_sources import open_images
 from codebound.data.picture_request import PictureRequest
 from codebound.engine.devices import launch
-from codebound.engine.journal import Journal
 from codebound.engine.recipe import LoopSettings, Recipe
 from codebound.errors import InputError
 from codebound.evaluate.classifier import PictureClassifier
 from codebound.files import write_text
-from codebound.reporting import page, plots
-from codebound.runs import labels
+from codebound.reporting import page
+from codebound.runs import labels, report_parts
 from codebound.runs.kinds import EvaluationOptions, Preparation, RunKind
-from codebound.runs.run import check_finished, check_run, final_figures, load_settings
+from codebound.runs.run import check_finished, load_settings
 from codebound.tasks.classifier import ClassifierOptimization, ClassifierTask
 
 ROWS: tuple[labels.Row, ...] = ((("held_out", "accuracy"), "accuracy", "{:.1%}", "100 %"),)
@@ -93,28 +92,9 @@ class ClassifierRun(RunKind[Settings]):
 
     def report(self, folders: Sequence[Path], page_path: Path | None) -> Path:
         """One page for all of these runs."""
-        runs = []
-        figure = plots.new_figure(11, 3.6)
-        axes = figure.subplots()
-        plots.style(axes, "Held out, with averaged weights", "step", "accuracy")
-        for folder in folders:
-            check_finished(folder)
-            points = [
-                (r["step"], r["accuracy"]) for r in Journal(folder).rows() if r.get("accuracy") is not None
-            ]
-            axes.plot(*zip(*points, strict=True), label=folder.resolve().name, linewidth=1.6)
-            runs.append(
-                {
-                    "name": folder.resolve().name,
-                    "study": check_run(folder),
-                    "final": final_figures(folder),
-                    "settings": page.settings_text(load_settings(folder, Settings)),
-                }
-            )
-        if page_path is None:
-            page_path = folders[0] / "report.html" if len(runs) == 1 else folders[0].parent / "runs.html"
+        runs, page_path = report_parts.summaries(folders), report_parts.page_of(folders, page_path)
         rows = labels.rows([run["final"] for run in runs], ROWS)
-        curves = page.embed_bytes(plots.picture(figure).png, "png")
+        curves = report_parts.curves(runs, ("accuracy", "Held out, with averaged weights", "accuracy"))
         write_text(
             page_path, page.render("runs/classifier_report.html.j2", runs=runs, rows=rows, curves=curves)
         )
@@ -122,8 +102,7 @@ class ClassifierRun(RunKind[Settings]):
 
     def table(self, figures: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
         """A row for each figure."""
-        rows = labels.rows(list(figures.values()), ROWS)
-        return [["held out", *figures, "limit"], *([label, *cells, limit] for label, cells, limit in rows)]
+        return labels.table(figures, ROWS)
 
     def score(self, figures: Mapping[str, Any]) -> str:
         """Accuracy on held-out pictures."""

@@ -13,18 +13,17 @@ from codebound import config
 from codebound.data.image_sources import open_images
 from codebound.data.picture_request import PictureRequest
 from codebound.engine.devices import launch
-from codebound.engine.journal import Journal
 from codebound.engine.recipe import LoopSettings, Recipe
 from codebound.errors import InputError
 from codebound.evaluate.hierarchies import hierarchy_figures
 from codebound.files import write_text
 from codebound.recipes import named
 from codebound.recipes.named import QuantizerRequest
-from codebound.reporting import page, plots
-from codebound.runs import labels
+from codebound.reporting import page
+from codebound.runs import labels, report_parts
 from codebound.runs.kinds import EvaluationOptions, Preparation, RunKind
 from codebound.runs.pictures import grid_picture, save_png
-from codebound.runs.run import check_finished, check_run, final_figures, load_settings
+from codebound.runs.run import check_finished, load_settings
 from codebound.runs.settings import NetworkShape, PictureData
 from codebound.tasks.hierarchy import HierarchyTask
 from codebound.tasks.tokenizer import TokenizerOptimization
@@ -159,34 +158,17 @@ class HierarchyRun(RunKind[Settings]):
     def report(self, folders: Sequence[Path], page_path: Path | None) -> Path:
         """One page for all of these runs."""
         # What the runs left in their folders.
-        runs = []
-        figure = plots.new_figure(11, 3.6)
-        axes = figure.subplots(1, 2)
-        plots.style(axes[0], "Held-out PSNR", "step", "dB")
-        plots.style(axes[1], "Worth of the coarsest level", "step", "dB")
-        for folder in folders:
-            check_finished(folder)
-            name, rows = folder.resolve().name, Journal(folder).rows()
-            for axis, column in zip(axes, ("psnr", "worth_db_0"), strict=True):
-                points = [(row["step"], row[column]) for row in rows if row.get(column) is not None]
-                axis.plot(*zip(*points, strict=True), label=name, linewidth=1.6)
-            runs.append(
-                {
-                    "name": name,
-                    "study": check_run(folder),
-                    "final": final_figures(folder),
-                    "settings": page.settings_text(load_settings(folder, Settings)),
-                    "samples": page.embed(folder / "samples.png"),
-                }
-            )
-        if page_path is None:
-            page_path = folders[0] / "report.html" if len(runs) == 1 else folders[0].parent / "runs.html"
+        runs, page_path = report_parts.summaries(folders), report_parts.page_of(folders, page_path)
+        for folder, run in zip(folders, runs, strict=True):
+            run["samples"] = page.embed(folder / "samples.png")
         figures = {run["name"]: run["final"] for run in runs}
         text = page.render(
             "runs/hierarchy_report.html.j2",
             runs=runs,
             table=self.table(figures),
-            curves=page.embed_bytes(plots.picture(figure).png, "png"),
+            curves=report_parts.curves(
+                runs, ("psnr", "Held-out PSNR", "dB"), ("worth_db_0", "Worth of the coarsest level", "dB")
+            ),
         )
         write_text(page_path, text)
         return page_path

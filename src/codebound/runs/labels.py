@@ -39,6 +39,12 @@ def rows(runs: Sequence[Mapping[str, Any]], named: Sequence[Row] = ROWS) -> list
     return table
 
 
+def table(figures: Mapping[str, Mapping[str, Any]], named: Sequence[Row] = ROWS) -> list[list[str]]:
+    """Rows for a terminal, the first one the head: label, one cell a run, limit."""
+    found = rows(list(figures.values()), named)
+    return [["held out", *figures, "limit"], *([label, *cells, limit] for label, cells, limit in found)]
+
+
 def look_up(run: Any, path: Sequence[str]) -> float | None:
     """A figure of `final_metrics.json`; None where a run has none."""
     for key in path:

@@ -15,20 +15,19 @@ from codebound.codec.model import load_model as load_codec_model
 from codebound.data.image_sources import open_images
 from codebound.data.picture_request import PictureRequest
 from codebound.engine.devices import launch
-from codebound.engine.journal import Journal
 from codebound.engine.recipe import LoopSettings, Recipe
 from codebound.errors import InputError
 from codebound.files import write_text
 from codebound.generators import AutoregressivePrior, MaskedPrior, default_model
 from codebound.generators.prior import TokenPrior
-from codebound.reporting import page, plots
+from codebound.reporting import page
 from codebound.reporting.formatting import number
 from codebound.reporting.statistics import mean_interval
-from codebound.runs import labels
+from codebound.runs import labels, report_parts
 from codebound.runs.audio_tokenise import is_of_sound
 from codebound.runs.kinds import EvaluationOptions, Preparation, RunKind, run_kind
 from codebound.runs.pictures import grid_picture, save_png
-from codebound.runs.run import check_finished, check_run, final_figures, load_settings
+from codebound.runs.run import check_finished, final_figures, load_settings
 from codebound.runs.tokenise import model_folder, run_data, run_request
 from codebound.tasks.codes import Codes, PictureCodes, TokenisedCodes
 from codebound.tasks.prior import PriorOptimization, PriorTask, nominal_bits, order_zero_bits
@@ -176,8 +175,7 @@ class PriorRun(RunKind[Settings]):
 
     def table(self, figures: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
         """A row for each figure."""
-        rows = labels.rows(list(figures.values()), ROWS)
-        return [["held out", *figures, "limit"], *([label, *cells, limit] for label, cells, limit in rows)]
+        return labels.table(figures, ROWS)
 
     def score(self, figures: Mapping[str, Any]) -> str:
         """Bits per token of held-out pictures."""
@@ -214,39 +212,15 @@ def picture_size(folder: Path) -> tuple[int, int] | None:
 def write_report(folders: Sequence[Path], path: Path | None) -> Path:
     """The page of finished priors: `report.html` in the folder of one, `runs.html` beside the first of several."""
     # What the runs left in their folders.
-    runs = []
-    for folder in folders:
-        check_finished(folder)
-        runs.append(
-            {
-                "name": folder.resolve().name,
-                "study": check_run(folder),
-                "final": final_figures(folder),
-                "settings": page.settings_text(load_settings(folder, Settings)),
-                "samples": page.embed(folder / "samples.png"),
-                "rows": Journal(folder).rows(),
-            }
-        )
-    if path is None:
-        path = folders[0] / "report.html" if len(runs) == 1 else folders[0].parent / "runs.html"
-
-    # Bits per token over the steps, one line a run.
-    figure = plots.new_figure(11, 3.6)
-    axes = figure.subplots()
-    plots.style(axes, "Held out, with averaged weights", "step", "bits per token")
-    for run in runs:
-        points = [
-            (row["step"], row["bits_per_token"])
-            for row in run["rows"]
-            if row.get("bits_per_token") is not None
-        ]
-        axes.plot(*zip(*points, strict=True), label=run["name"], linewidth=1.6)
-    if len(runs) > 1:
-        axes.legend(fontsize=8, frameon=False)
+    runs, path = report_parts.summaries(folders), report_parts.page_of(folders, path)
+    for folder, run in zip(folders, runs, strict=True):
+        run["samples"] = page.embed(folder / "samples.png")
 
     # All of it in one page, which can be sent alone.
     rows = labels.rows([run["final"] for run in runs], ROWS)
-    curves = page.embed_bytes(plots.picture(figure).png, "png")
+    curves = report_parts.curves(
+        runs, ("bits_per_token", "Held out, with averaged weights", "bits per token")
+    )
     write_text(path, page.render("runs/prior_report.html.j2", runs=runs, rows=rows, curves=curves))
     return path
 

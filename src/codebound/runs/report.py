@@ -12,7 +12,7 @@ from codebound.engine.journal import Journal
 from codebound.errors import InputError
 from codebound.files import write_text
 from codebound.reporting import page, plots
-from codebound.runs import figures, labels
+from codebound.runs import figures, labels, report_parts
 from codebound.runs.run import check_run, final_figures, kind_of, load_settings
 from codebound.runs.settings import Settings
 
@@ -45,8 +45,7 @@ def write(folders: Sequence[Path], path: Path | None = None) -> Path:
     """Write the page: `report.html` in the folder of a single run, `runs.html` beside the first of several."""
     # One run has its page in its folder, several beside the first one.
     runs = load(folders)
-    if path is None:
-        path = folders[0] / "report.html" if len(runs) == 1 else folders[0].parent / "runs.html"
+    path = report_parts.page_of(folders, path)
 
     # All figures and pictures go into the page itself, so that it can be sent alone.
     drawn = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,18 +15,17 @@ from codebound.codec.sound_model import SoundModel, load_sound_model
 from codebound.codec.sounds import BEAM, segment_frames
 from codebound.data.sound_sets import open_sounds
 from codebound.engine.devices import launch
-from codebound.engine.journal import Journal
 from codebound.engine.recipe import LoopSettings, Recipe
 from codebound.errors import InputError
 from codebound.files import write_bytes, write_text
 from codebound.generators.sounds import Depth, Dropout, SoundPrior, Width, Window
 from codebound.priors.frame_fitting import stage_bits
-from codebound.reporting import page, plots
+from codebound.reporting import page
 from codebound.reporting.statistics import ratio_interval
-from codebound.runs import audio, audio_figures, audio_priors, labels
+from codebound.runs import audio, audio_figures, audio_priors, labels, report_parts
 from codebound.runs.audio_tokenise import audio_model_folder, read_split
 from codebound.runs.kinds import EvaluationOptions, Preparation, RunKind
-from codebound.runs.run import FINAL, check_finished, check_run, is_run, kind_of, load_settings
+from codebound.runs.run import check_finished, is_run, kind_of, load_settings
 from codebound.tasks.prior import TokenOptimization
 from codebound.tasks.sound_prior import (
     CropCodes,
@@ -156,39 +154,20 @@ class SoundPriorRun(RunKind[Settings]):
 
     def report(self, folders: Sequence[Path], page_path: Path | None) -> Path:
         """One page for all of these runs: figures, sounds to listen to, curves."""
-        runs = []
-        for folder in folders:
-            check_finished(folder)
-            runs.append(
-                {
-                    "name": folder.resolve().name,
-                    "study": check_run(folder),
-                    "final": json.loads((folder / FINAL).read_text(encoding="utf-8")),
-                    "settings": page.settings_text(load_settings(folder, Settings)),
-                    "sounds": audio_figures.players(folder),
-                    "rows": [row for row in Journal(folder).rows() if row.get("bits_per_token") is not None],
-                }
-            )
-        if page_path is None:
-            page_path = folders[0] / "report.html" if len(runs) == 1 else folders[0].parent / "runs.html"
-        figure = plots.new_figure(11, 3.6)
-        axes = figure.subplots()
-        plots.style(axes, "Held out, with averaged weights", "step", "bits per index")
-        for run in runs:
-            points = [(row["step"], row["bits_per_token"]) for row in run["rows"]]
-            axes.plot(*zip(*points, strict=True), label=run["name"], linewidth=1.6)
-        if len(runs) > 1:
-            axes.legend(fontsize=8, frameon=False)
+        runs, page_path = report_parts.summaries(folders), report_parts.page_of(folders, page_path)
+        for folder, run in zip(folders, runs, strict=True):
+            run["sounds"] = audio_figures.players(folder)
         head, *rows = self.table({run["name"]: run["final"] for run in runs})
-        curves = page.embed_bytes(plots.picture(figure).png, "png")
+        curves = report_parts.curves(
+            runs, ("bits_per_token", "Held out, with averaged weights", "bits per index")
+        )
         text = page.render("runs/sound_prior_report.html.j2", runs=runs, head=head, rows=rows, curves=curves)
         write_text(page_path, text)
         return page_path
 
     def table(self, figures: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
         """A row for each figure."""
-        rows = labels.rows(list(figures.values()), ROWS)
-        return [["held out", *figures, "limit"], *([label, *cells, limit] for label, cells, limit in rows)]
+        return labels.table(figures, ROWS)
 
     def score(self, figures: Mapping[str, Any]) -> str:
         """Bits per index of held-out sound."""

@@ -100,8 +100,7 @@ class TokenizerRun(RunKind[Settings]):
 
     def table(self, figures: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
         """A row for each figure that a run has, beside the limit that it can't pass."""
-        rows = labels.rows(list(figures.values()))
-        return [["held out", *figures, "limit"], *([label, *cells, limit] for label, cells, limit in rows)]
+        return labels.table(figures)
 
     def score(self, figures: Mapping[str, Any]) -> str:
         """PSNR on held-out pictures, in dB."""
