@@ -142,7 +142,7 @@ class SoundStudy(fw.Study[Settings]):
                     for row in others[:1]
                 ),
             ],
-            sections=[_table(rows), _curves(run.table)],
+            sections=[_table(rows), _curves(run.table, rows)],
             method=[
                 f"{fw.count_text(len(run.cells), 'recording')}, {seconds:.0f} s in all, each coded by itself; "
                 "rates are of the whole files, and of packets or streams alone under 'without container'.",
@@ -268,10 +268,21 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> fw.Section:
     return fw.Section("By bytes", tables=[fw.ResultTable("By bytes", columns, values, note)])
 
 
-def _curves(table: fw.LongTable) -> fw.Section:
-    draw = partial(stock_figures.rate_distortion, table, "kbit", series="codec", looks=LOOKS)
+def _curves(table: fw.LongTable, rows: Sequence[Mapping[str, Any]]) -> fw.Section:
+    # Codecs of 1 to 64 kbit/s in one figure.
+    rates = [row["kbit"].mean for row in rows]
+    draw = partial(
+        stock_figures.rate_distortion,
+        table,
+        "kbit",
+        series="codec",
+        looks=LOOKS,
+        rates=(0.8 * min(rates), 1.25 * max(rates)),
+    )
     figures = [
-        fw.Illustration(name, partial(draw, quality=name), f"{name} against the rate of the file")
+        fw.Illustration(
+            name, partial(draw, quality=name), f"{table.metric[name].label} against the rate of the file"
+        )
         for name in ("pesq", "stoi")
     ]
     return fw.Section("Curves", "Further up and to the left is better.", figures)
