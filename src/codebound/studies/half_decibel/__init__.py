@@ -23,7 +23,7 @@ ENTRY = Entry(
                 "sources": ("gaussian", "spectrum", "photographs"),
                 "rates": (1.0, 2.0),
                 "train": 9984,
-                "test": 4096,
+                "test": 2048,
             },
         )
     },
