@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import sound_stranger
 import soundfile
+from machines import output
 from typer.testing import CliRunner
 
 from codebound import codec
@@ -60,7 +61,9 @@ def decoded(data: bytes, model: SoundModel, **more) -> np.ndarray:
 @pytest.mark.parametrize("piece", [1, 7, 320, 4001])
 def test_pieces_give_the_same_bytes(model: SoundModel, piece: int, rate: int, channels: int) -> None:
     samples = noise(1500 if piece == 1 else 9000, channels)
-    assert written(model, samples, piece, rate) == written(model, samples, rate=rate)
+    for trade in (0.0, 1.0):
+        data = written(model, samples, rate=rate, trade=trade)
+        assert written(model, samples, piece, rate, trade=trade) == data
 
 
 def test_every_length_modulo_the_hop_comes_back(model: SoundModel) -> None:
@@ -141,6 +144,7 @@ def test_equal_channels_are_coded_once(model: SoundModel) -> None:
     one = noise(5000)
     both = np.concatenate([one, one])
     mono, stereo = written(model, one), written(model, both)
+    assert len(written(model, both, trade=1.0)) == len(written(model, one, trade=1.0))
     assert len(stereo) == len(mono)
     assert np.array_equal(decoded(stereo, model), np.repeat(decoded(mono, model), 2, axis=1))
 
@@ -153,6 +157,44 @@ def test_the_prior_saves_bytes_and_is_needed(model: SoundModel) -> None:
     assert len(data) < 0.95 * len(written(bare, samples))
     with pytest.raises(WrongModel):
         codec.verify_sound(data, model=bare)
+
+
+def test_bits_that_count_are_fewer(model: SoundModel) -> None:
+    """The more they count, the smaller the file; without a prior there is nothing to count by."""
+    samples = noise(20_000)
+    files = [written(model, samples, trade=trade) for trade in (0.0, 0.5, 1.0, 2.0)]
+    assert len(files[0]) > len(files[1]) > len(files[2]) > len(files[3])
+    assert codec.verify_sound(files[2], model=model) == sound_indices(files[0], model).size
+    bare = SoundModel(model.tokenizer)
+    assert written(bare, samples, trade=1.0) == written(bare, samples, trade=0.0)
+    for wrong in (-1.0, float("nan")):
+        with pytest.raises(InputError, match="trade is"):
+            written(model, samples, trade=wrong)
+
+
+WEIGHED = """
+import sys
+from pathlib import Path
+from codebound.codec import compress_sound
+Path(sys.argv[2]).write_bytes(compress_sound(Path(sys.argv[1]), trade=1.0).data)
+"""
+
+
+@pytest.mark.parametrize(("threads", "kernel"), [(4, "avx512"), (1, "avx2"), (2, "sse")])
+def test_what_bits_weigh_is_the_same_on_every_machine(tmp_path: Path, threads: int, kernel: str) -> None:
+    sound, goal = packed_sounds()[0], tmp_path / "sound.cbd"
+    output(WEIGHED, [str(sound), str(goal)], threads, kernel)
+    assert goal.read_bytes() == codec.compress_sound(sound, trade=1.0).data
+
+
+def test_bits_weigh_from_the_command_line(tmp_path: Path) -> None:
+    source, goals = packed_sounds()[0], [tmp_path / f"{trade}.cbd" for trade in (0, 1)]
+    for trade, goal in enumerate(goals):
+        run("compress", source, "-o", goal, "--trade", trade)
+    assert goals[0].read_bytes() == codec.compress_sound(source, trade=0.0).data
+    assert goals[1].read_bytes() == codec.compress_sound(source, trade=1.0).data
+    said = run("compress", source, "-o", tmp_path / "c.cbd", "--trade", "-1", ok=False).output
+    assert "trade is -1" in said
 
 
 def test_fewer_stages_are_smaller_files(model: SoundModel) -> None:

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from codebound.coding.integers import ALPHABET, FAR, TOTAL, UNIT, cost, exp2, frequencies
+from codebound.coding.integers import ALPHABET, FAR, TOTAL, UNIT, cost, exp2, frequencies, length
 
 
 def test_powers_are_the_floor_of_the_true_ones() -> None:
@@ -25,6 +25,14 @@ def test_cost_is_the_logarithm_to_a_tenth_of_a_bit() -> None:
     over = cost(f) - true
     assert over.min() >= -1e-9
     assert over.max() < 0.087 * UNIT + 1
+
+
+def test_length_is_the_logarithm_to_a_unit() -> None:
+    f = np.arange(1, TOTAL + 1)
+    over = length(f) - UNIT * (16 - np.log2(f))
+    assert over.min() > -1e-3
+    assert over.max() < 1
+    assert length(np.array([1, 2, 1 << 15, TOTAL])).tolist() == [16 * UNIT, 15 * UNIT, UNIT, 0]
 
 
 @pytest.mark.parametrize("alphabet", [2, 3, 256, ALPHABET])

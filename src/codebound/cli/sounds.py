@@ -28,6 +28,13 @@ def model(folder: Path | None) -> SoundModel | None:
     return None if folder is None or str(folder) == "default" else codec.load_sound_model(folder)
 
 
+def is_named(source: Path) -> bool:
+    """Whether a file's name says that it is sound, or says nothing, as it comes from a pipe."""
+    from codebound.data import sound_reading
+
+    return source == STREAM or source.suffix.lower() in sound_reading.SUFFIXES
+
+
 def is_sound(source: Path, stream: Any) -> bool:
     """Whether an open file is one of sound, by what it begins with, or by its name; what is read stays to be read."""
     from codebound.data import sound_reading
@@ -47,12 +54,13 @@ def compress(
     chosen: SoundModel | None,
     bitrate: float | None,
     segment: float | None,
+    trade: float | None,
 ) -> Row:
     """One file of sound, as it lies on the disk, or from a pipe."""
     from codebound import codec
 
     source = stream.read() if job.source == STREAM else job.source
-    found = codec.compress_sound(source, model=chosen, bitrate=bitrate, segment=segment)
+    found = codec.compress_sound(source, model=chosen, bitrate=bitrate, segment=segment, trade=trade)
     if found.clipped:
         said = f"{job.source}: {found.clipped:,} samples beyond full scale were clipped"
         err.print(escape(said), highlight=False, soft_wrap=True)

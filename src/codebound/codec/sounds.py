@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Int16, Int64
+from jaxtyping import Float32, Float64, Int16, Int64
 
 from codebound import arguments
 from codebound.codec.sound_model import SoundModel, default_sound_model
@@ -17,11 +17,13 @@ from codebound.coding import sound_container
 from codebound.coding.errors import CodecError, DamagedFile, WrongModel
 from codebound.coding.sound_container import SoundFile, SoundHeader, pack_end, pack_segment
 from codebound.data.sound_reading import FULL_SCALE, open_sound
+from codebound.priors import frame_search
 from codebound.sound.resampling import Resampler, resampled_length
-from codebound.tokenizers.audio_streams import AudioDecoder, AudioEncoder
+from codebound.tokenizers.audio_streams import MOST_BEAM, AudioDecoder, LatentStream
 
 SEGMENT = 2.0  # seconds, about
 BEAM = 4  # partial sums that an encoder keeps
+TRADE = 0.0  # the default: the search that is several times quicker
 
 
 class SoundWriter:
@@ -32,9 +34,13 @@ class SoundWriter:
         bitrate: kbit/s of each channel before coding: how many stages are written; all if not given.
         segment: seconds of a segment, about, 2 if not given: what damage destroys and what a part's decoding begins
             with. Each costs 12 bytes: longer ones are for low rates.
+        beam: partial sums that the search for indices keeps.
+        trade: how much bits count against errors where indices are chosen: 0 for the least error, 1 to weigh a bit at
+            what the last stage buys with it (`frame_search.slope`). A model without a prior has the least error.
 
     Raises:
         CodecError: a rate, a number of channels, a bitrate or a segment that is not accepted.
+        InputError: a beam or a trade that is not.
     """
 
     def __init__(
@@ -46,22 +52,25 @@ class SoundWriter:
         bitrate: float | None = None,
         beam: int = BEAM,
         segment: float | None = None,
+        trade: float | None = None,
     ) -> None:
         if not 1 <= channels <= sound_container.CHANNELS:
             raise CodecError(f"channels is {channels}; 1 … {sound_container.CHANNELS} are accepted")
         self._model = default_sound_model() if model is None else model
-        tokenizer, stages = self._model.tokenizer, self._model.stages(bitrate)
+        tokenizer, self._stages = self._model.tokenizer, self._model.stages(bitrate)
         size = tokenizer.codebook_sizes[0]
-        self._header = SoundHeader(self._model.digest(), sample_rate, channels, stages, size)
-        self._encoders = [AudioEncoder(tokenizer, sample_rate, stages, beam) for _ in range(channels)]
-        self._held = np.zeros((channels, 0, stages), dtype=np.int64)
+        self._header = SoundHeader(self._model.digest(), sample_rate, channels, self._stages, size)
+        self._streams = [LatentStream(tokenizer, sample_rate) for _ in range(channels)]
+        self._held = np.zeros((channels, 0, tokenizer.frame_code.dim), dtype=np.float32)
+        self._beam = arguments.whole("beam", beam, most=MOST_BEAM)
+        self._trade = TRADE if trade is None else arguments.number("trade", trade, least=0)
         self._length, self._longest = segment_frames(self._model, segment)
         self._segments = 0
 
     def push(self, samples: Float64[np.ndarray, "c n"]) -> bytes:
         """The bytes that more whole samples in −2^15 … 2^15 − 1 complete."""
-        frames = [encoder.push_whole(row) for encoder, row in zip(self._encoders, samples, strict=True)]
-        return self._written(np.stack(frames))
+        latents = [stream.push(row) for stream, row in zip(self._streams, samples, strict=True)]
+        return self._written(np.stack(latents))
 
     def finish(self) -> bytes:
         """The rest of the file.
@@ -69,24 +78,34 @@ class SoundWriter:
         Raises:
             CodecError: no sample was pushed.
         """
-        samples = self._encoders[0].samples
+        samples = self._streams[0].samples
         if not samples:
             raise CodecError("the sound has no samples; at least one is needed")
-        data = self._written(np.stack([encoder.flush() for encoder in self._encoders]), last=True)
+        data = self._written(np.stack([stream.flush() for stream in self._streams]), last=True)
         return data + pack_end(samples, self._header.pack(), self._segments)
 
-    def _written(self, frames: Int64[np.ndarray, "c t q"], last: bool = False) -> bytes:
+    def _written(self, latents: Float32[np.ndarray, "c t d"], last: bool = False) -> bytes:
         """Whole segments, and the header before the first one."""
-        self._held = np.concatenate([self._held, frames], axis=1)
+        self._held = np.concatenate([self._held, latents], axis=1)
         head = self._header.pack()
         parts = []
         while (held := self._held.shape[1]) > self._longest or (last and held):
             end = held if held <= self._longest else self._length
             part, self._held = self._held[:, :end], self._held[:, end:]
-            segment = encode_segment(part, self._model.coding)
+            indices = np.stack([self._indices(channel) for channel in part])
+            segment = encode_segment(indices, self._model.coding)
             parts += [head] * (self._segments == 0) + [pack_segment(segment, head, self._segments)]
             self._segments += 1
         return b"".join(parts)
+
+    def _indices(self, latents: Float32[np.ndarray, "t d"]) -> Int64[np.ndarray, "t q"]:
+        """Of a segment of one channel."""
+        code, prior = self._model.tokenizer.frame_code, self._model.prior
+        if prior is None or not self._trade:
+            return code.search(latents, self._stages, self._beam)
+        return frame_search.search(
+            latents, code, prior, stages=self._stages, beam=self._beam, trade=self._trade
+        )
 
 
 def segment_frames(model: SoundModel, seconds: float | None = None) -> tuple[int, int]:
@@ -129,19 +148,22 @@ def compress_sound(
     model: SoundModel | None = None,
     bitrate: float | None = None,
     segment: float | None = None,
+    trade: float | None = None,
 ) -> CompressedSound:
     """A `.cbd` file of a file of sound.
 
     Args:
         source: its path, or its bytes.
-        model, bitrate, segment: as `SoundWriter`.
+        model, bitrate, segment, trade: as `SoundWriter`.
 
     Raises:
         InputError: it can't be read, or holds no sound; more than two channels; samples that are not finite.
         CodecError: as `SoundWriter`.
     """
     with open_sound(source) as sound:
-        writer = SoundWriter(sound.sample_rate, sound.channels, model=model, bitrate=bitrate, segment=segment)
+        writer = SoundWriter(
+            sound.sample_rate, sound.channels, model=model, bitrate=bitrate, segment=segment, trade=trade
+        )
         parts, samples = [], 0
         for block in sound.blocks():
             samples += block.shape[1]

@@ -46,6 +46,22 @@ def cost(frequency: Int64[np.ndarray, "*b"]) -> Int64[np.ndarray, "*b"]:
     return UNIT * (17 - e) - ((frequency * UNIT) >> e)
 
 
+def _lengths() -> Int64[np.ndarray, " total"]:
+    """`length` of each f; 0 is as long as 1."""
+    # f = 2^e · n / 2^24 with n in 2^24 … 2^25 − 1, and the first r in 0 … 256 with 2^(25 − r/256) ≤ n.
+    f = np.maximum(np.arange(TOTAL + 1), 1)
+    e = _BITS[f]
+    return UNIT * (15 - e) + np.searchsorted(-2 * _POWERS[: UNIT + 1], -(f << (24 - e)))
+
+
+_LENGTHS = _lengths()
+
+
+def length(frequency: Num[np.ndarray, "*b"]) -> Int64[np.ndarray, "*b"]:
+    """−log2(f / 2^16) in 1/256 bit, less than one of them too much, for f in 1 … 2^16."""
+    return _LENGTHS[frequency.astype(np.int64)]
+
+
 def frequencies(weights: Rows) -> Rows:
     """Frequencies that sum to 2^16 in each row, none below 1, in proportion to `weights`, and of their type.
 

@@ -266,7 +266,15 @@ def later_inputs(total: Int32[np.ndarray, "t d"]) -> Int64[np.ndarray, "t i"]:
     return np.concatenate([padded[1 + step : 1 + step + len(total)] for step in BESIDE], axis=1)
 
 
-def _seen(z: Int32[np.ndarray, "n d"]) -> Int64[np.ndarray, "n d"]:
+def inputs_of_paths(totals: Int32[np.ndarray, "t b d"]) -> Int64[np.ndarray, "t b i"]:
+    """The same for several sums of each frame, each beside the first one of both neighbours."""
+    inputs = np.repeat(later_inputs(totals[:, 0])[:, None], totals.shape[1], axis=1)
+    dim, own = totals.shape[2], BESIDE.index(0)
+    inputs[:, :, own * dim : (own + 1) * dim] = _seen(totals)
+    return inputs
+
+
+def _seen(z: Int32[np.ndarray, "*n d"]) -> Int64[np.ndarray, "*n d"]:
     return np.clip(z.astype(np.int64) // COARSE, -SEEN, SEEN)
 
 

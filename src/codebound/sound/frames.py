@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int, Int8, Int16, Int32, Int64
+from jaxtyping import Float, Float32, Float64, Int, Int8, Int16, Int32, Int64
 
 from codebound.errors import InputError
 from codebound.sound import mdct
@@ -63,8 +63,17 @@ class StagedCode:
             z += self.codebooks[stage][indices[:, stage]].astype(np.int32) * self.steps[stage]
         return z
 
+    def near(self, stage: int, left: Float32[np.ndarray, "m d"]) -> Float32[np.ndarray, "m d"]:
+        """What is left in whole steps: its products with codewords are below 2^24 in sum, so that float32 holds them
+        exactly, in any order."""
+        return np.clip(np.rint(left / np.float32(self.steps[stage])), -NEAR, NEAR)
+
+    def words(self, stage: int, indices: Int64[np.ndarray, "*b"]) -> Float32[np.ndarray, "*b d"]:
+        """step · c."""
+        return np.float32(self.steps[stage]) * self.tables[stage][0][indices]
+
     @cached_property
-    def _tables(self) -> list[tuple[Float32[np.ndarray, "k d"], Float32[np.ndarray, " k"]]]:
+    def tables(self) -> list[tuple[Float32[np.ndarray, "k d"], Float32[np.ndarray, " k"]]]:
         """Codewords in steps, and half of their squared lengths."""
         books = self.codebooks.astype(np.float32)
         return [(book, np.einsum("kd,kd->k", book, book) / 2) for book in books]
@@ -75,22 +84,17 @@ class StagedCode:
         rows, left = np.arange(n)[:, None], z[:, None]
         paths = np.zeros((n, 1, 0), dtype=np.int64)
         for stage in range(stages):
-            book, half = self._tables[stage]
-            step = np.float32(self.steps[stage])
-
-            # Products of whole numbers, below 2^24 in sum: float32 holds them exactly, in any order.
-            near = np.clip(np.rint(left / step), -NEAR, NEAR).reshape(-1, dim)
-            scores = near @ book.T
+            # The largest r·c − |c|²/2 has the least error.
+            book, half = self.tables[stage]
+            scores = self.near(stage, left.reshape(-1, dim)) @ book.T
             scores -= half
-            candidates = _best(scores, min(beam, len(book))).reshape(n, left.shape[1], -1)
+            candidates = best(scores, min(beam, len(book))).reshape(n, left.shape[1], -1)
 
             # Of all continuations those stay that leave least; of equal ones the first.
-            rest = (left[:, :, None] - step * book[candidates]).reshape(n, -1, dim)
+            rest = (left[:, :, None] - self.words(stage, candidates)).reshape(n, -1, dim)
             places = np.zeros((n, 1), dtype=np.int64)
             if rest.shape[1] > 1:
-                wide = rest.astype(np.float64)
-                error = np.einsum("nbd,nbd->nb", wide, wide)
-                places = np.argsort(error, axis=1, kind="stable")[:, :beam]
+                places = np.argsort(squares(rest), axis=1, kind="stable")[:, :beam]
             chosen = candidates.reshape(n, -1)[rows, places]
             before = paths[rows, places // candidates.shape[2]]
             left, paths = rest[rows, places], np.concatenate([before, chosen[:, :, None]], axis=2)
@@ -174,7 +178,13 @@ def compand(x: Float64[np.ndarray, "*b"]) -> Float64[np.ndarray, "*b"]:
     return np.clip(np.rint(np.copysign(root * np.sqrt(np.sqrt(root)), x)), -COMPANDED, COMPANDED)
 
 
-def _best(scores: Float32[np.ndarray, "n k"], few: int) -> Int64[np.ndarray, "n few"]:
+def squares(left: Float32[np.ndarray, "n b d"]) -> Float64[np.ndarray, "n b"]:
+    """|r|² of whole numbers, exact."""
+    wide = left.astype(np.float64)
+    return np.einsum("nbd,nbd->nb", wide, wide)
+
+
+def best(scores: Float[np.ndarray, "n k"], few: int) -> Int64[np.ndarray, "n few"]:
     """The columns of the largest scores of each row, of equal ones the first; spoils the scores."""
     rows, found = np.arange(len(scores)), []
     for _ in range(few):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from codebound.tokenizers.audio import AudioTokenizer
 
 
+MOST_BEAM = 64  # partial sums of a search
 LATENT_UNIT = COMPANDED / 8  # of latents, as networks see them
 
 
@@ -89,6 +90,30 @@ class NetworkAnalysis:
         return whole_latents(z.double().cpu().numpy() * LATENT_UNIT)
 
 
+class LatentStream:
+    """One channel of sound to latents, whole numbers, while it comes.
+
+    Args:
+        tokenizer: whose transform or network.
+        sample_rate: of what is pushed.
+    """
+
+    def __init__(self, tokenizer: AudioTokenizer, sample_rate: int) -> None:
+        self._resampler = Resampler(sample_rate, tokenizer.sample_rate)
+        self._analysis = tokenizer.analysis()
+        self.samples = 0  # that were pushed
+
+    def push(self, samples: Float64[np.ndarray, " n"]) -> Float32[np.ndarray, "t d"]:
+        """The latents that whole samples in −2^15 … 2^15 − 1 complete."""
+        self.samples += len(samples)
+        return self._analysis.push(self._resampler.push(samples))
+
+    def flush(self) -> Float32[np.ndarray, "t d"]:
+        """The last latents; nothing can be pushed after it."""
+        rest = self._analysis.push(self._resampler.flush())
+        return np.concatenate([rest, self._analysis.flush()])
+
+
 class AudioEncoder:
     """One channel of sound to frames of indices.
 
@@ -105,10 +130,8 @@ class AudioEncoder:
         self._code = tokenizer.frame_code
         most = self._code.stages
         self._stages = most if stages is None else arguments.whole("stages", stages, most=most)
-        self._beam = arguments.whole("beam", beam, most=64)
-        self._resampler = Resampler(sample_rate, tokenizer.sample_rate)
-        self._analysis = tokenizer.analysis()
-        self.samples = 0  # that were pushed
+        self._beam = arguments.whole("beam", beam, most=MOST_BEAM)
+        self._latents = LatentStream(tokenizer, sample_rate)
 
     def push(self, samples: Tensor | np.ndarray) -> Int64[np.ndarray, "t q"]:
         """The frames that samples in [−1, 1] complete.
@@ -125,13 +148,11 @@ class AudioEncoder:
 
     def push_whole(self, samples: Float64[np.ndarray, " n"]) -> Int64[np.ndarray, "t q"]:
         """The same of whole samples in −2^15 … 2^15 − 1."""
-        self.samples += len(samples)
-        return self._indices(self._analysis.push(self._resampler.push(samples)))
+        return self._indices(self._latents.push(samples))
 
     def flush(self) -> Int64[np.ndarray, "t q"]:
         """The last frames; nothing can be pushed after it."""
-        rest = self._analysis.push(self._resampler.flush())
-        return self._indices(np.concatenate([rest, self._analysis.flush()]))
+        return self._indices(self._latents.flush())
 
     def _indices(self, latents: Float32[np.ndarray, "t d"]) -> Int64[np.ndarray, "t q"]:
         return self._code.search(latents, self._stages, self._beam)
