@@ -36,6 +36,11 @@ class Slot(NamedTuple):
     first: int  # of its tokens in the vocabulary
     size: int  # of its codebook
 
+    @property
+    def tokens(self) -> slice:
+        """Its tokens in the vocabulary."""
+        return slice(self.first, self.first + self.size)
+
 
 class Layout:
     """Grids of indices, coarse ones first, as one sequence of tokens: row by row, all levels of a place together.

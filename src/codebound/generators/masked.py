@@ -13,14 +13,15 @@ from codebound import arguments
 from codebound.generators.drawing import Draw, uniforms
 from codebound.generators.evaluating import in_eval
 from codebound.generators.layout import Layout
-from codebound.generators.prior import BATCH, Indices, TokenPrior
+from codebound.generators.placed import PlacedPrior
+from codebound.generators.prior import BATCH, Indices
 
 STEPS = 8  # of a sample, by default
 SPREAD = 4.5  # how much chance there is, at first, in which tokens are kept (Chang et al. 2022: 4.5)
 ROUNDS = 8  # masks of each picture behind the bound of its bits
 
 
-class MaskedPrior(TokenPrior):
+class MaskedPrior(PlacedPrior):
     """Grids of indices, many tokens at a time (MaskGIT: Chang et al. 2022).
 
     ```

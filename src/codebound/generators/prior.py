@@ -1,4 +1,4 @@
-"""What the priors that sample share: a layout, classes, embeddings, a body, a head for each codebook, a folder."""
+"""What the priors that sample share: a layout, classes, a body, a head for each codebook, a folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from codebound import arguments
 from codebound.errors import InputError
 from codebound.generators.drawing import Draw, check_seed
 from codebound.generators.layout import Grid, Layout
-from codebound.nets.transformer import Rotation, Transformer
+from codebound.nets.transformer import Network, Transformer
 from codebound.tokenizers import pretrained
 
 BATCH = 100  # pictures that are sampled at once, by default
@@ -47,6 +47,11 @@ class TokenPrior(nn.Module, ABC):
     """
 
     exact: ClassVar[bool]  # whether `bits` is the code length itself, or an upper bound of it
+    network: ClassVar[Network] = "gelu"  # of the transformer's blocks
+
+    head: (
+        nn.Linear
+    )  # a row for each token of the vocabulary; a position's logits are those of its codebook alone
 
     def __init__(
         self,
@@ -64,17 +69,11 @@ class TokenPrior(nn.Module, ABC):
         arguments.number("class_dropout", class_dropout, least=0, below=1)
         self.layout, self.classes, self.tokenizer = layout, tuple(classes), tokenizer
         self.class_dropout, self.dropout = class_dropout, dropout
-        self.body = Transformer(width, depth, heads, dropout)
+        self.body = Transformer(width, depth, heads, dropout, self.network)
 
-        # Where a token stands: rows and columns of each grid, and which of a place's codebooks.
-        self._most = max(max(grid.height, grid.width) for grid in layout.grids)
-        self.rows = _embedding(len(layout.grids) * self._most, width)
-        self.columns = _embedding(len(layout.grids) * self._most, width)
-        self.levels = _embedding(len(layout.slots), width)
-        self.label = _embedding(len(self.classes) + 1, width)  # the last one: no class
-
-        # A row for each token of the vocabulary; a position's logits are those of its codebook alone, at first all 0.
-        self.head = nn.Linear(width, layout.vocabulary)
+    def _make_head(self, bias: bool) -> None:
+        """The head, whose logits are all 0 at first."""
+        self.head = nn.Linear(self.body.width, self.layout.vocabulary, bias=bias)
         for parameter in self.head.parameters():
             nn.init.zeros_(parameter)
 
@@ -211,23 +210,16 @@ class TokenPrior(nn.Module, ABC):
         if isinstance(indices, Tensor) and indices.ndim == 4 and len(layout.grids) == 1:
             own = layout.grids[0]
             if tuple(indices.shape[1:3]) != (own.height, own.width):
-                layout = layout.within((indices.shape[1], indices.shape[2]))
+                layout = self.layout_of((indices.shape[1], indices.shape[2]))
         return layout, layout.flatten(indices).to(self.head.weight.device)
 
     # The network.
 
-    def where(self, layout: Layout) -> tuple[Float[Tensor, "n d"], Rotation]:
-        """What each position adds to its token, and how it is turned."""
-        device = self.head.weight.device
-        grids, rows, columns = layout.places.to(device).unbind(1)
-        embedded = self.rows(grids * self._most + rows) + self.columns(grids * self._most + columns)
-        embedded = embedded + self.levels(layout.slot_of.to(device))
-        return embedded, self.body.rotation(torch.stack([rows, columns], dim=1))
-
     def logits(self, hidden: Float[Tensor, "*b d"], layout: Layout, slot: int) -> Float[Tensor, "*b k"]:
         """Of the tokens of one codebook, for hidden vectors of its positions."""
-        part = slice(layout.slots[slot].first, layout.slots[slot].first + layout.slots[slot].size)
-        return nn.functional.linear(hidden, self.head.weight[part], self.head.bias[part])
+        part = layout.slots[slot].tokens
+        bias = None if self.head.bias is None else self.head.bias[part]
+        return nn.functional.linear(hidden, self.head.weight[part], bias)
 
     def costs(
         self, hidden: Float[Tensor, "b n d"], tokens: Int64[Tensor, "b n"], layout: Layout
@@ -316,6 +308,17 @@ class TokenPrior(nn.Module, ABC):
         pretrained.take_over(prior, state, str(source))
         return prior.eval()
 
+    def to_transformers(self) -> Any:
+        """The same prior as a model of the library `transformers`: `LlamaPrior` can be one.
+
+        Raises:
+            InputError: another kind, whose input no model there is given.
+        """
+        raise InputError(
+            f"{type(self).__name__}.to_transformers: only a LlamaPrior has a model of transformers with the same "
+            "logits; codebound train prior RUN --kind llama trains one"
+        )
+
     def check_tokenizer(self, digest: str) -> None:
         """Refuse indices of another tokenizer than that of training.
 
@@ -326,13 +329,6 @@ class TokenPrior(nn.Module, ABC):
             raise InputError(
                 f"the prior is of the tokenizer {self.tokenizer}, not of {digest}: its indices mean other things"
             )
-
-
-def _embedding(count: int, width: int) -> nn.Embedding:
-    """A table that begins small beside what is added to it."""
-    table = nn.Embedding(count, width)
-    nn.init.normal_(table.weight, std=0.02)
-    return table
 
 
 class _Config(BaseModel):

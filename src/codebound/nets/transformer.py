@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention, silu
 
 from codebound.errors import InputError
 
 ROTARY_BASE = 100.0  # longest wavelength 2π·100 = 628 tokens: grids are tens wide, windows of sound 128 long
+Network = Literal["gelu", "swiglu"]  # of a block: one layer and GELU, or two layers multiplied (Shazeer 2020)
 
 
 class Rotation(NamedTuple):
@@ -45,21 +46,31 @@ class KeyValueCache:
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
 
 
+class SwiGLU(nn.Module):
+    """SiLU of the first half of the numbers, times the second half (Shazeer 2020)."""
+
+    def forward(self, x: Float[Tensor, "*b two_d"]) -> Float[Tensor, "*b d"]:
+        gate, value = x.chunk(2, dim=-1)
+        return silu(gate) * value
+
+
 class Block(nn.Module):
     """x + attention(norm x), then x + network(norm x); both begin as nothing, so that the block is the identity."""
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, dropout: float, network: Network = "gelu") -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
         self.attention_norm = nn.RMSNorm(width)
         self.project_in = nn.Linear(width, 3 * width, bias=False)
         self.project_out = nn.Linear(width, width, bias=False)
         self.network_norm = nn.RMSNorm(width)
+        # Both networks have about 8·width² weights; that of SwiGLU has a multiple of 8 units (8/3·width, rounded up).
+        inner = 4 * width if network == "gelu" else -(-width // 3) * 8
         self.network = nn.Sequential(
-            nn.Linear(width, 4 * width, bias=False),
-            nn.GELU(),
+            nn.Linear(width, inner if network == "gelu" else 2 * inner, bias=False),
+            nn.GELU() if network == "gelu" else SwiGLU(),
             nn.Dropout(dropout),
-            nn.Linear(4 * width, width, bias=False),
+            nn.Linear(inner, width, bias=False),
         )
         for last in (self.project_out, self.network[-1]):
             nn.init.zeros_(last.weight)  # pyright: ignore[reportArgumentType]
@@ -88,29 +99,32 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Pre-norm blocks over tokens that stand on a grid (Vaswani et al. 2017; rotary positions: Su et al. 2021).
+    """Pre-norm blocks over tokens that have places (Vaswani et al. 2017; rotary positions: Su et al. 2021).
 
-    Half of a head's pairs are turned by the row of a token, half by its column, so that attention knows distances in
-    both directions.
+    Where tokens stand on a grid, half of a head's pairs are turned by the row of a token, half by its column, so that
+    attention knows distances in both directions; in a sequence all are turned by the place.
 
     Args:
         width: numbers of a token; a multiple of 4·heads.
         depth: blocks.
         heads: of each attention.
         dropout: in attention and networks, while training.
+        network: of each block: "gelu" or "swiglu".
 
     Raises:
         InputError: an argument out of its range.
     """
 
-    def __init__(self, width: int, depth: int, heads: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self, width: int, depth: int, heads: int, dropout: float = 0.0, network: Network = "gelu"
+    ) -> None:
         super().__init__()
         if heads < 1 or width < 1 or width % (4 * heads):
             raise InputError(f"width must be a multiple of 4·heads; got width={width}, heads={heads}")
         if depth < 1 or not 0 <= dropout < 1:
             raise InputError(f"depth must be at least 1 and dropout in [0, 1); got {depth} and {dropout}")
         self.width, self.heads = width, heads
-        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(depth))
+        self.blocks = nn.ModuleList(Block(width, heads, dropout, network) for _ in range(depth))
         self.norm = nn.RMSNorm(width)
 
     def forward(
@@ -134,10 +148,14 @@ class Transformer(nn.Module):
             cache.length += x.shape[1]
         return self.norm(x)
 
-    def rotation(self, places: Int[Tensor, "n 2"]) -> Rotation:
-        """How tokens at these rows and columns are turned."""
-        pairs = self.width // self.heads // 4  # for each axis
-        wave = ROTARY_BASE ** -(torch.arange(pairs, device=places.device) / pairs)
+    def rotation(self, places: Int[Tensor, "n axes"], base: float = ROTARY_BASE) -> Rotation:
+        """How tokens at these places are turned: rows and columns, or numbers in a sequence.
+
+        Args:
+            base: longest wavelength, in 2π places.
+        """
+        pairs = self.width // self.heads // (2 * places.shape[1])  # for each axis
+        wave = base ** -(torch.arange(pairs, device=places.device) / pairs)
         angles = (places[..., None] * wave).flatten(1)
         return Rotation(angles.cos(), angles.sin())
 
