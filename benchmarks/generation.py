@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from codebound.generators import AutoregressivePrior
+from codebound.generators.causal import CausalPrior
 from codebound.runs.prior import load_run, picture_size
 from codebound.tokenizers.opening import decoded
 
@@ -37,7 +37,7 @@ def main() -> None:
     ways: dict[str, Callable[[], object]] = {"sample": lambda: prior.sample(COUNT, labels=labels)}
     if prior.classes and prior.class_dropout:
         ways["sample, guidance 1.5"] = lambda: prior.sample(COUNT, labels=labels, guidance=1.5)
-    if isinstance(prior, AutoregressivePrior):
+    if isinstance(prior, CausalPrior):
         ways["sample without cache"] = lambda: prior.sample(COUNT, labels=labels, cached=False)
         equal = torch.equal(*(_flat(prior.sample(COUNT, labels=labels, cached=c)) for c in (True, False)))
         print(f"tokens with and without cache are {'equal' if equal else 'NOT equal'}")

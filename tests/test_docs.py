@@ -20,7 +20,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 # A block of Python, and the block of text right after it, if there is one: what it prints.
 BLOCKS = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", flags=re.DOTALL | re.MULTILINE)
 # Of extras, or with processes of their own.
-SLOW = {"lightning", "trainer", "clusters"}
+SLOW = {"lightning", "trainer", "transformers", "clusters"}
 # Pages whose code is a script, as it starts processes; with the packages that its arguments need.
 SCRIPTS = {"ddp": {"": "torch"}, "clusters": {"dask": "distributed", "ray": "ray"}}
 NUMBER = re.compile(r"-?\d+\.?\d*")

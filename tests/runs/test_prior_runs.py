@@ -13,7 +13,7 @@ from PIL import Image
 
 from codebound.codec.model import load_model
 from codebound.data.image_sources import PictureRequest, open_images
-from codebound.generators import AutoregressivePrior
+from codebound.generators import AutoregressivePrior, LlamaPrior
 from codebound.generators.neighbours import grid_bits, sample_grids
 from codebound.runs import prior as prior_runs
 from codebound.runs.tokenise import TokeniseSettings, tokenise
@@ -221,6 +221,36 @@ def test_a_picture_is_completed_and_what_was_given_stays(run: Path, pictures: Pa
             found = np.array(Image.open(folder / name))
             assert np.array_equal(found[part], given[part])
             assert not np.array_equal(found, given)
+
+
+def test_a_llama_prior_goes_through_the_same_commands(
+    tokenizer: Path, pictures: Path, tmp_path: Path
+) -> None:
+    file = settings(tmp_path, {"kind": "prior", **PRIOR})
+    command = ["train", "prior", str(tokenizer), file, "--kind", "llama", "--out", str(tmp_path / "run")]
+    code, out, err = call(*command)
+    assert code == 0, err
+    assert "bits per token" in out
+    assert (tmp_path / "run" / "report.html").is_file()
+    code, out, err = call("eval", str(tmp_path / "run"), "--json")
+    assert code == 0, err
+    figures = json.loads(out)["held_out"]
+    assert figures["exact"]
+    # Samples, their likelihood, and a picture that is completed.
+    sample = ["sample", str(tmp_path / "run"), "--class", "red", "--count", "2", "--json"]
+    completion = ["--from", str(pictures / "red" / "00.png"), "--keep", "left", "--guidance", "1.5"]
+    code, out, err = call(*sample, *completion, "--out", str(tmp_path / "completed"))
+    assert code == 0, err
+    prior, _ = prior_runs.load_run(tmp_path / "run")
+    assert isinstance(prior, LlamaPrior)
+    code, out, err = call(*sample, "--out", str(tmp_path / "samples"))
+    assert code == 0, err
+    drawn = prior.sample(2, labels="red")
+    costs = prior.bits(drawn, "red").tolist()
+    assert [row["bits"] for row in json.loads(out)["samples"]] == pytest.approx(costs, abs=1e-3)
+    code, _, err = call(*sample, "--steps", "3", "--out", str(tmp_path / "steps"))
+    assert code == 2
+    assert "only a masked prior draws in steps; this one draws token after token" in err
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ from safetensors.torch import load_file
 
 from codebound.engine.checkpoints import Checkpoints
 from codebound.errors import InputError
-from codebound.generators import AutoregressivePrior, MaskedPrior
+from codebound.generators import AutoregressivePrior, LlamaPrior, MaskedPrior
 from codebound.tasks.codes import PictureCodes
 from codebound.tasks.prior import PriorTask, nominal_bits, order_zero_bits
 
-KINDS = [AutoregressivePrior, MaskedPrior]
+KINDS = [AutoregressivePrior, LlamaPrior, MaskedPrior]
 
 
 @pytest.fixture(autouse=True)

@@ -56,7 +56,10 @@ def train(
     ] = None,
     codebook_size: Annotated[int | None, typer.Option(help="K (default 512).")] = None,
     prior: Annotated[
-        str | None, typer.Option("--kind", help="Of a prior: autoregressive (default) or masked.")
+        str | None,
+        typer.Option(
+            "--kind", help="Of a prior: autoregressive (default), masked, or llama, for transformers."
+        ),
     ] = None,
     levels: Annotated[int | None, typer.Option(help="Of vqvae2: 2 (default) or 3 resolutions.")] = None,
     epochs: Annotated[

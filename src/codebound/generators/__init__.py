@@ -2,6 +2,7 @@
 
 from codebound.generators.autoregressive import AutoregressivePrior
 from codebound.generators.layout import Grid, Layout
+from codebound.generators.llama import LlamaPrior
 from codebound.generators.masked import MaskedPrior
 from codebound.generators.packaged import PictureModel, default_model
 from codebound.generators.sounds import SoundPrior
@@ -10,6 +11,7 @@ __all__ = [
     "AutoregressivePrior",
     "Grid",
     "Layout",
+    "LlamaPrior",
     "MaskedPrior",
     "PictureModel",
     "SoundPrior",

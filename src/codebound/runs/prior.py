@@ -18,7 +18,8 @@ from codebound.engine.devices import launch
 from codebound.engine.recipe import LoopSettings, Recipe
 from codebound.errors import InputError
 from codebound.files import write_text
-from codebound.generators import AutoregressivePrior, MaskedPrior, default_model
+from codebound.generators import default_model
+from codebound.generators.kinds import PRIORS, Kind
 from codebound.generators.prior import TokenPrior
 from codebound.reporting import page
 from codebound.reporting.formatting import number
@@ -36,7 +37,6 @@ from codebound.tokenizers.pretrained import DEFAULT_NAME
 
 MODEL, TOKENIZER = "model", "tokenizer"  # folders in a run: it can be moved away from the tokenizer's own
 SHOWN = 8  # samples of each class in the picture of a run, or rows of as many
-PRIORS: dict[str, type[TokenPrior]] = {"autoregressive": AutoregressivePrior, "masked": MaskedPrior}
 
 _REQUEST = PictureRequest()  # of a model without its run
 
@@ -54,12 +54,13 @@ class PriorModel(config.Settings):
     """Which prior, and how large.
 
     Attributes:
-        prior: one token after the other, or all that are masked at once, in a few steps.
+        prior: one token after the other, given its neighbours ("autoregressive") or the one before it ("llama", which
+            `transformers` can run); or all that are masked at once, in a few steps ("masked").
         width, depth, heads, dropout: of its transformer.
         class_dropout: how often training hides the class, which guidance needs.
     """
 
-    prior: Literal["autoregressive", "masked"] = "autoregressive"
+    prior: Kind = "autoregressive"
     width: int = Field(default=128, ge=1)
     depth: int = Field(default=4, ge=1)
     heads: int = Field(default=4, ge=1)

@@ -196,7 +196,7 @@ def _drawn(
     more: dict[str, Any] = {} if options.steps is None else {"steps": options.steps}
     if more and not isinstance(prior, MaskedPrior):
         raise InputError(
-            f"--steps {options.steps}: only a masked prior draws in steps; this one is autoregressive"
+            f"--steps {options.steps}: only a masked prior draws in steps; this one draws token after token"
         )
     indices = prior.sample(
         len(labels),

@@ -1,4 +1,4 @@
-"""A cell of the study: one tokenizer, three priors over its codes, and samples of each beside real pictures."""
+"""A cell of the study: one tokenizer, some priors over its codes, and samples of each beside real pictures."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from codebound.engine.recipe import Recipe
 from codebound.errors import InputError
 from codebound.evaluate.classifier import PictureClassifier
 from codebound.evaluate.samples import FeatureSpace, classifier_space, compare, pixel_space
-from codebound.generators import AutoregressivePrior, MaskedPrior
+from codebound.generators.kinds import PRIORS, Kind
 from codebound.generators.neighbours import sample_grids
-from codebound.generators.prior import TokenPrior
 from codebound.priors.fitting import FitSettings, cross_entropy, fit_prior
 from codebound.runs.pictures import grid_picture, save_png
 from codebound.studies.framework.declare import Cell, CellResult
@@ -33,7 +32,6 @@ from codebound.tasks.prior import PriorOptimization, PriorTask, nominal_bits, or
 from codebound.tokenizers.image import ImageTokenizer, to_uint8
 from codebound.tokenizers.opening import reproduced
 
-KINDS: dict[str, type[TokenPrior]] = {"autoregressive": AutoregressivePrior, "masked": MaskedPrior}
 NEIGHBOURS = "neighbours"
 SHOWN = 10  # samples of each prior in a cell's picture
 AT_ONCE = 128  # pictures
@@ -131,11 +129,11 @@ def _trained_judge(data: str, request: PictureRequest, steps: int, batch_size: i
     return classifier
 
 
-def transformer(settings: Settings, codes: PictureCodes, kind: str, seed: int) -> Sampled:
+def transformer(settings: Settings, codes: PictureCodes, kind: Kind, seed: int) -> Sampled:
     """A prior that knows classes."""
     began = time.process_time()
     torch.manual_seed(seed)
-    prior = KINDS[kind](
+    prior = PRIORS[kind](
         codes.layout, classes=codes.classes, width=settings.prior_width, depth=settings.prior_depth
     )
     warmup = max(1, min(PriorOptimization().warmup, settings.prior_steps // 5))

@@ -6,11 +6,12 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from codebound.generators.kinds import Kind as Transformer
 from codebound.runs.settings import PictureData
 from codebound.studies.framework.networks import StudyNetworks
 from codebound.studies.framework.pictures import refuse_augmentation
 
-Kind = Literal["autoregressive", "masked", "neighbours"]
+Kind = Transformer | Literal["neighbours"]
 
 
 class Settings(StudyNetworks, PictureData):

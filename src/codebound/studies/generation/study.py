@@ -16,6 +16,7 @@ from codebound.studies.generation.settings import Settings
 
 LOOKS = {
     "autoregressive": fw.Look("autoregressive", "#0b63a5", emphasis=True),
+    "llama": fw.Look("llama", "#7b3fa0"),
     "masked": fw.Look("masked", "#c2410c"),
     "neighbours": fw.Look("neighbours, integers", "#117733"),
 }

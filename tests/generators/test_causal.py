@@ -1,4 +1,4 @@
-"""The autoregressive prior: a distribution, samples of it, the cache, what is refused."""
+"""Priors that go token after token: a distribution, samples of it, the cache, what is refused."""
 
 import json
 import math
@@ -9,15 +9,21 @@ import torch
 from small_priors import LAYOUT, all_indices, small
 
 from codebound.errors import InputError
-from codebound.generators import AutoregressivePrior, Grid, Layout
+from codebound.generators import AutoregressivePrior, Grid, Layout, LlamaPrior
+from codebound.generators.causal import CausalPrior
 from codebound.tokenizers import DamagedModel, sequences
 
 SQUARE = Layout([Grid(4, 6, (11,))])
 
 
+@pytest.fixture(scope="module", params=[AutoregressivePrior, LlamaPrior])
+def kind(request) -> type[CausalPrior]:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def prior() -> AutoregressivePrior:
-    return small(AutoregressivePrior)
+def prior(kind) -> CausalPrior:
+    return small(kind)
 
 
 @pytest.mark.parametrize("label", [None, 0, "b"])
@@ -28,7 +34,7 @@ def test_the_probabilities_of_all_sequences_add_up_to_one(prior, label) -> None:
     assert torch.allclose(prior.bits(all_indices(), label), -log_prob / math.log(2))
 
 
-def frequencies(prior: AutoregressivePrior, count: int, **options) -> torch.Tensor:
+def frequencies(prior: CausalPrior, count: int, **options) -> torch.Tensor:
     tokens = LAYOUT.flatten(prior.sample(count, batch=count, **options))
     listed = LAYOUT.flatten(all_indices())
     return (tokens[:, None] == listed).all(-1).double().mean(0)
@@ -48,9 +54,9 @@ def test_samples_are_as_frequent_as_their_probability_says(prior) -> None:
     assert chi_square(frequencies(prior, 4000, labels=1, temperature=0.5), expected, 4000) > 3
 
 
-def test_guidance_moves_the_logits_from_no_class_beyond_the_class() -> None:
+def test_guidance_moves_the_logits_from_no_class_beyond_the_class(kind) -> None:
     layout = Layout([Grid(1, 1, (5,))])
-    prior = small(AutoregressivePrior, layout)
+    prior = small(kind, layout)
     indices = torch.arange(5).view(5, 1, 1, 1)
     with_class, without = prior.log_prob(indices, 1).double(), prior.log_prob(indices, None).double()
     expected = (without + 3 * (with_class - without)).softmax(0)
@@ -60,8 +66,8 @@ def test_guidance_moves_the_logits_from_no_class_beyond_the_class() -> None:
     assert torch.equal(one, other)
 
 
-def test_a_sample_is_the_same_with_and_without_cache_in_any_batch() -> None:
-    prior = small(AutoregressivePrior, SQUARE)
+def test_a_sample_is_the_same_with_and_without_cache_in_any_batch(kind) -> None:
+    prior = small(kind, SQUARE)
     options = {"labels": 1, "temperature": 0.8, "top_p": 0.9, "seed": 5}
     whole = prior.sample(10, **options)
     assert whole.shape == (10, 4, 6, 1)
@@ -89,15 +95,15 @@ def test_the_likeliest_token_each_time(prior) -> None:
         )
 
 
-def test_top_k_draws_from_the_k_likeliest() -> None:
-    prior = small(AutoregressivePrior, Layout([Grid(1, 1, (9,))]))
+def test_top_k_draws_from_the_k_likeliest(kind) -> None:
+    prior = small(kind, Layout([Grid(1, 1, (9,))]))
     log_prob = prior.log_prob(torch.arange(9).view(9, 1, 1, 1), 0)
     drawn = set(prior.sample(500, labels=0, top_k=3, batch=500).flatten().tolist())
     assert drawn == set(log_prob.topk(3).indices.tolist())
 
 
-def test_given_indices_stay_and_what_follows_depends_on_them() -> None:
-    prior = small(AutoregressivePrior, SQUARE)
+def test_given_indices_stay_and_what_follows_depends_on_them(kind) -> None:
+    prior = small(kind, SQUARE)
     known = prior.sample(1, labels=0, seed=9)
     known[:, 2:] = -1
     found = prior.sample(5, labels=0, known=known)
@@ -108,12 +114,13 @@ def test_given_indices_stay_and_what_follows_depends_on_them() -> None:
     assert not torch.equal(prior.sample(5, labels=0, known=other)[:, 2:], found[:, 2:])
 
 
-def test_smaller_grids_and_no_classes() -> None:
-    prior = small(AutoregressivePrior, SQUARE, classes=())
-    indices = prior.sample(2, grid=(3, 5))
-    assert indices.shape == (2, 3, 5, 1)
+def test_smaller_grids_and_no_classes(kind) -> None:
+    prior = small(kind, SQUARE, classes=())
+    grid = (3, 6) if kind is LlamaPrior else (3, 5)  # a LlamaPrior knows rows of one width
+    indices = prior.sample(2, grid=grid)
+    assert indices.shape == (2, *grid, 1)
     assert bool((prior.log_prob(indices) < 0).all())
-    assert torch.equal(prior.sample(2, grid=(3, 5), cached=False), indices)
+    assert torch.equal(prior.sample(2, grid=grid, cached=False), indices)
     with pytest.raises(InputError, match="knows no larger ones"):
         prior.log_prob(torch.zeros(1, 5, 6, 1, dtype=torch.int64))
 
@@ -126,17 +133,17 @@ def test_costs_in_parts_are_the_costs(prior, monkeypatch) -> None:
 
 def test_a_folder_gives_the_same_prior(prior, tmp_path: Path) -> None:
     prior.save_pretrained(tmp_path / "prior", card="Of a test.")
-    again = AutoregressivePrior.from_pretrained(tmp_path / "prior")
+    again = type(prior).from_pretrained(tmp_path / "prior")
     assert torch.equal(again.log_prob(all_indices(), 1), prior.log_prob(all_indices(), 1))
     assert again.classes == ("a", "b")
-    assert "AutoregressivePrior.from_pretrained" in (tmp_path / "prior" / "README.md").read_text()
+    assert f"{type(prior).__name__}.from_pretrained" in (tmp_path / "prior" / "README.md").read_text()
     description = json.loads((tmp_path / "prior" / "config.json").read_text())
     with pytest.raises(InputError, match="config: width"):
-        AutoregressivePrior.from_config({**description, "width": "wide"})
+        type(prior).from_config({**description, "width": "wide"})
     weights = tmp_path / "prior" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(DamagedModel, match="damaged or was changed"):
-        AutoregressivePrior.from_pretrained(tmp_path / "prior")
+        type(prior).from_pretrained(tmp_path / "prior")
 
 
 @pytest.mark.parametrize(
@@ -160,19 +167,19 @@ def test_what_a_sample_can_not_be_drawn_by_is_refused(prior, options: dict, mess
         prior.sample(2, **options)
 
 
-def test_guidance_needs_classes_and_class_dropout() -> None:
+def test_guidance_needs_classes_and_class_dropout(kind) -> None:
     with pytest.raises(InputError, match="trained without class dropout; only 1 is accepted"):
-        small(AutoregressivePrior, class_dropout=0.0).sample(1, labels=0, guidance=2.0)
+        small(kind, class_dropout=0.0).sample(1, labels=0, guidance=2.0)
     with pytest.raises(InputError, match="without class dropout and knows no picture without its class"):
-        small(AutoregressivePrior, class_dropout=0.0).log_prob(all_indices())
+        small(kind, class_dropout=0.0).log_prob(all_indices())
     with pytest.raises(InputError, match="has no classes; only 1"):
-        small(AutoregressivePrior, classes=()).sample(1, guidance=2.0)
+        small(kind, classes=()).sample(1, guidance=2.0)
     with pytest.raises(InputError, match="width must be a multiple of 4·heads"):
-        small(AutoregressivePrior, width=12)
+        small(kind, width=12)
 
 
-def test_another_tokenizer_is_refused_by_its_hash() -> None:
-    prior = small(AutoregressivePrior, tokenizer="0123")
+def test_another_tokenizer_is_refused_by_its_hash(kind) -> None:
+    prior = small(kind, tokenizer="0123")
     prior.check_tokenizer("0123")
     with pytest.raises(InputError, match="the tokenizer 0123, not of 4567"):
         prior.check_tokenizer("4567")
@@ -184,8 +191,8 @@ def test_levels_of_a_place_follow_one_another_as_in_sequences() -> None:
     assert torch.equal(layout.flatten(indices), sequences.flatten(indices, (3, 4)))
 
 
-def test_in_training_it_answers_without_dropout(prior) -> None:
-    other = small(AutoregressivePrior, dropout=0.5).train()
+def test_in_training_it_answers_without_dropout(prior, kind) -> None:
+    other = small(kind, dropout=0.5).train()
     assert torch.equal(other.bits(all_indices(), "a"), prior.bits(all_indices(), "a"))
     drawn, expected = other.sample(8, seed=3), prior.sample(8, seed=3)
     assert all(torch.equal(a, b) for a, b in zip(drawn, expected, strict=True))
