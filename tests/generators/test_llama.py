@@ -17,7 +17,9 @@ SQUARE = Layout([Grid(4, 6, (11,))])
 
 @pytest.fixture(scope="module")
 def transformers() -> Any:
-    return pytest.importorskip("transformers")  # an extra that `make test-slow` installs
+    import transformers  # an extra that `make test-slow` installs
+
+    return transformers
 
 
 def test_a_position_is_given_the_class_or_the_token_before_it() -> None:
@@ -100,6 +102,7 @@ def assert_same_logits(prior: LlamaPrior, model: Any, tokens: torch.Tensor, labe
             assert torch.allclose(found[:, positions, slot.tokens], own, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", [SQUARE, LAYOUT, Layout([Grid(2, 3, (5,)), Grid(4, 6, (7, 3))])])
 @pytest.mark.parametrize("label", [None, "b"])
 def test_the_model_of_transformers_has_the_same_logits(
@@ -114,6 +117,7 @@ def test_the_model_of_transformers_has_the_same_logits(
     assert_same_logits(prior, model, tokens, label)
 
 
+@pytest.mark.slow
 def test_greedy_generation_gives_the_same_picture(transformers) -> None:
     prior = small(LlamaPrior, SQUARE)
     model = prior.to_transformers()
@@ -125,6 +129,7 @@ def test_greedy_generation_gives_the_same_picture(transformers) -> None:
     assert torch.equal(model.generate(do_sample=False), tokens)
 
 
+@pytest.mark.slow
 def test_draws_keep_to_the_codebooks_of_several_grids_and_levels(transformers) -> None:
     prior = small(LlamaPrior)
     model, mask = prior.to_transformers(), [prior.logits_processor()]
@@ -139,6 +144,7 @@ def test_draws_keep_to_the_codebooks_of_several_grids_and_levels(transformers) -
     assert len(drawn.unique(dim=0)) > 4
 
 
+@pytest.mark.slow
 def test_saved_by_transformers_it_is_the_same_model(transformers, tmp_path: Path) -> None:
     prior = small(LlamaPrior, SQUARE)
     prior.to_transformers().save_pretrained(tmp_path)
@@ -148,6 +154,7 @@ def test_saved_by_transformers_it_is_the_same_model(transformers, tmp_path: Path
     assert torch.equal(prior.layout.unflatten(greedy[:, 1:]), prior.sample(1, labels="a", temperature=0.0))
 
 
+@pytest.mark.slow
 def test_weights_are_copies(transformers) -> None:
     prior = small(LlamaPrior)
     model, before = prior.to_transformers(), prior.log_prob(all_indices(), 0)
