@@ -25,7 +25,7 @@ from codebound.coding.errors import DamagedFile
 from codebound.coding.integers import exp2, frequencies
 from codebound.coding.range_coder import Coder
 from codebound.errors import InputError
-from codebound.priors.network import EXACT, SHIFT, Layer, act
+from codebound.priors.network import SHIFT, Layer, act
 from codebound.sound.frames import StagedCode
 
 FORMAT = "frames-1"
@@ -72,6 +72,27 @@ class StageNetwork:
         """Activations of the second layer."""
         return act(self.second(act(self.first(inputs))))
 
+    def hidden_of_sums(self, totals: Int32[np.ndarray, "t b d"]) -> Int64[np.ndarray, "t b h"]:
+        """`hidden` of `later_inputs` for several sums of each frame, each beside the first one of both neighbours."""
+        # What is beside is multiplied once for all sums of a frame.
+        own, beside = self._apart
+        seen = _seen(totals)
+        padded = np.pad(seen[:, 0], ((1, 1), (0, 0)))
+        around = beside.products(np.concatenate([padded[:-2], padded[2:]], axis=1))
+        products = own.products(seen.reshape(-1, totals.shape[2])).reshape(*totals.shape[:2], -1)
+        products += around[:, None]
+        first = self.first.scale(products.reshape(-1, products.shape[2]))
+        return act(self.second(act(first))).reshape(*totals.shape[:2], -1)
+
+    @cached_property
+    def _apart(self) -> tuple[Layer, Layer]:
+        """The first layer's matrix for a frame's own sum, and for those of both neighbours."""
+        first, dim = self.first, self.first.weight.shape[1] // len(BESIDE)
+        own = np.arange(dim) + BESIDE.index(0) * dim
+        weights = first.weight[:, own], np.delete(first.weight, own, axis=1)
+        one, other = (Layer(weight, first.bias, first.factor) for weight in weights)
+        return one, other
+
     def of_groups(self, hidden: Int64[np.ndarray, "n h"]) -> Float64[np.ndarray, "n g"]:
         """Frequencies of the groups."""
         return _frequencies(self.high(hidden))
@@ -80,21 +101,25 @@ class StageNetwork:
         self, hidden: Int64[np.ndarray, "n h"], group: Int64[np.ndarray, " n"]
     ) -> Float64[np.ndarray, "n m"]:
         """Frequencies of the members of each row's group."""
-        # Sums of so few products that float32 holds them exactly, as in `Layer`.
+        # The rows of a group together; float64 holds sums of whole numbers below 2^53 exactly, in any order.
         weight, bias, factor = self._members
-        x = hidden.astype(np.float32)[:, None]
-        products = np.zeros((len(hidden), weight.shape[2]), dtype=np.int64)
-        for at in range(0, x.shape[2], EXACT):
-            part = x[:, :, at : at + EXACT] @ weight[group, at : at + EXACT]
-            products += part[:, 0].astype(np.int64)
-        return _frequencies((products + bias[group]) * factor[group] >> SHIFT)
+        order = np.argsort(group, kind="stable")
+        ends = np.searchsorted(group[order], np.arange(len(weight) + 1))
+        rows = hidden[order].astype(np.float64)
+        products = np.empty((len(rows), weight.shape[2]))
+        for number in np.flatnonzero(np.diff(ends)):
+            part = slice(ends[number], ends[number + 1])
+            np.matmul(rows[part], weight[number], out=products[part])
+        whole = np.empty(products.shape, dtype=np.int64)
+        whole[order] = products
+        return _frequencies((whole + bias[group]) * factor[group] >> SHIFT)
 
     @cached_property
     def _members(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Weight, bias and factor of `low`, group by group; members that a codebook lacks are as unlikely as can be."""
         _, members = groups(len(self.low.bias))
         missing = -len(self.low.bias) % members
-        weight = np.pad(self.low.weight.astype(np.float32), ((0, missing), (0, 0)))
+        weight = np.pad(self.low.weight.astype(np.float64), ((0, missing), (0, 0)))
         weight = np.ascontiguousarray(weight.reshape(-1, members, weight.shape[1]).transpose(0, 2, 1))
         bias = np.pad(self.low.bias.astype(np.int64), (0, missing), constant_values=-(1 << 30))
         factor = np.pad(self.low.factor.astype(np.int64), (0, missing), constant_values=1 << SHIFT)
@@ -264,14 +289,6 @@ def later_inputs(total: Int32[np.ndarray, "t d"]) -> Int64[np.ndarray, "t i"]:
     """What frames of a later stage see: the sums of the stages before it, of the frame and of both beside it."""
     padded = np.pad(_seen(total), ((1, 1), (0, 0)))
     return np.concatenate([padded[1 + step : 1 + step + len(total)] for step in BESIDE], axis=1)
-
-
-def inputs_of_paths(totals: Int32[np.ndarray, "t b d"]) -> Int64[np.ndarray, "t b i"]:
-    """The same for several sums of each frame, each beside the first one of both neighbours."""
-    inputs = np.repeat(later_inputs(totals[:, 0])[:, None], totals.shape[1], axis=1)
-    dim, own = totals.shape[2], BESIDE.index(0)
-    inputs[:, :, own * dim : (own + 1) * dim] = _seen(totals)
-    return inputs
 
 
 def _seen(z: Int32[np.ndarray, "*n d"]) -> Int64[np.ndarray, "*n d"]:

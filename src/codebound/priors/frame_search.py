@@ -23,7 +23,6 @@ from codebound.priors.frame_prior import (
     first_inputs,
     groups,
     halvings,
-    inputs_of_paths,
 )
 from codebound.sound.frames import StagedCode, best, squares
 
@@ -104,8 +103,8 @@ def search_paths(
     for distance, at in halvings(frames):
         z = latents[at, None]
         empty = Paths(z, squares(z), np.zeros((len(at), 1)), np.zeros((len(at), 1, 0), dtype=np.int64))
-        inputs = first_inputs(known, at, distance)[:, None]
-        step = _continued(empty, code, prior.networks[0], inputs, weight, beam)
+        hidden = prior.networks[0].hidden(first_inputs(known, at, distance))[:, None]
+        step = _continued(empty, code, prior.networks[0], hidden, weight, beam)
         known[at] = (latents[at] - step.left[:, 0]).astype(np.int32)
         found.append(step)
         order.append(at)
@@ -115,13 +114,13 @@ def search_paths(
     # The others, all frames at once.
     for stage in range(1, stages):
         totals = (latents[:, None] - paths.left).astype(np.int32)
-        inputs = inputs_of_paths(totals)
+        hidden = prior.networks[stage].hidden_of_sums(totals)
         parts = [
             _continued(
                 Paths(*(part[at : at + CHUNK] for part in paths)),
                 code,
                 prior.networks[stage],
-                inputs[at : at + CHUNK],
+                hidden[at : at + CHUNK],
                 weight,
                 beam,
             )
@@ -135,7 +134,7 @@ def _continued(
     paths: Paths,
     code: StagedCode,
     network: StageNetwork,
-    inputs: Int64[np.ndarray, "n b i"],
+    hidden: Int64[np.ndarray, "n b h"],
     weight: float,
     beam: int,
 ) -> Paths:
@@ -148,13 +147,14 @@ def _continued(
     unit = 2 * float(code.steps[stage]) ** 2
     before, price = paths.error / -unit, weight / unit
     book, half = code.tables[stage]
-    scores = np.full((count * members, n * width), -np.inf, dtype=np.float32)
+    scores = np.empty((count * members, n * width), dtype=np.float32)
     np.matmul(book, code.near(stage, paths.left.reshape(n * width, dim)).T, out=scores[: len(book)])
     scores[: len(book)] -= half[:, None]
+    scores[len(book) :] = -np.inf
     scores = scores.reshape(count, members, n * width)
 
     # The groups to look into: those with the best score of any member, at the cost of the group.
-    hidden = network.hidden(inputs.reshape(n * width, -1))
+    hidden = hidden.reshape(n * width, -1)
     spent = paths.spent[:, :, None] + length(network.of_groups(hidden)).reshape(n, width, count)
     hopes = before[:, :, None] + scores.max(1).T.reshape(n, width, count) - price * spent
     path, group = np.divmod(best(hopes.reshape(n, -1), min(LOOK * beam, width * count)), count)

@@ -54,11 +54,15 @@ class Layer:
 
     def __call__(self, x: Num[np.ndarray, "n i"]) -> Int64[np.ndarray, "n o"]:
         """scale(W x + b) of each row of whole numbers in 0 … 4095."""
+        return self.scale(self.products(x))
+
+    def products(self, x: Num[np.ndarray, "n i"]) -> Int64[np.ndarray, "n o"]:
+        """W x."""
         x = x.astype(np.float32)
         products = np.zeros((len(x), len(self.bias)), dtype=np.int64)
         for number, part in enumerate(self._parts):
             products += (x[:, number * EXACT : (number + 1) * EXACT] @ part).astype(np.int64)
-        return self.scale(products)
+        return products
 
     def scale(self, products: Int64[np.ndarray, "n o"]) -> Int64[np.ndarray, "n o"]:
         """What becomes of W x, in its place."""
