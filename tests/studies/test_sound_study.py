@@ -17,6 +17,7 @@ from codebound.reporting.statistics import mean_interval
 from codebound.studies.framework import report
 from codebound.studies.framework.results import load
 from codebound.studies.framework.run import run
+from codebound.studies.sound.equal_bytes import gains
 from codebound.studies.sound.study import STUDY, Settings, means, rate_at
 
 MODEL = Path(__file__).parents[1] / "codec" / "golden_sounds" / "model"
@@ -25,14 +26,17 @@ MODEL = Path(__file__).parents[1] / "codec" / "golden_sounds" / "model"
 @pytest.mark.slow  # PESQ and STOI: an extra that `make test-slow` installs
 def test_a_run_tells_what_its_cells_measured(tmp_path: Path) -> None:
     settings = Settings(
-        data=f"folder:{PACK}", model=str(MODEL), stages=(1, 4), opus=(6,), most=2, visqol=False
+        data=f"folder:{PACK}", model=str(MODEL), stages=(1, 4), opus=(6,), most=2, visqol=False, trade=2.0
     )
     run(STUDY, tmp_path, settings)
     finished = load(STUDY, tmp_path)
     report.write(finished)
     results = json.loads((tmp_path / "results.json").read_text())
     rows = {(row["codec"], row["setting"]): row for row in results["rows"]}
-    assert set(rows) == {("codebound", 1), ("codebound", 4), ("opus", 6), ("g722", 64)}
+    ours = {(codec, stages) for codec in ("codebound", "weighed") for stages in (1, 4)}
+    assert set(rows) == {*ours, ("opus", 6), ("g722", 64)}
+    assert rows["weighed", 4]["kbit"]["mean"] < rows["codebound", 4]["kbit"]["mean"]
+    assert {"kbit", "pesq", "stoi", "si_sdr"} == set(results["gains"][0])
     assert rows["g722", 64]["kbit"]["mean"] == pytest.approx(64, rel=0.001)
     assert rows["g722", 64]["pesq"]["mean"] > rows["opus", 6]["pesq"]["mean"]
     assert rows["codebound", 4]["kbit"]["mean"] > 2 * rows["codebound", 1]["kbit"]["mean"]
@@ -63,6 +67,23 @@ def test_where_a_curve_reaches_a_figure() -> None:
     assert rate_at(rows, "pesq", 1.5) == pytest.approx(3.0)
     assert rate_at(rows, "pesq", 0.5) == 2.0
     assert rate_at(rows, "pesq", 3.0) is None
+
+
+def test_gains_are_those_of_straight_lines_at_equal_bytes() -> None:
+    def point(codec: str, kbit: float, pesq: float) -> dict[str, float | str]:
+        return {"codec": codec, "setting": 1, "kbit": kbit, "pesq": pesq}
+
+    plain = [point("codebound", 1.0, 1.0), point("codebound", 5.0, 3.0)]
+    recordings = [
+        [*plain, point("weighed", 3.5, 2.5 + more), point("weighed", 1.5, 1.5 + more)] for more in (0.1, 0.3)
+    ]
+    found = list(gains(recordings, "weighed", "codebound", ["pesq"]))
+    assert [row["kbit"] for row in found] == [2, 3]
+    for row in found:
+        assert row["pesq"].mean == pytest.approx(0.2 + 0.25)
+        assert row["pesq"].high - row["pesq"].mean == pytest.approx(
+            12.706 * 0.1, rel=1e-3
+        )  # t of one difference
 
 
 def test_opus_is_aligned_and_counts_its_packets() -> None:

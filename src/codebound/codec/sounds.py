@@ -23,6 +23,7 @@ from codebound.tokenizers.audio_streams import MOST_BEAM, AudioDecoder, LatentSt
 
 SEGMENT = 2.0  # seconds, about
 BEAM = 4  # partial sums that an encoder keeps
+WEIGHED_BEAM = 8  # the same where bits are weighed: it has time
 TRADE = 0.0  # the default: the search that is several times quicker
 
 
@@ -34,7 +35,7 @@ class SoundWriter:
         bitrate: kbit/s of each channel before coding: how many stages are written; all if not given.
         segment: seconds of a segment, about, 2 if not given: what damage destroys and what a part's decoding begins
             with. Each costs 12 bytes: longer ones are for low rates.
-        beam: partial sums that the search for indices keeps.
+        beam: partial sums that the search for indices keeps; 4 if not given, 8 where bits are weighed.
         trade: how much bits count against errors where indices are chosen: 0 for the least error, 1 to weigh a bit at
             what the last stage buys with it (`frame_search.slope`). A model without a prior has the least error.
 
@@ -50,7 +51,7 @@ class SoundWriter:
         *,
         model: SoundModel | None = None,
         bitrate: float | None = None,
-        beam: int = BEAM,
+        beam: int | None = None,
         segment: float | None = None,
         trade: float | None = None,
     ) -> None:
@@ -62,8 +63,9 @@ class SoundWriter:
         self._header = SoundHeader(self._model.digest(), sample_rate, channels, self._stages, size)
         self._streams = [LatentStream(tokenizer, sample_rate) for _ in range(channels)]
         self._held = np.zeros((channels, 0, tokenizer.frame_code.dim), dtype=np.float32)
-        self._beam = arguments.whole("beam", beam, most=MOST_BEAM)
         self._trade = TRADE if trade is None else arguments.number("trade", trade, least=0)
+        usual = WEIGHED_BEAM if self._trade and self._model.prior is not None else BEAM
+        self._beam = usual if beam is None else arguments.whole("beam", beam, most=MOST_BEAM)
         self._length, self._longest = segment_frames(self._model, segment)
         self._segments = 0
 

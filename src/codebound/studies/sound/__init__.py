@@ -15,6 +15,8 @@ ENTRY = Entry(
       codebound study sound
 
       codebound study sound --data folder:recordings --set visqol=false --out runs/recordings
+
+      codebound study sound --set trade=0.6
     """,
     presets={"quick": Preset("Three recordings, without ViSQOL.", {"most": 3, "visqol": False})},
     options=(

@@ -27,15 +27,18 @@ from codebound.runs.audio import wav
 from codebound.sound.resampling import LOUDEST
 from codebound.studies.framework import declare as fw
 from codebound.studies.sound import ENTRY
+from codebound.studies.sound.equal_bytes import gains
 
-OURS, OPUS, G722, CODEC2 = "codebound", "opus", "g722", "codec2"
+OURS, WEIGHED, OPUS, G722, CODEC2 = "codebound", "weighed", "opus", "g722", "codec2"
 LOOKS = {
     OURS: fw.Look("codebound", "#0b63a5", emphasis=True),
+    WEIGHED: fw.Look("codebound, bits weighed", "#0f766e", emphasis=True),
     OPUS: fw.Look("Opus", "#c2410c"),
     G722: fw.Look("G.722", "#4d7c0f"),
     CODEC2: fw.Look("Codec2", "#7e22ce"),
 }
 JUDGES = ("pesq", "stoi", "visqol", "si_sdr", "mel")
+GAINS = ("pesq", "stoi", "visqol", "si_sdr")  # that are told at equal bytes
 
 
 class Settings(config.Settings):
@@ -49,6 +52,9 @@ class Settings(config.Settings):
     )  # kbit/s
     g722: bool = True  # at 16 kHz alone
     codec2: tuple[int, ...] = ()  # bit/s; needs the extra codec2
+    trade: float = Field(
+        default=0.0, ge=0, allow_inf_nan=False
+    )  # above 0: files that weigh bits beside the others
     most: int = Field(default=24, ge=1)  # recordings
     visqol: bool = True
 
@@ -92,7 +98,9 @@ class SoundStudy(fw.Study[Settings]):
 
     def measure(self, settings: Settings, cell: fw.Cell) -> dict[str, Any]:
         clip, model = open_clips(settings)[cell["clip"]], open_model(settings)
-        points = [_file(clip, model, stages) for stages in settings.stages]
+        points = [_file(clip, model, stages, 0.0) for stages in settings.stages]
+        if settings.trade:
+            points += [_file(clip, model, stages, settings.trade) for stages in settings.stages]
         rate = model.tokenizer.sample_rate
         points += [_other(OPUS, kbit, clip, rate, opus(clip.samples, rate, kbit)) for kbit in settings.opus]
         if settings.g722 and rate == G722_RATE:
@@ -122,6 +130,10 @@ class SoundStudy(fw.Study[Settings]):
         best = [row for row in rows if row["codec"] == OURS]
         others = [row for row in rows if row["codec"] == OPUS]
         last, words = best[-1], ""
+        gained = []
+        if run.settings.trade:
+            names = [name for name in GAINS if name in last]
+            gained = list(gains([cell["points"] for cell in run.cells.values()], WEIGHED, OURS, names))
         reached = aim = None
         if others:  # the rate at which our files are as good as Opus at its lowest
             aim = others[0]["pesq"].mean
@@ -142,7 +154,7 @@ class SoundStudy(fw.Study[Settings]):
                     for row in others[:1]
                 ),
             ],
-            sections=[_table(rows), _curves(run.table, rows)],
+            sections=[_table(rows), *_at_equal_bytes(gained), _curves(run.table, rows)],
             method=[
                 f"{fw.count_text(len(run.cells), 'recording')}, {seconds:.0f} s in all, each coded by itself; "
                 "rates are of the whole files, and of packets or streams alone under 'without container'.",
@@ -150,7 +162,12 @@ class SoundStudy(fw.Study[Settings]):
                 "G.722 and Codec2 have no container; their delay is taken back by correlation. Codec2 is for 8 kHz.",
                 "ViSQOL in speech mode with the lattice mapping; PESQ P.862.2.",
             ],
-            results={"rows": [_plain(row) for row in rows], "aim": aim, "rate_at_aim": reached},
+            results={
+                "rows": [_plain(row) for row in rows],
+                "gains": [_plain(row) for row in gained],
+                "aim": aim,
+                "rate_at_aim": reached,
+            },
         )
 
 
@@ -190,13 +207,13 @@ def rate_at(rows: Sequence[Mapping[str, Any]], name: str, aim: float) -> float |
     return None
 
 
-def _file(clip: Clip, model: SoundModel, stages: int) -> dict[str, Any]:
+def _file(clip: Clip, model: SoundModel, stages: int, trade: float) -> dict[str, Any]:
     """One of our files, and the time that it takes."""
     tokenizer = model.tokenizer
     rate, seconds = tokenizer.sample_rate, len(clip.samples) / tokenizer.sample_rate
     source, nominal = wav(clip.samples, rate), tokenizer.kbit(stages)
     began = time.process_time()
-    data = compress_sound(source, model=model, bitrate=nominal).data
+    data = compress_sound(source, model=model, bitrate=nominal, trade=trade).data
     coded = time.process_time()
     decoded = np.concatenate(list(decompress_sound(data, model=model).blocks))[:, 0]
     done = time.process_time()
@@ -204,7 +221,7 @@ def _file(clip: Clip, model: SoundModel, stages: int) -> dict[str, Any]:
     bits = 8 * (report.bytes - report.overhead)
     indices = report.frames * sum(map(np.log2, tokenizer.codebook_sizes[:stages]))
     return {
-        "codec": OURS,
+        "codec": WEIGHED if trade else OURS,
         "setting": stages,
         "kbit": 8 * len(data) / seconds / 1000,
         "payload": bits / seconds / 1000,
@@ -266,6 +283,24 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> fw.Section:
     ]
     note = "Setting: stages, kbit/s asked for, or bit/s of Codec2. In brackets 95 % intervals over the recordings."
     return fw.Section("By bytes", tables=[fw.ResultTable("By bytes", columns, values, note)])
+
+
+def _at_equal_bytes(gained: Sequence[Mapping[str, Any]]) -> list[fw.Section]:
+    """What weighing bits changes, where it was asked for and both searches have a rate in common."""
+    if not gained:
+        return []
+    names = [metric for metric in STUDY.metrics if metric.name in gained[0] and metric.name != "kbit"]
+    columns = [
+        fw.Column("Rate of the file, kbit/s", 0),
+        *(fw.Column(f"{m.label}, {m.unit}" if m.unit else m.label, m.digits + 1) for m in names),
+    ]
+    values = [[row["kbit"], *(row[m.name] for m in names)] for row in gained]
+    note = (
+        "What is more where bits are weighed, paired by recording, straight between settings; 95 % intervals."
+    )
+    return [
+        fw.Section("Bits weighed, at equal bytes", tables=[fw.ResultTable("Gain", columns, values, note)])
+    ]
 
 
 def _curves(table: fw.LongTable, rows: Sequence[Mapping[str, Any]]) -> fw.Section:
