@@ -292,7 +292,7 @@ def _at_equal_bytes(gained: Sequence[Mapping[str, Any]]) -> list[fw.Section]:
     names = [metric for metric in STUDY.metrics if metric.name in gained[0] and metric.name != "kbit"]
     columns = [
         fw.Column("Rate of the file, kbit/s", 0),
-        *(fw.Column(f"{m.label}, {m.unit}" if m.unit else m.label, m.digits + 1) for m in names),
+        *(fw.Column(f"{m.label}, {m.unit}" if m.unit else m.label, (m.digits or 0) + 1) for m in names),
     ]
     values = [[row["kbit"], *(row[m.name] for m in names)] for row in gained]
     note = (
