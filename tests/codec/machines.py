@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ def output(program: str, arguments: Sequence[str], threads: int, kernel: str) ->
     """What a program prints under so many threads and such instructions."""
     names = ("ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA", "OPENBLAS_CORETYPE")
     environment = dict(zip(names, KERNELS[kernel], strict=True))
+    environment["PYTHONPATH"] = os.environ.get("PYTHONPATH", "")  # the package that is tested
     environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from codebound.coding.range_coder import Encoder, Meter
+from codebound.coding.integers import TOTAL
+from codebound.coding.range_coder import Encoder
 from codebound.priors import frame_search
 from codebound.priors.frame_fitting import FrameFitSettings, fit_frame_prior
-from codebound.priors.frame_prior import FramePrior
-from codebound.priors.frame_search import search, search_paths, slope
+from codebound.priors.frame_prior import FramePrior, halvings
+from codebound.priors.frame_search import search, search_paths, slopes
 from codebound.sound.frames import ResidualCode
 
 SIZE, STAGES, DIM = 24, 3, 5
@@ -38,25 +39,44 @@ def prior(code: ResidualCode) -> FramePrior:
     return fit_frame_prior(segments, code, FrameFitSettings(steps=150, hidden=24, batch_size=8))
 
 
-def metered(prior: FramePrior, code: ResidualCode, indices: np.ndarray) -> float:
-    meter = Meter()
-    prior.code(meter, indices, code)
-    return meter.bits
+class Lengths:
+    """A coder that writes down what each symbol takes."""
+
+    def __init__(self) -> None:
+        self.bits: list[np.ndarray] = []
+
+    def code(
+        self, frequencies: np.ndarray, symbols: np.ndarray, rows: np.ndarray | None = None
+    ) -> np.ndarray:
+        assert rows is None
+        self.bits.append(-np.log2(frequencies[np.arange(len(symbols)), symbols] / TOTAL))
+        return symbols
+
+
+def frame_bits(prior: FramePrior, code: ResidualCode, indices: np.ndarray) -> np.ndarray:
+    """What the coder takes for each frame: group and member of each stage."""
+    coder, found = Lengths(), np.zeros(len(indices))
+    prior.code(coder, indices, code)
+    steps = [at for _, at in halvings(len(indices))] + [np.arange(len(indices))] * (indices.shape[1] - 1)
+    for at, group, member in zip(steps, coder.bits[::2], coder.bits[1::2], strict=True):
+        found[at] += group + member
+    return found
 
 
 @pytest.mark.parametrize("trade", [0.3, 1.0, 3.0])
 def test_it_is_worth_what_it_weighs(code: ResidualCode, prior: FramePrior, trade: float) -> None:
     """Less error + λ·bits than the plain search, by the coder's own count; fewer bits, more error."""
-    sums = np.zeros((2, 2))
+    sums = np.zeros((2, 3))
     for seed in range(100, 110):
         z = latents(70, seed)
+        weight = trade * slopes(z, code, STAGES)
         plain = code.search(z, beam=4)
         weighed = search(z, code, prior, stages=STAGES, trade=trade, beam=4)
         for number, indices in enumerate((plain, weighed)):
-            sums[number] += np.square(z - code.decode(indices)).sum(), metered(prior, code, indices)
-    weight = trade * slope(code, STAGES)
-    (plain_error, plain_bits), (error, bits) = sums
-    assert error + weight * bits < plain_error + weight * plain_bits
+            error, bits = np.square(z - code.decode(indices)).sum(1), frame_bits(prior, code, indices)
+            sums[number] += (error + weight * bits).sum(), error.sum(), bits.sum()
+    (plain_cost, plain_error, plain_bits), (cost, error, bits) = sums
+    assert cost < plain_cost
     assert bits < plain_bits
     assert error > plain_error
 
@@ -67,7 +87,7 @@ def test_it_counts_the_bits_that_the_coder_takes(code: ResidualCode, prior: Fram
     z = latents(frames, 1)
     paths = search_paths(z, code, prior, stages=STAGES, trade=1.0, beam=1)
     indices, counted = paths.indices[:, 0], paths.spent[:, 0].sum() / 256
-    assert 0 <= counted - metered(prior, code, indices) < 2 * indices.size / 256
+    assert 0 <= counted - frame_bits(prior, code, indices).sum() < 2 * indices.size / 256
     encoder = Encoder()
     prior.code(encoder, indices, code)
     assert abs(8 * len(encoder.payload()) - counted) < 64 + 2 * indices.size / 256
@@ -97,9 +117,9 @@ def test_frames_at_once_change_nothing(
     assert np.array_equal(found[0], found[2])
 
 
-def test_the_slope_is_that_of_a_gaussian_source() -> None:
-    """Where the last stage takes (1 − ρ)/ρ of what it leaves, a further bit takes 2 ln 2 / d of that."""
-    code = made([40, 20], size=32)
-    taken = np.square(20.0 * code.codebooks[1]).sum(1).mean()
-    left = taken / (32 ** (2 / DIM) - 1)
-    assert slope(code, 2) == pytest.approx(2 * np.log(2) / DIM * left, rel=3e-3)
+def test_the_slope_is_that_of_a_gaussian_source(code: ResidualCode) -> None:
+    """D falls by 2^(−2R/d): by 2 ln 2 / d of itself with a bit."""
+    z = latents(20, 4)
+    left = np.square(z - code.decode(code.search(z, 2))).sum(1)
+    bit = 1e-6
+    assert slopes(z, code, 2) == pytest.approx(left * (1 - 2 ** (-2 * bit / DIM)) / bit, rel=1e-5)

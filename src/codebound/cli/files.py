@@ -104,7 +104,7 @@ def compress(
 
       codebound compress - < photo.png > photo.cbd
 
-      codebound compress speech.wav --bitrate 3 --trade 1
+      codebound compress speech.wav --bitrate 3 --trade 0.6
     """
     from codebound import codec
     from codebound.data.colour import colour

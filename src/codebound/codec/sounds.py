@@ -37,7 +37,7 @@ class SoundWriter:
             with. Each costs 12 bytes: longer ones are for low rates.
         beam: partial sums that the search for indices keeps; 4 if not given, 8 where bits are weighed.
         trade: how much bits count against errors where indices are chosen: 0 for the least error, 1 to weigh a bit at
-            what the last stage buys with it (`frame_search.slope`). A model without a prior has the least error.
+            what a frame buys with it (`frame_search.slopes`). A model without a prior has the least error.
 
     Raises:
         CodecError: a rate, a number of channels, a bitrate or a segment that is not accepted.

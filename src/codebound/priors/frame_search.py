@@ -2,9 +2,11 @@
 
 The nearest codewords may cost many bits and others, nearly as near, few. Of all partial sums of a frame those stay
 that have the least |r|² + λ·bits, as in entropy-constrained vector quantization (Chou, Lookabaugh & Gray 1989), with a
-beam. Bits are those of the prior's networks for what they see: in stage 0 the frames that are known, in the order of
-halvings; later the path's own sum and the best ones of both neighbours. A decoder knows nothing of it: any indices are
-a right file. All that decides is of whole numbers or of single operations of IEEE 754, the same on every machine.
+beam. λ is in proportion to a frame's own error: one λ for all would have less error in sum, and take it from the quiet
+frames, which PESQ hears (docs/sound.md). Bits are those of the prior's networks for what they see: in stage 0 the
+frames that are known, in the order of halvings; later the path's own sum and the best ones of both neighbours. A
+decoder knows nothing of it: any indices are a right file. All that decides is of whole numbers or of single operations
+of IEEE 754, the same on every machine.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64
 from threadpoolctl import threadpool_limits
 
-from codebound.coding.integers import UNIT, exp2, length
+from codebound.coding.integers import UNIT, length
 from codebound.priors.frame_prior import (
     FramePrior,
     StageNetwork,
@@ -46,18 +48,11 @@ class Paths(NamedTuple):
     indices: Int64[np.ndarray, "n b q"]
 
 
-def slope(code: StagedCode, stages: int) -> float:
-    """−dD/dR of so many stages, in squared error of a latent for a bit: (2 ln 2 / d) · D.
-
-    D is what the last of them is expected to leave: where a stage of K codewords leaves the share ρ = K^(−2/d), as of a
-    Gaussian source, what it takes off is (1 − ρ)/ρ times that, and that is the mean |c|² of its codebook.
-    """
-    # ρ is a power in whole numbers, the rest products: the same on every machine.
-    size, dim = code.codebooks.shape[1:]
-    rho = float(exp2(np.array([round(2 * UNIT * math.log2(size) / dim)]))[0]) / (1 << 24)
-    book = code.codebooks[stages - 1].astype(np.int64)
-    taken = int((book * book).sum()) / size * float(code.steps[stages - 1]) ** 2
-    return 2 * math.log(2) / dim * taken * rho / (1 - rho)
+def slopes(latents: Float32[np.ndarray, "t d"], code: StagedCode, stages: int) -> Float64[np.ndarray, " t"]:
+    """−dD/dR of each frame, in squared error for a bit: (2 ln 2 / d) · D, as of a Gaussian source, where D is the error
+    of the nearest codewords."""
+    nearest = code.decode(code.search(latents, stages)).astype(np.float32)
+    return 2 * math.log(2) / code.dim * squares((latents - nearest)[:, None])[:, 0]
 
 
 def search(
@@ -73,7 +68,7 @@ def search(
 
     Args:
         stages: codebooks that are used, the first ones.
-        trade: λ as a multiple of `slope`.
+        trade: λ as a multiple of `slopes`.
         beam: partial sums that are kept.
     """
     found = search_paths(latents, code, prior, stages=stages, trade=trade, beam=beam)
@@ -93,7 +88,7 @@ def search_paths(
 ) -> Paths:
     """The partial sums that are kept at last; see `search`."""
     # λ of 1/256 bit, a whole number: sums of errors and bits have no rounding.
-    weight = float(np.rint(trade * slope(code, stages) / UNIT))
+    weight = np.rint(trade / UNIT * slopes(latents, code, stages))[:, None]
 
     # Stage 0: a step's frames see the best codewords of those known.
     frames, dim = latents.shape
@@ -104,7 +99,7 @@ def search_paths(
         z = latents[at, None]
         empty = Paths(z, squares(z), np.zeros((len(at), 1)), np.zeros((len(at), 1, 0), dtype=np.int64))
         hidden = prior.networks[0].hidden(first_inputs(known, at, distance))[:, None]
-        step = _continued(empty, code, prior.networks[0], hidden, weight, beam)
+        step = _continued(empty, code, prior.networks[0], hidden, weight[at], beam)
         known[at] = (latents[at] - step.left[:, 0]).astype(np.int32)
         found.append(step)
         order.append(at)
@@ -121,7 +116,7 @@ def search_paths(
                 code,
                 prior.networks[stage],
                 hidden[at : at + CHUNK],
-                weight,
+                weight[at : at + CHUNK],
                 beam,
             )
             for at in range(0, frames, CHUNK)
@@ -135,7 +130,7 @@ def _continued(
     code: StagedCode,
     network: StageNetwork,
     hidden: Int64[np.ndarray, "n b h"],
-    weight: float,
+    weight: Float64[np.ndarray, "n 1"],
     beam: int,
 ) -> Paths:
     """Paths with one more index each: of all continuations those of the least error and bits."""
@@ -145,7 +140,7 @@ def _continued(
 
     # |r − step·c|² = |r|² − 2·step²·score: all that follows is in units of scores, the larger the better.
     unit = 2 * float(code.steps[stage]) ** 2
-    before, price = paths.error / -unit, weight / unit
+    before, price = paths.error / -unit, (weight / unit)[:, :, None]
     book, half = code.tables[stage]
     scores = np.empty((count * members, n * width), dtype=np.float32)
     np.matmul(book, code.near(stage, paths.left.reshape(n * width, dim)).T, out=scores[: len(book)])
