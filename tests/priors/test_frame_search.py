@@ -94,11 +94,11 @@ def test_it_counts_the_bits_that_the_coder_takes(code: ResidualCode, prior: Fram
     assert np.array_equal(paths.error[:, 0], np.square(z - code.decode(indices)).sum(1))
 
 
-@pytest.mark.parametrize("beam", [1, 4, 9])
-def test_free_bits_are_the_plain_search(beam: int) -> None:
-    """Steps of one unit: what is left is whole in them, so that scores know all."""
-    code = made([1, 1, 1])
-    segments = np.random.default_rng(0).integers(0, SIZE, (4, 9, STAGES))
+@pytest.mark.parametrize(("size", "beam"), [(SIZE, 1), (SIZE, 4), (SIZE, 9), (5, 9)])
+def test_free_bits_are_the_plain_search(size: int, beam: int) -> None:
+    """Steps of one unit: what is left is whole in them, and scores know all. Also of fewer codewords than paths."""
+    code = made([1, 1, 1], size)
+    segments = np.random.default_rng(0).integers(0, size, (4, 9, STAGES))
     prior = fit_frame_prior(segments, code, FrameFitSettings(steps=1, hidden=8))
     z = np.rint(latents(150, 2) / 20).astype(np.float32)
     for stages in (1, 3):

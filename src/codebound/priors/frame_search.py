@@ -159,7 +159,7 @@ def _continued(
     of_member = length(network.of_members(hidden[row.ravel()], group.ravel()))
     bits = spent[rows, path, group][:, :, None] + of_member.reshape(*path.shape, members)
     gains = before[rows, path][:, :, None] + scores[group, :, row] - price * bits
-    place, member = np.divmod(best(gains.reshape(n, -1), beam), members)
+    place, member = np.divmod(best(gains.reshape(n, -1), min(beam, width * len(book))), members)
     path, group, bits = path[rows, place], group[rows, place], bits[rows, place, member]
 
     # What they leave, exactly: a score knows it in whole steps.
