@@ -53,7 +53,7 @@ default-model: $(READY)  ## train the model that `codebound compress` ships with
 	cp runs/default-model/model/* src/codebound/tokenizers/default_model/
 
 # The card's first lines (README.md) are written by hand: data, voices, what it can't do.
-speech-model: $(READY)  ## train the model that `codebound compress speech.wav` ships with (ten minutes), into the package
+speech-model: $(READY)  ## train the model that `codebound compress speech.wav` ships with (a quarter of an hour), into the package
 	$(BIN)/codebound train audio --out runs/speech-model
 	$(BIN)/codebound fit-prior runs/speech-model --steps 800 --hidden 48
 	for file in config.json model.safetensors manifest.json prior.json prior.safetensors; do \

@@ -79,7 +79,7 @@ class Settings(LoopSettings, AudioAdversarialOptimization, FrameCodeSettings, Ne
     network: Literal["spectral", "seanet"] = "spectral"
     block: int | None = Field(default=None, ge=1, le=MOST_BLOCK)
     batch_size: int = Field(default=8, ge=1)
-    steps: int = Field(default=450, ge=1)
+    steps: int = Field(default=2000, ge=1)
     evaluate_every: int | None = Field(default=None, ge=1)  # by default a tenth of the run
 
     @model_validator(mode="after")
