@@ -193,6 +193,11 @@ def test_bits_weigh_from_the_command_line(tmp_path: Path) -> None:
         run("compress", source, "-o", goal, "--trade", trade)
     assert goals[0].read_bytes() == codec.compress_sound(source, trade=0.0).data
     assert goals[1].read_bytes() == codec.compress_sound(source, trade=1.0).data
+    # A name without suffix says nothing; what the file begins with does.
+    bare = tmp_path / "bare"
+    bare.write_bytes(source.read_bytes())
+    run("compress", bare, "-o", tmp_path / "b.cbd", "--trade", 1)
+    assert (tmp_path / "b.cbd").read_bytes() == goals[1].read_bytes()
     said = run("compress", source, "-o", tmp_path / "c.cbd", "--trade", "-1", ok=False).output
     assert "trade is -1" in said
 

@@ -75,6 +75,9 @@ def test_only_tokens_of_the_position_s_codebook_are_left() -> None:
         left = list(range(10))[LAYOUT.slots[slot].tokens]
         assert (scores == 0).nonzero()[:, 1].tolist() == 2 * left
         assert bool((scores[scores != 0] == -torch.inf).all())
+    for length in (0, 6):
+        with pytest.raises(InputError, match=rf"input_ids has {length} tokens; a class's and up to 4"):
+            mask(torch.zeros(2, length, dtype=torch.int64), torch.zeros(2, 10))
 
 
 @pytest.mark.parametrize("kind", [AutoregressivePrior, MaskedPrior])

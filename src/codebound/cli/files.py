@@ -116,8 +116,8 @@ def compress(
     outputs, models = Outputs((job.source for job in jobs), force), Models(model)
     behind = colour(background)
     if not models.is_of_sound:
-        of_sound = all(sounds.is_named(job.source) for job in jobs)
-        codec.check_settings(model=models.of_pictures, quality=quality, trade=None if of_sound else trade)
+        maybe_sound = all(sounds.may_be_sound(job.source) for job in jobs)
+        codec.check_settings(model=models.of_pictures, quality=quality, trade=None if maybe_sound else trade)
 
     def one(job: Job) -> Row:
         # What a file begins with says whether it is sound.

@@ -28,11 +28,11 @@ def model(folder: Path | None) -> SoundModel | None:
     return None if folder is None or str(folder) == "default" else codec.load_sound_model(folder)
 
 
-def is_named(source: Path) -> bool:
-    """Whether a file's name says that it is sound, or says nothing, as it comes from a pipe."""
+def may_be_sound(source: Path) -> bool:
+    """Whether a file's name says that it is sound, or says nothing: it has no suffix, or comes from a pipe."""
     from codebound.data import sound_reading
 
-    return source == STREAM or source.suffix.lower() in sound_reading.SUFFIXES
+    return source.suffix.lower() in ("", *sound_reading.SUFFIXES)
 
 
 def is_sound(source: Path, stream: Any) -> bool:

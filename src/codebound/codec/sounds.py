@@ -23,8 +23,8 @@ from codebound.tokenizers.audio_streams import MOST_BEAM, AudioDecoder, LatentSt
 
 SEGMENT = 2.0  # seconds, about
 BEAM = 4  # partial sums that an encoder keeps
-WEIGHED_BEAM = 8  # the same where bits are weighed: it has time
-TRADE = 0.0  # the default: the search that is several times quicker
+WEIGHED_BEAM = 8  # the same where bits are weighed
+TRADE = 0.0  # the default: the search of the least error, about three times quicker
 
 
 class SoundWriter:

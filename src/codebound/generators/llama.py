@@ -28,8 +28,8 @@ class LlamaPrior(CausalPrior):
     ```
 
     The classes, and "no class", are tokens behind those of the layout's vocabulary (`class_token`). Blocks are Llama's:
-    norms before attention and a SwiGLU network, nothing with a bias, rotary by a token's number in the sequence: what
-    stands above must be found by its distance. `log_prob` is exact.
+    norms before attention and a SwiGLU network, nothing with a bias, rotary by a token's number in the sequence: that
+    the token above stands a row's length back has to be learned. `log_prob` is exact.
 
     Raises:
         InputError: as `TokenPrior`.
@@ -88,10 +88,18 @@ class LlamaPrior(CausalPrior):
         return self.layout.vocabulary + int(self.label_numbers(label, 1))
 
     def logits_processor(self) -> Callable[[Int[Tensor, "b n"], Float[Tensor, "b k"]], Float[Tensor, "b k"]]:
-        """For `generate(logits_processor=[…])`: only the tokens of a position's own codebook can be drawn there."""
+        """For `generate(logits_processor=[…])`: only the tokens of a position's own codebook can be drawn there.
+
+        What it returns raises `InputError` behind the last token of a picture.
+        """
         slots = self.layout.slot_of.tolist()
 
         def masked(input_ids: Int[Tensor, "b n"], scores: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+            if not 1 <= input_ids.shape[1] <= len(slots):
+                raise InputError(
+                    f"input_ids has {input_ids.shape[1]} tokens; a class's and up to {len(slots) - 1} of a picture are "
+                    f"accepted: max_new_tokens={len(slots)} behind the class alone"
+                )
             slot = self.layout.slots[slots[input_ids.shape[1] - 1]]
             other: Bool[Tensor, " k"] = torch.ones(scores.shape[1], dtype=torch.bool, device=scores.device)
             other[slot.tokens] = False

@@ -49,9 +49,8 @@ class TokenPrior(nn.Module, ABC):
     exact: ClassVar[bool]  # whether `bits` is the code length itself, or an upper bound of it
     network: ClassVar[Network] = "gelu"  # of the transformer's blocks
 
-    head: (
-        nn.Linear
-    )  # a row for each token of the vocabulary; a position's logits are those of its codebook alone
+    # A row for each token of the vocabulary; a position's logits are those of its codebook alone.
+    head: nn.Linear
 
     def __init__(
         self,

@@ -1,14 +1,15 @@
-"""A transformer over tokens that have places: pre-norm blocks, rotary rows and columns, a cache of keys and values."""
+"""A transformer over tokens that have places: pre-norm blocks, rotary places, a cache of keys and values."""
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention, silu
 
+from codebound import arguments
 from codebound.errors import InputError
 
 ROTARY_BASE = 100.0  # longest wavelength 2π·100 = 628 tokens: grids are tens wide, windows of sound 128 long
@@ -123,6 +124,7 @@ class Transformer(nn.Module):
             raise InputError(f"width must be a multiple of 4·heads; got width={width}, heads={heads}")
         if depth < 1 or not 0 <= dropout < 1:
             raise InputError(f"depth must be at least 1 and dropout in [0, 1); got {depth} and {dropout}")
+        arguments.one_of("network", network, get_args(Network))
         self.width, self.heads = width, heads
         self.blocks = nn.ModuleList(Block(width, heads, dropout, network) for _ in range(depth))
         self.norm = nn.RMSNorm(width)

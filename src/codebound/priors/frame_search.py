@@ -11,7 +11,6 @@ of IEEE 754, the same on every machine.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +27,7 @@ from codebound.priors.frame_prior import (
 )
 from codebound.sound.frames import StagedCode, best, squares
 
+LN_2 = 0.6931471805599453  # written out: a machine's logarithm may differ in the last bit
 LOOK = 2  # groups that are looked into, for each partial sum that is kept
 CHUNK = 64  # frames that are searched at once: so few that their scores stay near a core
 
@@ -52,7 +52,7 @@ def slopes(latents: Float32[np.ndarray, "t d"], code: StagedCode, stages: int) -
     """−dD/dR of each frame, in squared error for a bit: (2 ln 2 / d) · D, as of a Gaussian source, where D is the error
     of the nearest codewords."""
     nearest = code.decode(code.search(latents, stages)).astype(np.float32)
-    return 2 * math.log(2) / code.dim * squares((latents - nearest)[:, None])[:, 0]
+    return 2 * LN_2 / code.dim * squares((latents - nearest)[:, None])[:, 0]
 
 
 def search(
@@ -67,6 +67,8 @@ def search(
     """Indices of a segment.
 
     Args:
+        latents: whole numbers, one row a frame.
+        code, prior: of one model.
         stages: codebooks that are used, the first ones.
         trade: λ as a multiple of `slopes`.
         beam: partial sums that are kept.
@@ -133,7 +135,7 @@ def _continued(
     weight: Float64[np.ndarray, "n 1"],
     beam: int,
 ) -> Paths:
-    """Paths with one more index each: of all continuations those of the least error and bits."""
+    """Paths with one more index each: of the continuations in the best groups those of the least error and bits."""
     n, width, dim = paths.left.shape
     stage, rows = paths.indices.shape[2], np.arange(n)[:, None]
     count, members = groups(code.codebooks.shape[1])

@@ -6,12 +6,12 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from codebound.generators.kinds import Kind as Transformer
+from codebound.generators.kinds import Kind as TransformerKind
 from codebound.runs.settings import PictureData
 from codebound.studies.framework.networks import StudyNetworks
 from codebound.studies.framework.pictures import refuse_augmentation
 
-Kind = Transformer | Literal["neighbours"]
+Kind = TransformerKind | Literal["neighbours"]
 
 
 class Settings(StudyNetworks, PictureData):

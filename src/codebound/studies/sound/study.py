@@ -52,9 +52,8 @@ class Settings(config.Settings):
     )  # kbit/s
     g722: bool = True  # at 16 kHz alone
     codec2: tuple[int, ...] = ()  # bit/s; needs the extra codec2
-    trade: float = Field(
-        default=0.0, ge=0, allow_inf_nan=False
-    )  # above 0: files that weigh bits beside the others
+    # Above 0: files that weigh bits, beside the others.
+    trade: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     most: int = Field(default=24, ge=1)  # recordings
     visqol: bool = True
 
