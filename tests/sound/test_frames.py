@@ -88,3 +88,7 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         FrameCode(code.hop + 2, code.gain, code.axes, code.codebooks, code.steps)
     with pytest.raises(InputError, match="steps below 1"):
         FrameCode(code.hop, code.gain, code.axes, code.codebooks, code.steps * 0)
+    with pytest.raises(InputError, match="steps are 39999 in sum; up to 32768"):
+        FrameCode(
+            code.hop, code.gain, code.axes, code.codebooks, (code.steps * 0 + 40_000 // len(code.steps))
+        )

@@ -24,6 +24,7 @@ from codebound.tokenizers.audio_streams import MOST_BEAM, AudioDecoder, LatentSt
 SEGMENT = 2.0  # seconds, about
 BEAM = 4  # partial sums that an encoder keeps
 WEIGHED_BEAM = 8  # the same where bits are weighed
+MOST_TRADE = 100.0  # beyond it bits are all that counts
 TRADE = 0.0  # the default: the search of the least error, about three times quicker
 
 
@@ -36,8 +37,8 @@ class SoundWriter:
         segment: seconds of a segment, about, 2 if not given: what damage destroys and what a part's decoding begins
             with. Each costs 12 bytes: longer ones are for low rates.
         beam: partial sums that the search for indices keeps; 4 if not given, 8 where bits are weighed.
-        trade: how much bits count against errors where indices are chosen: 0 for the least error, 1 to weigh a bit at
-            what a frame buys with it (`frame_search.slopes`). A model without a prior has the least error.
+        trade: how much bits count against errors where indices are chosen, up to 100: 0 for the least error, 1 to weigh
+            a bit at what a frame buys with it (`frame_search.slopes`). A model without a prior has the least error.
 
     Raises:
         CodecError: a rate, a number of channels, a bitrate or a segment that is not accepted.
@@ -63,7 +64,7 @@ class SoundWriter:
         self._header = SoundHeader(self._model.digest(), sample_rate, channels, self._stages, size)
         self._streams = [LatentStream(tokenizer, sample_rate) for _ in range(channels)]
         self._held = np.zeros((channels, 0, tokenizer.frame_code.dim), dtype=np.float32)
-        self._trade = TRADE if trade is None else arguments.number("trade", trade, least=0)
+        self._trade = TRADE if trade is None else arguments.number("trade", trade, least=0, most=MOST_TRADE)
         usual = WEIGHED_BEAM if self._trade and self._model.prior is not None else BEAM
         self._beam = usual if beam is None else arguments.whole("beam", beam, most=MOST_BEAM)
         self._length, self._longest = segment_frames(self._model, segment)

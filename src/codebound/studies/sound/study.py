@@ -16,7 +16,7 @@ from codebound import config, extras
 from codebound.codec.inspection import inspect_sound
 from codebound.codec.other_sounds import CODEC2_MODES, G722_RATE, OtherSound, codec2, g722, opus
 from codebound.codec.sound_model import SoundModel, default_sound_model, load_sound_model
-from codebound.codec.sounds import compress_sound, decompress_sound
+from codebound.codec.sounds import MOST_TRADE, compress_sound, decompress_sound
 from codebound.data.sound_sets import open_sounds
 from codebound.data.speech import Clip
 from codebound.errors import InputError
@@ -53,7 +53,7 @@ class Settings(config.Settings):
     g722: bool = True  # at 16 kHz alone
     codec2: tuple[int, ...] = ()  # bit/s; needs the extra codec2
     # Above 0: files that weigh bits, beside the others.
-    trade: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    trade: float = Field(default=0.0, ge=0, le=MOST_TRADE)
     most: int = Field(default=24, ge=1)  # recordings
     visqol: bool = True
 
