@@ -403,3 +403,14 @@ def test_sparse_vectors_are_no_worse_than_as_scalars():
     scalars._parts = arrays.ALL_SCALARS
     scalars.init_(z)
     assert arrays._cost(found, z, len(z)) <= arrays._cost(scalars, z, len(z))
+
+
+def test_a_file_of_vectors_that_hold_little_takes_no_more_than_was_asked_for(tmp_path):
+    """Of rectified values a file of twice the rate came, of signs one of eight times, and others were refused."""
+    for name, z in (("signs", gaussian(2000, 16).sign()), ("rectified", (gaussian(4000, 32) - 1).relu())):
+        np.save(tmp_path / f"{name}.npy", z.numpy())
+        result = run("compress-vectors", tmp_path / f"{name}.npy", "--bits", 2, "--json")
+        assert result.exit_code == 0, result.output
+        (row,) = json.loads(result.stdout)
+        assert row["bits_per_value"] < 2.1
+        assert row["snr_db"][0] > 20

@@ -1,5 +1,7 @@
 """`Trellis.init_` comes to the rate or the error that is asked for, also where levels are fitted to what it sees."""
 
+import math
+
 import numpy as np
 import pytest
 import scipy
@@ -58,6 +60,20 @@ def test_a_quiet_part_before_a_loud_one(quiet):
         quantizer = Trellis(4, rate=rate, transform=None).eval()
         quantizer.init_(z)
         assert measured(quantizer, z)[0] == pytest.approx(rate, rel=0.0025)
+
+
+@pytest.mark.parametrize("source", ["discrete", "rectified", "sparse"])
+def test_more_bits_than_values_hold(source):
+    """Fewer bits come, with the error of as many bits of Gaussians as 2,000 samples can tell; 8 states lose .45 dB."""
+    z = torch.randn(2000, 16, generator=torch.Generator().manual_seed(0))
+    z = {"discrete": z.sign(), "rectified": (z - 1).relu(), "sparse": torch.where(z > 2, z, 0.0)}[source]
+    quantizer = Trellis(16, rate=32.0, transform=None).eval()
+    quantizer.init_(z)
+    rate, error = measured(quantizer, z)
+    assert rate < 32 * 1.0025
+    most = math.log2(2000 / 64)
+    assert float(quantizer.aim) <= 16 * most
+    assert error < 10**0.05 * 4**-most * float(z.var(0).sum())
 
 
 def test_an_aim_follows_what_was_reached():

@@ -16,7 +16,7 @@ from codebound.exact import wide
 from codebound.graphs import has_numbers, is_recorded, without_autocast
 from codebound.quantize.base import CodeStats, Quantized, UpdateReport, token_rows
 from codebound.quantize.trellis_adapt import ENOUGH, PARTS, Levels, adapted, refitted
-from codebound.quantize.trellis_aim import AimControl, entropy_bits
+from codebound.quantize.trellis_aim import AimControl, entropy_bits, visible_bits
 from codebound.quantize.trellis_axes import check_axes, turned
 from codebound.quantize.trellis_code import TrellisCode, spread
 from codebound.quantize.trellis_design import MOST_BITS, REACH, Design, design, water_level
@@ -28,7 +28,6 @@ from codebound.theory.trellis import GRANULAR
 
 LEVELS = 2 * HALF  # of a component: index n + HALF for the level n
 MEASURED = 1 << 19  # values on which `init_` measures what its code reaches
-SEEN = 64  # samples of a level on average, that an entropy is measured from
 ROUNDS, MOST_ROUNDS = (
     4,
     16,
@@ -352,8 +351,7 @@ class Trellis(TrellisCode):
         self.aim.fill_(asked)
         self._design_()
         # Entropies of many bits can't be seen on few samples: then the code's own account must do.
-        coded = max(int((self.step > 0).sum()), 1)
-        if self.distortion is None and len(some) < SEEN * 2 ** (asked / coded):
+        if self.distortion is None and asked > visible_bits(len(some), int((self.step > 0).sum())):
             return
         y = self._analysed(some)
         announce((FITTED if len(y) >= ENOUGH else ROUNDS) * search_work(y.numel(), self.states))
@@ -363,17 +361,20 @@ class Trellis(TrellisCode):
             self._put_(levels)
         self._approach_(y, asked, MOST_ROUNDS, own)
 
-    def _approach_(self, y: Float[Tensor, "n D"], asked: float, most: int, own: Bool[Tensor, " D"]) -> None:
+    def _approach_(self, y: Float[Tensor, "n D"], asked: float, rounds: int, own: Bool[Tensor, " D"]) -> None:
         """Move the aim until the code reaches on these coefficients what was asked for.
 
         Args:
             own: components with fitted levels, if any: these follow the water level, fitted again in the first rounds.
         """
-        control = AimControl(asked, self.distortion is not None, MOST_BITS * self.dim)
+        most = MOST_BITS * self.dim
+        if self.distortion is None:
+            most = min(most, max(asked, visible_bits(len(y), int((self.step > 0).sum()))))
+        control = AimControl(asked, self.distortion is not None, most)
         refits = ROUNDS if bool(own.any()) else 0
-        for number in range(most):
+        for number in range(rounds):
             reached = self._reached(y)
-            aim = control.following(float(self.aim), reached, alike=number > refits and most > ROUNDS)
+            aim = control.following(float(self.aim), reached, alike=number > refits and rounds > ROUNDS)
             if number >= refits and (
                 control.near(reached) or math.isclose(aim, float(self.aim), rel_tol=1e-6)
             ):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from codebound.quantize.trellis_adapt import level_bits
 
+SEEN = 64  # samples of a level on average, that an entropy is measured from
 CLOSE = 0.001  # of what is asked for: nearer is near enough
 LEAST_SLOPE, MOST_SLOPE = 0.5, 4.0  # of what is reached over the aim, by two measurements
 FARTHEST = 2.0  # that an aimed error is multiplied or divided by at once
@@ -57,6 +58,14 @@ class AimControl:
         if self.error:
             return aim * min(max(math.exp(move), 1 / FARTHEST), FARTHEST)
         return min(max(aim + move, LEAST_PART * self.asked), self.most)
+
+
+def visible_bits(tokens: int, coded: int) -> float:
+    """Bits per vector up to which entropies are measured, on so many tokens of so many coded components.
+
+    Sparse or discrete values may hold less than what is asked for: aimed further, levels only become finer.
+    """
+    return max(coded, 1) * math.log2(max(tokens, 1) / SEEN)
 
 
 def entropy_bits(levels: Int64[Tensor, "n D"]) -> float:
