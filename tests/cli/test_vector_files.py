@@ -406,7 +406,7 @@ def test_sparse_vectors_are_no_worse_than_as_scalars():
 
 
 def test_a_file_of_vectors_that_hold_little_takes_no_more_than_was_asked_for(tmp_path):
-    """Of rectified values a file of twice the rate came, of signs one of eight times, and others were refused."""
+    """Of rectified values a file of twice the rate came."""
     for name, z in (("signs", gaussian(2000, 16).sign()), ("rectified", (gaussian(4000, 32) - 1).relu())):
         np.save(tmp_path / f"{name}.npy", z.numpy())
         result = run("compress-vectors", tmp_path / f"{name}.npy", "--bits", 2, "--json")
