@@ -15,6 +15,7 @@ import pytest
 import sound_stranger
 import soundfile
 from machines import output
+from PIL import Image
 from typer.testing import CliRunner
 
 from codebound import codec
@@ -443,11 +444,35 @@ def test_messages_name_what_the_user_gave(tmp_path: Path) -> None:
     assert not any(word in said for word in ("_io", "unfinished"))
 
 
+def refused(*words: object) -> str:
+    return " ".join(run("compress", *words, ok=False).output.split())
+
+
+def test_a_folder_of_both_kinds_takes_what_one_of_them_takes(tmp_path: Path) -> None:
+    """Each picture is refused by its name, and the sound is written."""
+    Image.new("RGB", (40, 40), (9, 200, 3)).save(tmp_path / "p.png")
+    soundfile.write(tmp_path / "s.wav", np.zeros(2000), 16_000)
+    assert "p.png: trade is 0.6" in refused(tmp_path, "--trade", "0.6")
+    assert (tmp_path / "s.cbd").exists()
+    run("compress", tmp_path / "s.wav", "-o", tmp_path / "named.cbd", "--model", "default-speech")
+    run("compress", tmp_path / "s.wav", "-o", tmp_path / "usual.cbd")
+    assert (tmp_path / "named.cbd").read_bytes() == (tmp_path / "usual.cbd").read_bytes()
+
+
 def test_settings_of_the_other_kind_are_refused(tmp_path: Path) -> None:
     source = packed_sounds()[0]
     assert (
         "--bitrate is accepted"
         in run("compress", source, "-o", tmp_path / "a.cbd", "--quality", 3, ok=False).output
+    )
+    picture = tmp_path / "p.png"
+    Image.new("RGB", (40, 40), (9, 200, 3)).save(picture)
+    for option in ("--bitrate", "--segment"):
+        assert f"p.png: the file is a picture: --quality is accepted, {option} is not" in refused(
+            picture, option, 3
+        )
+    assert "p.png: the file is a picture: --model default-speech is of sound" in refused(
+        picture, "--model", "default-speech"
     )
     assert "a time is accepted" in _decompressed(tmp_path, "--from", "soon")
     assert "nothing lies between" in _decompressed(tmp_path, "--from", "99")

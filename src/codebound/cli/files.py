@@ -84,7 +84,8 @@ def compress(
     segment: Annotated[
         float | None,
         typer.Option(
-            help="Of sound: seconds (default 2) that damage costs; longer ones make smaller files at low rates."
+            help="Of sound: seconds (default 2; whole blocks of the model, 1 s of the one in the package) that damage "
+            "costs; longer ones make smaller files at low rates."
         ),
     ] = None,
     max_pixels: MaxPixels = 2**28,
@@ -116,7 +117,7 @@ def compress(
     outputs, models = Outputs((job.source for job in jobs), force), Models(model)
     behind = colour(background)
     if not models.is_of_sound:
-        maybe_sound = all(sounds.may_be_sound(job.source) for job in jobs)
+        maybe_sound = any(sounds.may_be_sound(job.source) for job in jobs)
         codec.check_settings(model=models.of_pictures, quality=quality, trade=None if maybe_sound else trade)
 
     def one(job: Job) -> Row:
@@ -128,6 +129,9 @@ def compress(
                 if quality is not None:
                     raise InputError("the file is sound: --bitrate is accepted, --quality is not")
                 return sounds.compress(job, stream, outputs, models.of_sound, bitrate, segment, trade)
+            for name, value in (("bitrate", bitrate), ("segment", segment)):
+                if value is not None:
+                    raise InputError(f"the file is a picture: --quality is accepted, --{name} is not")
             chosen = models.of_pictures
             picture = codec.read_picture(stream, background=behind, max_pixels=max_pixels)
         data = codec.compress(picture, model=chosen, quality=quality, trade=trade, verify=not no_verify)

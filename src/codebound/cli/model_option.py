@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from codebound.cli import sounds
+from codebound.errors import InputError
 
 if TYPE_CHECKING:
     from codebound.codec import Model, SoundModel
@@ -17,7 +18,7 @@ ModelFolder = Annotated[
     Path | None,
     typer.Option(
         "--model",
-        help="A tokenizer's folder, for files of its indices, or default: the one in the package.",
+        help="A tokenizer's folder, for files of its indices; or default, or default-speech: those in the package.",
     ),
 ]
 
@@ -33,18 +34,26 @@ class Models:
 
     @cached_property
     def is_of_sound(self) -> bool:
-        """Whether the folder that was given holds an audio tokenizer."""
+        """Whether the folder that was given holds an audio tokenizer, or its name is that of the one in the package."""
         if self._folder is None:
             return False
         from codebound.tokenizers import pretrained
+        from codebound.tokenizers.audio import DEFAULT_SPEECH
 
-        return pretrained.kind_of(pretrained.model_folder(self._folder)) == "AudioTokenizer"
+        named = str(self._folder) == DEFAULT_SPEECH
+        return named or pretrained.kind_of(pretrained.model_folder(self._folder)) == "AudioTokenizer"
 
     @cached_property
     def of_pictures(self) -> Model | None:
-        """The picture tokenizer; None where none was asked for."""
+        """The picture tokenizer; None where none was asked for.
+
+        Raises:
+            InputError: the model is one of sound.
+        """
         from codebound import codec
 
+        if self.is_of_sound:
+            raise InputError(f"the file is a picture: --model {self._folder} is of sound")
         return None if self._folder is None else codec.load_model(self._folder)
 
     @cached_property
