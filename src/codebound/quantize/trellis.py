@@ -28,10 +28,8 @@ from codebound.theory.trellis import GRANULAR
 
 LEVELS = 2 * HALF  # of a component: index n + HALF for the level n
 MEASURED = 1 << 19  # values on which `init_` measures what its code reaches
-ROUNDS, MOST_ROUNDS = (
-    4,
-    16,
-)  # of a measurement and a correction: before levels are fitted, and after that at most
+ROUNDS = 4  # of a measurement and a correction, before levels are fitted
+MOST_ROUNDS = 16  # after that
 FITTED = 50  # searches or so, where levels are fitted
 
 

@@ -25,9 +25,7 @@ AXES_UNIT = 1 << 10  # of V
 LATENT = (1 << 17) - 1  # the largest |z|
 NEAR = 1023  # the largest part of a residual, in steps, that a search looks at: 64 · 1023 · 127 < 2^23
 MOST_DIM = 128  # of a latent: 128 · 1023 · 127 < 2^24
-MOST_STEPS = (
-    1 << 15
-)  # in sum: what is left of a latent stays below 2^17 + 127 · 2^15 < 2^23, 128 squares of it below 2^53
+MOST_STEPS = 1 << 15  # in sum: residuals stay below 2^17 + 127 · 2^15 < 2^23, and 128 squares below 2^53
 CHUNK = 32  # frames that are searched at once: so few that their scores stay in a core's cache
 
 
